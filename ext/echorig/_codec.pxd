@@ -1,0 +1,2 @@
+cpdef int peek(bytes frame) noexcept
+cpdef int compare(bytes sent, bytes received, Py_ssize_t min_truncated, Py_ssize_t max_size) noexcept

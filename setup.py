@@ -1,0 +1,28 @@
+"""The compiled modules; everything else about the package is in pyproject.toml."""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# Line tracing for coverage of the .pyx files (slow; `make coverage` sets it).
+trace = os.environ.get('ECHORIG_TRACE') == '1'
+
+extensions = [
+    Extension(
+        f'echorig.{name}',
+        [f'ext/echorig/{name}.pyx'],
+        define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
+        extra_compile_args=[] if os.name == 'nt' else ['-O3'],
+    )
+    for name in ('_codec', '_framing', '_exchange')
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        include_path=['ext'],
+        compiler_directives={'linetrace': trace},
+        show_all_warnings=False,
+    ),
+)

@@ -1,0 +1,69 @@
+"""Confirmed messages between the computers of a neuroscience experiment.
+
+Importing the package makes uvloop the event loop of the process (see :mod:`echorig.loop`).
+"""
+
+from . import app, base
+from ._version import __version__
+from .app import EchoProtocol, Services, main
+from .base import (
+    LISTEN_PORT,
+    PROTOCOL_VERSION,
+    Communicator,
+    ExpMessage,
+    ExpStatus,
+    Service,
+    external_ip,
+    hostname2ip,
+    is_success,
+    is_valid_ip,
+    validate_uri,
+)
+from .errors import (
+    ConnectionClosedError,
+    EchoError,
+    EchoMismatchError,
+    EchoTimeoutError,
+    MessageTooLongError,
+    PeerUnreachableError,
+    RemoteCallbackError,
+    ServicesError,
+    ServicesTimeoutError,
+)
+from .loop import install_policy as _install_policy
+from .loop import loop_name, run
+from .tuning import Tuning
+
+__all__ = [
+    'LISTEN_PORT',
+    'PROTOCOL_VERSION',
+    'Communicator',
+    'ConnectionClosedError',
+    'EchoError',
+    'EchoMismatchError',
+    'EchoProtocol',
+    'EchoTimeoutError',
+    'ExpMessage',
+    'ExpStatus',
+    'MessageTooLongError',
+    'PeerUnreachableError',
+    'RemoteCallbackError',
+    'Service',
+    'Services',
+    'ServicesError',
+    'ServicesTimeoutError',
+    'Tuning',
+    '__version__',
+    'app',
+    'base',
+    'external_ip',
+    'hostname2ip',
+    'is_success',
+    'is_valid_ip',
+    'loop_name',
+    'main',
+    'run',
+    'validate_uri',
+]
+
+_install_policy()

@@ -1,0 +1,241 @@
+"""Who listens to which event, and telling them.
+
+1. A listener that fails stops nobody: each failure is reported and the next listener runs.
+2. A future is told once and then removed, from every event that it was registered for.
+3. A listener registered for a combination of events is also told which one came.
+4. While nobody waits for an event that a server's program waits for in a loop, its messages are kept
+   (`Backlog`), bounded in number and age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from logging import Logger
+from typing import Any
+
+from .messages import ExpMessage
+from .uri import Address
+
+__all__ = ['Backlog', 'CallbackTable', 'Listener', 'WithService', 'is_success']
+
+Listener = Callable[..., Any] | asyncio.Future[Any]
+Report = Callable[[Callable[..., Any], ExpMessage, BaseException, Address], None]
+
+NOTICE = ExpMessage(0)
+
+
+def is_success(future: asyncio.Future[Any]) -> bool:
+    """Tell whether a future has a result.
+
+    Parameters
+    ----------
+    future : asyncio.Future
+        The future to look at.
+
+    Returns
+    -------
+    bool
+        True if it is done, was not cancelled and holds no exception.
+    """
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
+    """The listeners of each event, in order: ``{event: [(listener, told the event), …]}``."""
+
+    def __init__(self) -> None:
+        super().__init__((event, []) for event in (NOTICE, *ExpMessage.__members__.values()))
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def add(self, event: ExpMessage, listener: Listener) -> None:
+        """Register a listener for an event or a combination of events.
+
+        Raises
+        ------
+        TypeError
+            The listener is neither callable nor a future.
+        """
+        if not callable(listener) and not asyncio.isfuture(listener):
+            raise TypeError(f'A callback must be callable or a Future, not {type(listener).__name__}: {listener!r}')
+        events = _single(event)
+        for single in events:
+            self[single].append((listener, len(events) > 1))
+
+    def remove(self, event: ExpMessage, listener: Listener | None, cancel_futures: bool) -> int:
+        """Remove one listener, or all, from an event or a combination of events, and count them."""
+        removed = []
+        for single in _single(event):
+            entries = self[single]
+            gone = [entry for entry in entries if listener is None or _same(entry[0], listener)]
+            self[single] = [entry for entry in entries if entry not in gone]
+            removed += gone
+        if cancel_futures:
+            for found, _ in removed:
+                if asyncio.isfuture(found):
+                    found.cancel()
+                    self.clear_futures(found)
+        return len(removed)
+
+    def clear_futures(self, future: asyncio.Future[Any]) -> None:
+        """Remove a future from every event, without cancelling it."""
+        for event, entries in self.items():
+            if any(entry[0] is future for entry in entries):
+                self[event] = [entry for entry in entries if entry[0] is not future]
+
+    def dispatch(self, event: ExpMessage, data: list[Any], addr: Address, logger: Logger, report: Report) -> None:
+        """Tell every listener of an event, in the order of registration.
+
+        Parameters
+        ----------
+        event : ExpMessage
+            A single event, or the notice (0).
+        data : list
+            What came with it.
+        addr : tuple of (str, int)
+            Who sent it.
+        logger : logging.Logger
+            Where futures that were resolved elsewhere are mentioned.
+        report : callable
+            Told of each failure: ``report(callback, event, exception, addr)``.
+        """
+        for listener, told in list(self[event]):
+            if asyncio.isfuture(listener):
+                self.clear_futures(listener)
+                if listener.cancelled():
+                    continue
+                if listener.done():
+                    logger.warning('Future %s already resolved', listener)
+                else:
+                    listener.set_result((data, addr, event) if told else (data, addr))
+                continue
+            try:
+                result = listener(data, addr, event) if told else listener(data, addr)
+            except (Exception, asyncio.CancelledError) as ex:
+                report(listener, event, ex, addr)
+            else:
+                if isinstance(result, Coroutine):
+                    self._run(result, partial(report, listener, event), addr)
+
+    def _run(
+        self, coro: Coroutine[Any, Any, Any], report: Callable[[BaseException, Address], None], addr: Address
+    ) -> None:
+        """Run an asynchronous callback as a task that is not garbage collected before its end."""
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self.tasks.discard(task)
+            if not task.cancelled() and (ex := task.exception()) is not None:
+                report(ex, addr)
+
+        task = asyncio.ensure_future(coro)
+        self.tasks.add(task)
+        task.add_done_callback(done)
+
+    def close(self) -> None:
+        """Remove every listener and cancel the futures among them."""
+        for entries in self.values():
+            for listener, _ in entries:
+                if asyncio.isfuture(listener):
+                    listener.cancel('Close called on communicator')
+            entries.clear()
+
+
+def _single(event: ExpMessage) -> list[ExpMessage]:
+    return list(event) if event else [NOTICE]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two listeners are the same, looking into those that `Services` has wrapped."""
+    if isinstance(one, WithService):
+        one = one.callback
+    if isinstance(other, WithService):
+        other = other.callback
+    return one is other or bool(one == other)
+
+
+class WithService:
+    """A callback of `Services` that is also told which rig the message came from.
+
+    Parameters
+    ----------
+    callback : callable
+        Called as ``callback(data, addr[, event], service)``.
+    service : Service
+        The rig.
+    """
+
+    def __init__(self, callback: Callable[..., Any], service: Any) -> None:
+        self.callback = callback
+        self.service = service
+
+    def __call__(self, *args: Any) -> Any:
+        return self.callback(*args, self.service)
+
+    def __repr__(self) -> str:
+        return repr(self.callback)
+
+
+class Backlog:
+    """Messages that came while nobody waited for them, in order.
+
+    Those of an event that is *wanted* are kept for a while. Those of any other are kept for the rest of the
+    event loop's turn only: a loop may deliver a message before a task made earlier has begun to wait for it
+    (uvloop looks at its sockets before it runs new tasks).
+
+    Parameters
+    ----------
+    limit : int
+        How many are kept; the oldest is dropped for the next.
+    age : float
+        How long one is kept, in seconds.
+    """
+
+    def __init__(self, limit: int, age: float) -> None:
+        self._limit = limit
+        self._age = age
+        self._kept: deque[tuple[float, ExpMessage, list[Any], Address]] = deque()
+        self._wanted = 0
+        self._turn_ends = False
+        self.dropped = 0
+
+    def want(self, event: ExpMessage) -> None:
+        """Keep messages of this event from now on."""
+        self._wanted |= int(event)
+
+    def put(
+        self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Keep a message."""
+        now = loop.time()
+        if not event & self._wanted and not self._turn_ends:
+            self._turn_ends = True
+            loop.call_soon(self._end_turn)
+        self._prune(now)
+        if len(self._kept) >= self._limit:
+            self._kept.popleft()
+            self.dropped += 1
+        self._kept.append((now, event, data, addr))
+
+    def take(self, event: ExpMessage, now: float) -> tuple[ExpMessage, list[Any], Address] | None:
+        """Return the oldest message of an event or combination, or None."""
+        self._prune(now)
+        for i, (_, kept, data, addr) in enumerate(self._kept):
+            if kept & event or kept == event:  # the notice, 0, has no bit in common with anything
+                del self._kept[i]
+                return kept, data, addr
+        return None
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._kept.clear()
+
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        if any(not entry[1] & self._wanted for entry in self._kept):
+            self._kept = deque(entry for entry in self._kept if entry[1] & self._wanted)
+
+    def _prune(self, now: float) -> None:
+        while self._kept and now - self._kept[0][0] > self._age:
+            self._kept.popleft()

@@ -1,0 +1,361 @@
+"""What every communicator has, whatever its transport: an address, listeners, and messages to bytes and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from abc import abstractmethod
+from typing import Any
+
+from . import _codec
+from .callbacks import Backlog, CallbackTable, Listener
+from .errors import ConnectionClosedError, EchoError
+from .messages import ExpMessage
+from .redact import shown
+from .service import Service
+from .tuning import DEFAULT_TUNING, Tuning
+from .uri import Address, parse, validate_uri
+
+__all__ = ['Communicator', 'event_of_notice']
+
+_LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
+
+
+class Communicator(Service):
+    """The base of everything that talks to rigs.
+
+    Parameters
+    ----------
+    server_uri : str, ipaddress.IPv4Address or ipaddress.IPv6Address
+        The address of the server: one's own in the server role, the remote one in the client role.
+    name : str, optional
+        A label, by default the URI.
+    logger : logging.Logger, optional
+        Where to log, by default the logger called `name`.
+
+    Attributes
+    ----------
+    server_uri : str
+        The complete URI.
+    name : str
+        The label.
+    logger : logging.Logger
+        Where this communicator logs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The URI is not valid, see :func:`echorig.base.validate_uri`.
+    """
+
+    __slots__ = ('_backlog', '_callbacks', '_keeps_messages', '_waiters', 'logger', 'name', 'server_uri')
+    server_uri: str
+    logger: logging.Logger
+    _callbacks: CallbackTable
+
+    def __init__(
+        self,
+        server_uri: Any,
+        name: str | None = None,
+        logger: logging.Logger | None = None,
+        tuning: Tuning = DEFAULT_TUNING,
+    ) -> None:
+        self.server_uri = validate_uri(server_uri)
+        self.name = name or self.server_uri
+        self.logger = logger or logging.getLogger(self.name)
+        self._callbacks = CallbackTable()
+        self._backlog = Backlog(tuning.max_backlog, tuning.backlog_age)
+        self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
+        self._waiters: set[asyncio.Future[Any]] = set()
+
+    # --- the address ---
+
+    @property
+    def port(self) -> int:
+        """int: The port of the server."""
+        return parse(self.server_uri).port
+
+    @property
+    def hostname(self) -> str:
+        """str: The host name or IP address of the server."""
+        return parse(self.server_uri).host
+
+    @property
+    def protocol(self) -> str:
+        """str: The scheme of the URI, such as udp or ws."""
+        return parse(self.server_uri).scheme
+
+    @property
+    @abstractmethod
+    def is_connected(self) -> bool:
+        """bool: Whether messages can be exchanged."""
+
+    # --- listening ---
+
+    def assign_callback(self, event: str | int | ExpMessage, callback: Listener) -> None:
+        """Register a function or future to be told when an event comes.
+
+        A function is told every time, a future once. It is called as ``callback(data, addr)``, or as
+        ``callback(data, addr, event)`` if it was registered for a combination of events. A coroutine
+        function runs as a task. If a callback raises, the sender is sent a notice.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events; 0 for the notices of remote failures.
+        callback : callable or asyncio.Future
+            What to tell.
+
+        Raises
+        ------
+        TypeError
+            `callback` is neither, or `event` no event.
+        ValueError
+            There is no such event.
+        ConnectionClosedError
+            The communicator is closed.
+        """
+        self._check_open()
+        self._callbacks.add(ExpMessage.validate(event), callback)
+
+    def clear_callbacks(
+        self, event: str | int | ExpMessage, callback: Listener | None = None, cancel_futures: bool = True
+    ) -> int:
+        """Remove a callback, or all of them, from an event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future, optional
+            What to remove; by default everything.
+        cancel_futures : bool
+            Whether the futures removed are cancelled.
+
+        Returns
+        -------
+        int
+            How many were removed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no such event.
+        """
+        removed = self._callbacks.remove(ExpMessage.validate(event), callback, cancel_futures)
+        self.logger.debug('[%s] %i callbacks cleared', self.name, removed)
+        return removed
+
+    async def on_event(self, event: str | int | ExpMessage) -> tuple[Any, ...]:
+        """Wait for an event.
+
+        In the server role nothing is missed by a loop around this: once an event has been waited for, its
+        messages are kept while nobody waits (at most 1,024, for at most 10 seconds) and returned in order.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+
+        Returns
+        -------
+        tuple
+            ``(data, addr)``, or ``(data, addr, event)`` for a combination: what came with the event (a
+            list), the (host, port) that it came from, and which event it was.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no such event.
+        ConnectionClosedError
+            The communicator is closed, or is closed meanwhile, or the connection is lost.
+
+        Examples
+        --------
+        >>> data, addr = await com.on_event('EXPSTART')  # doctest: +SKIP
+        >>> data, addr, event = await com.on_event(ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT)  # doctest: +SKIP
+        """
+        self._check_open()
+        event = ExpMessage.validate(event)
+        if self._keeps_messages:
+            self._backlog.want(event)
+        if kept := self._backlog.take(event, asyncio.get_running_loop().time()):
+            came, data, addr = kept
+            return (data, addr, came) if came != event else (data, addr)
+        waiter = self._expect(event)
+        try:
+            return await waiter
+        finally:
+            self._forget(waiter)
+
+    def _expect(self, event: ExpMessage) -> asyncio.Future[tuple[Any, ...]]:
+        """Return a future for the next message of an event; it fails when the communicator is closed."""
+        waiter: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+        self._callbacks.add(event, waiter)
+        self._waiters.add(waiter)
+        return waiter
+
+    def _forget(self, waiter: asyncio.Future[tuple[Any, ...]]) -> None:
+        """Stop expecting, whatever became of the future."""
+        self._waiters.discard(waiter)
+        self._callbacks.clear_futures(waiter)
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()  # it may have failed with nobody looking
+
+    def _fail_waiters(self, why: str) -> None:
+        """End every coroutine that waits in `on_event`."""
+        for waiter in self._waiters:
+            self._callbacks.clear_futures(waiter)
+            if not waiter.done():
+                waiter.set_exception(ConnectionClosedError(f'{self.name} ({self.server_uri}) {why}'))
+
+    # --- receiving ---
+
+    def _receive(self, data: bytes, addr: Address) -> None:
+        """Decode a message and tell its listeners; what is no message is logged.
+
+        Parameters
+        ----------
+        data : bytes
+            The message.
+        addr : tuple of (str, int)
+            Where it came from.
+        """
+        try:
+            message = _codec.decode(data)
+        except ValueError as ex:
+            self._malformed(data, addr, str(ex))
+            return
+        if not isinstance(message, list) or not message:
+            self._malformed(data, addr, 'it is no array with an event code')
+            return
+        code, *content = message
+        try:
+            event = ExpMessage(0) if code == 0 and type(code) is int else ExpMessage.validate(code, False)
+        except (TypeError, ValueError) as ex:
+            self._malformed(data, addr, str(ex), expected_list=False)
+            return
+        if not event:
+            self._log_notice(content, addr)
+        listeners = self._callbacks[event]
+        awaited = any(asyncio.isfuture(listener) and listener in self._waiters for listener, _ in listeners)
+        if not awaited:
+            self._backlog.put(event, content, addr, asyncio.get_running_loop())
+        if not listeners:
+            self.logger.debug('No callbacks to execute for event %s', event.name)
+            return
+        self._callbacks.dispatch(event, content, addr, self.logger, self._report)
+
+    def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
+        """Count and log what is no message."""
+        self.logger.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, shown(data))
+        if expected_list:
+            warnings.warn(f'Expected list, got {shown(data)}', RuntimeWarning, stacklevel=2)
+
+    def _log_notice(self, content: list[Any], addr: Address) -> None:
+        text = str(content[0]) if content else 'no details'
+        name = event_of_notice(content)
+        self.logger.error(
+            'Callback for %s on %s://%s:%s failed with %s',
+            'an unnamed event' if name is None else ExpMessage(name).name or name,
+            self.protocol,
+            *addr,
+            text,
+        )
+
+    def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address) -> None:
+        """Log that a callback failed, and tell the sender of the message.
+
+        A failure in a callback for notices is only logged, or two such callbacks would keep each other busy.
+        """
+        text = f'{type(error).__name__}: {_text(error)}'
+        self.logger.error('Callback "%s" failed with error "%s"', callback, text)
+        if event:
+            try:
+                self.send(_codec.encode([0, text[:_LONGEST_NOTICE], int(event)]), addr)
+            except (OSError, ValueError, EchoError) as ex:
+                self.logger.warning('No notice sent to %s:%s: %s', *addr, ex)
+
+    # --- bytes ---
+
+    @staticmethod
+    def encode(data: Any) -> bytes:
+        """Turn a message into bytes.
+
+        Parameters
+        ----------
+        data : Any
+            Bytes are taken as they are, text is encoded as UTF-8, everything else is written as JSON.
+
+        Returns
+        -------
+        bytes
+            What travels.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It cannot be written.
+        """
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            return bytes(data)
+        if isinstance(data, str):
+            return data.encode()
+        return _codec.encode(data)
+
+    @staticmethod
+    def decode(data: bytes) -> Any:
+        """Read JSON, or failing that, text.
+
+        Parameters
+        ----------
+        data : bytes
+            What travelled.
+
+        Returns
+        -------
+        Any
+            The message; where `data` is no JSON, its text (with a warning). Bytes that are no UTF-8 appear in
+            it as ``\\xNN``.
+        """
+        data = bytes(data)
+        try:
+            return _codec.decode(data)
+        except ValueError:
+            warnings.warn('Failed to decode as JSON', stacklevel=2)
+            return data.decode('utf-8', 'backslashreplace')
+
+    # --- sending and closing ---
+
+    @abstractmethod
+    def send(self, data: Any, addr: Address | None = None) -> None:
+        """Send a message without waiting for its confirmation."""
+
+    def _check_open(self) -> None:
+        """Raise `ConnectionClosedError` if the communicator is closed."""
+
+    def close(self) -> None:
+        """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""
+        self._fail_waiters('was closed')
+        self._callbacks.close()
+        self._backlog.clear()
+
+
+def _text(error: BaseException) -> str:
+    """Return the text of an exception, even of one that has none to give."""
+    try:
+        return str(error)
+    except Exception as ex:
+        return f'(no text: {type(ex).__name__})'
+
+
+def event_of_notice(content: list[Any]) -> int | None:
+    """Tell which event a notice is about: its code, the message that MATLAB quotes instead, or nothing."""
+    if len(content) < 2:
+        return None
+    event = content[1]
+    if isinstance(event, str):
+        code = _codec.peek(event.encode('utf-8', 'replace'))
+        return code if code > 0 else None
+    return event if type(event) is int and 0 <= event <= ExpMessage.any() else None

@@ -1,0 +1,184 @@
+"""The messages of an experiment, sent and confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from typing import Any
+
+from .communicator import Communicator
+from .errors import EchoTimeoutError
+from .messages import ExpMessage
+from .uri import Address
+
+__all__ = ['Messenger']
+
+
+class Messenger(Communicator):
+    """A communicator that sends each message of an experiment and waits for its confirmation.
+
+    Each method raises what `confirmed_send` raises.
+    """
+
+    __slots__ = ()
+
+    response_timeout: float = 3.0
+    """float: How long to wait for the answer to a request, in seconds."""
+
+    @abstractmethod
+    async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
+        """Send a message and wait for its echo."""
+
+    async def init(self, data: Any = None, addr: Any = None) -> None:
+        """Tell the remote host to get ready for an experiment.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details, of any type that JSON can carry.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        """
+        await self.confirmed_send(super().init(data), addr=addr)
+
+    async def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> None:
+        """Tell the remote host that the experiment starts.
+
+        Parameters
+        ----------
+        exp_ref : str or dict
+            The experiment reference, ``yyyy-mm-dd_n_subject``, or a dict of its parts ``date``,
+            ``sequence`` and ``subject``.
+        data : Any
+            Optional details.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        """
+        await self.confirmed_send(super().start(exp_ref, data), addr=addr)
+
+    async def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> None:
+        """Tell the remote host that the experiment ends.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+        immediately : bool
+            Whether to interrupt the experiment (EXPINTERRUPT) instead of ending it (EXPEND).
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        """
+        await self.confirmed_send(super().stop(data, immediately=immediately), addr=addr)
+
+    async def status(self, status: Any, addr: Any = None) -> None:
+        """Tell the remote host a status.
+
+        Parameters
+        ----------
+        status : ExpStatus, int or str
+            The status, its number or its name.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        ValueError
+            There is no such status.
+        """
+        await self.confirmed_send(super().status(status), addr=addr)
+
+    async def info(self, status: Any, data: Any = None, addr: Any = None) -> None:
+        """Tell the remote host a status with details.
+
+        Parameters
+        ----------
+        status : ExpStatus, int or str
+            The status, its number or its name.
+        data : Any
+            Optional details.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        ValueError
+            There is no such status.
+        """
+        await self.confirmed_send(super().info(status, data), addr=addr)
+
+    async def cleanup(self, data: Any = None, addr: Any = None) -> None:
+        """Tell the remote host to tidy up after the experiment.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        """
+        await self.confirmed_send(super().cleanup(data), addr=addr)
+
+    async def alyx(self, alyx: Any = None, addr: Any = None) -> list[Any] | None:
+        """Hand an Alyx token to the remote host, or ask the remote host for one.
+
+        Parameters
+        ----------
+        alyx : one.webclient.AlyxClient, optional
+            The client whose token to send. Without one, or where it is not logged in, the remote host is
+            asked for its token.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Returns
+        -------
+        list of (str, dict) or None
+            After a request, what the remote host answered: ``[base_url, {user: token}]``.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time, or, after a request, sent no token within
+            `response_timeout` seconds.
+        """
+        message = super().alyx(alyx)
+        if all(message):
+            await self.confirmed_send(message, addr=addr)
+            return None
+        # The answer may come together with the echo: listen before asking.
+        answer = self._expect(ExpMessage.ALYX)
+        try:
+            await self.confirmed_send(message, addr=addr)
+            data, _ = await asyncio.wait_for(answer, self.response_timeout)
+        except EchoTimeoutError:
+            raise
+        except asyncio.TimeoutError:
+            raise EchoTimeoutError(
+                f'{self.name} ({self.server_uri}) sent no Alyx token within {self.response_timeout} s'
+            ) from None
+        finally:
+            self._forget(answer)
+        return list(data)

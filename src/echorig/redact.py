@@ -1,0 +1,87 @@
+"""How messages are shown: as text, with the Alyx tokens in them replaced by ``***``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._codec import decode, encode, peek
+from .messages import ExpMessage
+
+__all__ = ['Shown', 'shown']
+
+HIDDEN = '***'
+_LONGEST = 1000
+
+
+def shown(frame: bytes | None) -> str:
+    """Return a message as text for people, free of secrets.
+
+    Parameters
+    ----------
+    frame : bytes or None
+        What was sent or received.
+
+    Returns
+    -------
+    str
+        The text; bytes that are no UTF-8 appear as ``\\xNN``, and after 1,000 characters it is cut.
+    """
+    if frame is None:
+        return str(None)
+    if b'128' in frame:
+        frame = _without_tokens(frame)
+    text = frame[: 4 * _LONGEST].decode('utf-8', 'backslashreplace')
+    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}… ({len(frame)} bytes)'
+
+
+def _without_tokens(frame: bytes) -> bytes:
+    """Hide the tokens in an ALYX message, and in a notice that quotes one."""
+    event = peek(frame)
+    if event == ExpMessage.ALYX:
+        try:
+            code, *rest = decode(frame)
+        except ValueError:
+            return b'[128, ' + HIDDEN.encode() + b']'  # cut short: what is secret in it cannot be told
+        return encode([code, *(_hide(part) for part in rest)])
+    if event == 0:
+        try:
+            return encode(_unquote(decode(frame)))
+        except ValueError:
+            return b'[0, ' + HIDDEN.encode() + b']'
+    # Text that is no message may still quote one.
+    return b'(' + str(len(frame)).encode() + b' bytes, ' + HIDDEN.encode() + b')' if b'"token"' in frame else frame
+
+
+def _hide(part: Any) -> Any:
+    """Hide the values of ``{user: token}``; the URL and the user stay."""
+    return dict.fromkeys(part, HIDDEN) if isinstance(part, dict) else part
+
+
+def _unquote(value: Any) -> Any:
+    """Hide the tokens in ALYX messages that stand as text inside another message."""
+    if isinstance(value, list):
+        return [_unquote(item) for item in value]
+    if isinstance(value, str) and peek(value.encode('utf-8', 'replace')) == ExpMessage.ALYX:
+        return _without_tokens(value.encode('utf-8', 'replace')).decode()
+    return value
+
+
+class Shown:
+    """A message that becomes text only if a log record is written.
+
+    Parameters
+    ----------
+    frame : bytes
+        What was sent or received.
+    """
+
+    __slots__ = ('_frame',)
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame = frame
+
+    def __str__(self) -> str:
+        return shown(self._frame)
+
+    def __repr__(self) -> str:
+        return repr(shown(self._frame))

@@ -1,0 +1,177 @@
+"""What each message looks like: the signatures shared by everything that can be told about an experiment."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from .messages import PROTOCOL_VERSION, ExpMessage, ExpStatus
+
+__all__ = ['Service']
+
+
+class Service(ABC):
+    """The messages of an experiment, as methods that return the parts of each.
+
+    A subclass overrides each method, calls it for the parts, and does something with them, such as sending
+    them to a rig.
+
+    Attributes
+    ----------
+    name : str
+        A label for the service.
+    """
+
+    __version__ = PROTOCOL_VERSION
+    __slots__ = ('name',)
+    name: str
+
+    @abstractmethod
+    def init(self, data: Any = None) -> Any:
+        """Compose the message that prepares an experiment.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details, of any type that JSON can carry.
+
+        Returns
+        -------
+        tuple of (ExpMessage, Any)
+            EXPINIT and the details.
+        """
+        return ExpMessage.EXPINIT, data
+
+    @abstractmethod
+    def start(self, exp_ref: Any, data: Any = None) -> Any:
+        """Compose the message that starts an experiment.
+
+        Parameters
+        ----------
+        exp_ref : str or dict
+            The experiment reference, ``yyyy-mm-dd_n_subject``, or a dict of its parts ``date``,
+            ``sequence`` and ``subject``.
+        data : Any
+            Optional details.
+
+        Returns
+        -------
+        tuple of (ExpMessage, str or None, Any)
+            EXPSTART, the reference as text, and the details.
+
+        Raises
+        ------
+        ValueError
+            A dict lacks one of the parts.
+        """
+        if isinstance(exp_ref, dict):
+            try:
+                exp_ref = f'{exp_ref["date"]}_{int(exp_ref["sequence"])}_{exp_ref["subject"]}'
+            except KeyError as ex:
+                raise ValueError(f'The experiment reference {exp_ref!r} has no {ex}') from ex
+        return ExpMessage.EXPSTART, exp_ref or None, data
+
+    @abstractmethod
+    def stop(self, data: Any = None, immediately: bool = False) -> Any:
+        """Compose the message that ends an experiment.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+        immediately : bool
+            Whether to interrupt the experiment instead of ending it in the ordinary way.
+
+        Returns
+        -------
+        tuple of (ExpMessage, Any)
+            EXPEND or EXPINTERRUPT, and the details.
+        """
+        return ExpMessage.EXPINTERRUPT if immediately else ExpMessage.EXPEND, data
+
+    @abstractmethod
+    def status(self, status: Any) -> Any:
+        """Compose the message that tells a status.
+
+        Parameters
+        ----------
+        status : ExpStatus, int or str
+            The status, its number or its name.
+
+        Returns
+        -------
+        tuple of (ExpMessage, ExpStatus)
+            EXPSTATUS and the status.
+
+        Raises
+        ------
+        ValueError
+            There is no such status.
+        """
+        return ExpMessage.EXPSTATUS, _as_status(status)
+
+    @abstractmethod
+    def info(self, status: Any, data: Any = None) -> Any:
+        """Compose the message that tells a status with details.
+
+        Parameters
+        ----------
+        status : ExpStatus, int or str
+            The status, its number or its name.
+        data : Any
+            Optional details.
+
+        Returns
+        -------
+        tuple of (ExpMessage, ExpStatus, Any)
+            EXPINFO, the status and the details.
+
+        Raises
+        ------
+        ValueError
+            There is no such status.
+        """
+        return ExpMessage.EXPINFO, _as_status(status), data
+
+    @abstractmethod
+    def cleanup(self, data: Any = None) -> Any:
+        """Compose the message that tidies up after an experiment.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+
+        Returns
+        -------
+        tuple of (ExpMessage, Any)
+            EXPCLEANUP and the details.
+        """
+        return ExpMessage.EXPCLEANUP, data
+
+    @abstractmethod
+    def alyx(self, alyx: Any) -> Any:
+        """Compose the message that hands over an Alyx token, or asks for one.
+
+        Parameters
+        ----------
+        alyx : one.webclient.AlyxClient or None
+            The client whose token to send. Without one, or where it is not logged in, the message is a
+            request.
+
+        Returns
+        -------
+        tuple of (ExpMessage, str or None, dict)
+            ALYX, the database URL, and ``{user: token}`` (empty in a request).
+        """
+        if not alyx:
+            return ExpMessage.ALYX, None, {}
+        return ExpMessage.ALYX, alyx.base_url, {alyx.user: alyx._token} if alyx.is_logged_in else {}
+
+
+def _as_status(status: Any) -> ExpStatus:
+    try:
+        return ExpStatus[status.strip().upper()] if isinstance(status, str) else ExpStatus(status)
+    except (KeyError, ValueError) as ex:
+        names = ', '.join(f'{member.name} ({member.value})' for member in ExpStatus)
+        raise ValueError(f'Unknown status {status!r}; choose from {names}') from ex

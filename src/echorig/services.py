@@ -1,0 +1,506 @@
+"""`Services`: a set of rigs that are told together.
+
+1. Every listener is in place before the first byte leaves: an answer may come together with the echo.
+2. Every rig is told, in order, whatever became of the others; the error names each that failed, and why.
+3. A rig that can no longer answer (it reported a failure, interrupted, was closed or lost) fails at once.
+4. Only documented methods of the rigs are used, so that any `Service` with them will do. Nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import UserDict
+from collections.abc import Awaitable, Iterable
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+from .callbacks import Listener, WithService
+from .communicator import event_of_notice
+from .errors import (
+    ConnectionClosedError,
+    EchoTimeoutError,
+    RemoteCallbackError,
+    ServicesError,
+    ServicesTimeoutError,
+)
+from .messages import ExpMessage
+from .service import Service
+from .uri import Address
+
+__all__ = ['Services']
+
+NOTICE = ExpMessage(0)
+
+
+class Services(Service, UserDict[str, Any]):
+    """A set of rigs, by name, in the order given; it cannot be changed.
+
+    Parameters
+    ----------
+    remote_rigs : iterable of Service
+        The communicators, with distinct names.
+    timeout : float or None
+        How long to wait for the answers, in seconds; None or 0 waits without limit.
+
+    Raises
+    ------
+    TypeError
+        One of them is no `Service`.
+    ValueError
+        Two have the same name.
+    """
+
+    __slots__ = ('timeout',)
+
+    def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
+        super().__init__()
+        rigs: dict[str, Any] = {}
+        for rig in remote_rigs:
+            if not isinstance(rig, Service):
+                raise TypeError(f'A rig must be a Service, such as an EchoProtocol, not {type(rig).__name__}: {rig!r}')
+            if rig.name in rigs:
+                raise ValueError(f'Two rigs are called {rig.name!r}: give each its own name')
+            rigs[rig.name] = rig
+        self.data = MappingProxyType(rigs)  # type: ignore[assignment]
+        self.timeout = timeout
+
+    @property
+    def is_connected(self) -> bool:
+        """bool: Whether there are rigs and all of them are connected."""
+        return len(self) > 0 and all(rig.is_connected for rig in self.values())
+
+    # --- listening ---
+
+    def assign_callback(
+        self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False
+    ) -> None:
+        """Register a callback with every rig.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future
+            What to tell. It is called as ``callback(data, addr)``, with the event as a further argument if
+            it was registered for a combination, and with the rig as the last if `return_service` is true.
+        return_service : bool
+            Whether to pass the rig that the message came from.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` is neither callable nor a future, or there is no such event.
+        """
+        if return_service and not callable(callback):
+            raise TypeError(f'With return_service, the callback must be callable, not {callback!r}')
+        for rig in self.values():
+            rig.assign_callback(event, WithService(callback, rig) if return_service else callback)  # type: ignore[arg-type]
+
+    def clear_callbacks(self, event: str | int | ExpMessage, callback: Listener | None = None) -> dict[str, int]:
+        """Remove a callback, or all of them, from every rig.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future, optional
+            What to remove, as it was given to `assign_callback`; by default everything.
+
+        Returns
+        -------
+        dict of str to int
+            How many were removed, by name of the rig.
+        """
+        return {name: rig.clear_callbacks(event, callback=callback) for name, rig in self.items()}
+
+    async def await_all(self, event: str | int | ExpMessage) -> dict[str, Any]:
+        """Wait until every rig has reported an event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig sent with it, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one did not within `timeout` seconds (a `TimeoutError`).
+        ServicesError
+            At least one failed in another way.
+        """
+        event = ExpMessage.validate(event)
+        listeners = [_Listener(rig, event) for rig in self.values()]
+        return await self._gather({listener.rig.name: listener.answer(self._deadline()) for listener in listeners})
+
+    # --- the messages of an experiment ---
+
+    async def init(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
+        """Tell all rigs to get ready for an experiment, and wait for their answers.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        return await self._signal(ExpMessage.EXPINIT, 'init', data=data, concurrent=concurrent)
+
+    async def start(self, exp_ref: Any, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
+        """Tell all rigs that the experiment starts, and wait for their answers.
+
+        Parameters
+        ----------
+        exp_ref : str or dict
+            The experiment reference, ``yyyy-mm-dd_n_subject``, or a dict of its parts.
+        data : Any
+            Optional details.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
+
+    async def stop(self, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Tell all rigs, the last first, that the experiment ends, and wait for their answers.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+        immediately : bool
+            Whether to interrupt the experiment (EXPINTERRUPT) instead of ending it (EXPEND).
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        event = ExpMessage.EXPINTERRUPT if immediately else ExpMessage.EXPEND
+        return await self._signal(event, 'stop', data=data, immediately=immediately, **{'reverse': True, **kwargs})
+
+    async def status(self, status: Any, **kwargs: Any) -> dict[str, Any]:
+        """Tell all rigs a status, and wait for their answers.
+
+        Parameters
+        ----------
+        status : ExpStatus, int or str
+            The status.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        return await self._signal(ExpMessage.EXPSTATUS, 'status', status, **kwargs)
+
+    async def info(self, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Tell all rigs a status with details, and wait for their answers.
+
+        Parameters
+        ----------
+        status : ExpStatus, int or str
+            The status.
+        data : Any
+            Optional details.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        return await self._signal(ExpMessage.EXPINFO, 'info', status, data=data, **kwargs)
+
+    async def cleanup(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
+        """Tell all rigs, the last first, to tidy up after the experiment, and wait for their answers.
+
+        Parameters
+        ----------
+        data : Any
+            Optional details.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        return await self._signal(ExpMessage.EXPCLEANUP, 'cleanup', data=data, reverse=True, concurrent=concurrent)
+
+    async def alyx(self, alyx: Any) -> None:
+        """Hand an Alyx token to all rigs; their confirmations are awaited, but no answers.
+
+        Parameters
+        ----------
+        alyx : one.webclient.AlyxClient
+            The client whose token to send.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo it in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """
+        await self._gather({name: rig.alyx(alyx) for name, rig in self.items()})
+
+    # --- closing ---
+
+    def close(self) -> None:
+        """Close every communicator."""
+        for rig in self.values():
+            rig.close()
+
+    async def __aenter__(self) -> Services:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        await asyncio.gather(*(rig.wait_closed() for rig in self.values() if hasattr(rig, 'wait_closed')))
+
+    # --- inside ---
+
+    async def _signal(
+        self,
+        event: str | int | ExpMessage,
+        method: str,
+        *args: Any,
+        concurrent: bool = True,
+        reverse: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Tell all rigs something, and wait for each to answer with the same event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event of the answers.
+        method : str
+            The method of each rig to call, by default that named like the event.
+        args, kwargs
+            What to call it with.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+        reverse : bool
+            Whether the last rig is told first.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError, ServicesError
+            At least one rig failed.
+        """
+        event = ExpMessage.validate(event, allow_bitwise=False)
+        method = method or str(event.name).removeprefix('EXP').lower()
+        rigs = list(self.values())
+        if reverse:
+            rigs.reverse()
+        if concurrent:
+            listeners = [_Listener(rig, event) for rig in rigs]
+            # Tasks take their first step in the order of their making: all the listeners, then the messages.
+            deadline = self._deadline()
+            return await self._gather(
+                {lis.rig.name: lis.ask(getattr(lis.rig, method), args, kwargs, deadline) for lis in listeners}
+            )
+        outcomes: dict[str, Any] = {}
+        for rig in rigs:
+            listener = _Listener(rig, event)
+            outcomes[rig.name] = await _outcome(listener.ask(getattr(rig, method), args, kwargs, None, self.timeout))
+        return self._result(outcomes)
+
+    def _deadline(self) -> float | None:
+        return asyncio.get_running_loop().time() + self.timeout if self.timeout else None
+
+    async def _gather(self, work: dict[str, Awaitable[Any]]) -> dict[str, Any]:
+        outcomes = await asyncio.gather(*(asyncio.ensure_future(_outcome(item)) for item in work.values()))
+        return self._result(dict(zip(work, outcomes, strict=True)))
+
+    def _result(self, outcomes: dict[str, Any]) -> dict[str, Any]:
+        """Return the answers in the order of the rigs, or raise what went wrong."""
+        failures = {name: outcomes[name] for name in self if isinstance(outcomes[name], Exception)}
+        responses = {name: outcomes[name] for name in self if name not in failures}
+        if not failures:
+            return responses
+        timed_out = any(isinstance(error, TimeoutError | asyncio.TimeoutError) for error in failures.values())
+        reasons = '; '.join(f'{name}: {type(error).__name__}: {error}' for name, error in failures.items())
+        text = f'{len(failures)} of {len(outcomes)} rigs failed: {reasons}'
+        raise (ServicesTimeoutError if timed_out else ServicesError)(text, responses, failures)
+
+
+async def _outcome(work: Awaitable[Any]) -> Any:
+    """Return a result, or the exception that took its place."""
+    try:
+        return await work
+    except Exception as ex:
+        return ex
+
+
+class _Listener:
+    """Waits for one rig's answer, and for whatever means that there will be none.
+
+    Parameters
+    ----------
+    rig : Service
+        The rig.
+    event : ExpMessage
+        The event of the answer.
+    """
+
+    def __init__(self, rig: Any, event: ExpMessage) -> None:
+        self.rig = rig
+        self.event = event
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer = asyncio.ensure_future(_listen(rig, event))
+        rig.assign_callback(NOTICE, self._on_notice)
+        if not event & ExpMessage.EXPINTERRUPT:
+            rig.assign_callback(ExpMessage.EXPINTERRUPT, self._on_interrupt)
+        self._lost = getattr(rig, 'on_connection_lost', None)
+        if asyncio.isfuture(self._lost):
+            self._lost.add_done_callback(self._on_lost)
+        else:
+            self._lost = None
+
+    async def ask(
+        self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any], deadline: float | None, timeout: float | None = None
+    ) -> Any:
+        """Send the message and return the data of the answer."""
+        try:
+            await asyncio.sleep(0)  # the task that listens takes its first step
+            await method(*args, **kwargs)
+            if timeout:
+                deadline = asyncio.get_running_loop().time() + timeout
+            return await self._data(deadline)
+        finally:
+            await self._leave()
+
+    async def answer(self, deadline: float | None) -> Any:
+        """Return the data of the answer to a message that is sent by someone else."""
+        try:
+            return await self._data(deadline)
+        finally:
+            await self._leave()
+
+    async def _data(self, deadline: float | None) -> Any:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        timeout = None if deadline is None else max(0.0, deadline - begun)
+        await asyncio.wait({self._answer, self._failure}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._answer.done():
+            return self._answer.result()[0]
+        if self._failure.done():
+            self._failure.result()
+        raise EchoTimeoutError(
+            f'{self.rig.name} confirmed, but did not answer {self.event.name} within {loop.time() - begun:.3f} s'
+        )
+
+    async def _leave(self) -> None:
+        """Leave nothing behind: no callback, no task, no exception that nobody has seen."""
+        self.rig.clear_callbacks(NOTICE, self._on_notice)
+        if not self.event & ExpMessage.EXPINTERRUPT:
+            self.rig.clear_callbacks(ExpMessage.EXPINTERRUPT, self._on_interrupt)
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._on_lost)
+        self._answer.cancel()
+        await asyncio.wait({self._answer})
+        for future in (self._answer, self._failure):
+            if future.done() and not future.cancelled():
+                future.exception()
+        self._failure.cancel()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    def _on_notice(self, data: list[Any], addr: Address) -> None:
+        event = event_of_notice(data)
+        if event is None or event & self.event:
+            text = str(data[0]) if data else 'no details'
+            self._fail(RemoteCallbackError(f'{self.rig.name} failed on {self.event.name}: {text}', self.event, text, addr))
+
+    def _on_interrupt(self, data: list[Any], addr: Address) -> None:
+        text = '' if not data or data[0] is None else str(data[0])
+        self._fail(
+            RemoteCallbackError(
+                f'{self.rig.name} answered {self.event.name} with EXPINTERRUPT' + (f': {text}' if text else ''),
+                self.event,
+                text,
+                addr,
+            )
+        )
+
+    def _on_lost(self, future: asyncio.Future[Any]) -> None:
+        reason = '' if future.cancelled() or future.result() is None else f': {future.result()}'
+        self._fail(ConnectionClosedError(f'{self.rig.name} is closed or lost{reason}'))
+
+
+async def _listen(rig: Any, event: ExpMessage) -> Any:
+    return await rig.on_event(event)

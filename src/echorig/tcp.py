@@ -1,0 +1,154 @@
+"""TCP: one `Connection` for each socket, whole messages in and out.
+
+1. A connection knows its peer's address from the moment it is made to its end.
+2. It decides nothing: every message goes to the communicator that owns it.
+3. A stream that cannot be understood any more is closed, with the reason logged and kept as the cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from typing import TYPE_CHECKING, Any, cast
+
+from ._framing import FrameSplitter
+from .errors import ConnectionClosedError
+from .uri import Address, Uri, as_address
+
+if TYPE_CHECKING:
+    from .protocol import EchoProtocol
+
+__all__ = ['Connection', 'connect', 'listen']
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection of a communicator.
+
+    Parameters
+    ----------
+    owner : EchoProtocol
+        The communicator that is told of everything.
+    """
+
+    def __init__(self, owner: EchoProtocol) -> None:
+        self.owner = owner
+        self.transport: asyncio.Transport | None = None
+        self.addr: Address = ('', 0)
+        self.cause: BaseException | None = None
+        self._splitter = FrameSplitter(owner.tuning.max_stream_message)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        peername = transport.get_extra_info('peername')
+        if not peername:  # it was gone before the loop could ask
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        self.transport = cast('asyncio.Transport', transport)
+        self.addr = as_address(peername)
+        self.owner._connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        for frame in self._splitter.feed(bytes(data)):
+            self.owner._received(frame, self.addr)
+        if self._splitter.overflow and self.cause is None:
+            limit = self.owner.tuning.max_stream_message
+            self.cause = ConnectionClosedError(
+                f'A message from {self.addr[0]}:{self.addr[1]} is larger than {limit} bytes'
+                ' (Tuning.max_stream_message); the connection is closed'
+            )
+            self.owner.logger.error('%s', self.cause)
+            if self.transport is not None:
+                self.transport.abort()
+
+    def eof_received(self) -> None:
+        """Called by the event loop; the transport closes itself."""
+        if self._splitter.pending:
+            self.owner.logger.warning(
+                'Connection with %s:%s ended inside a message; %d bytes are lost', *self.addr, self._splitter.pending
+            )
+        self.owner.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the event loop."""
+        if self.transport is not None:
+            self.owner._disconnected(self, exc or self.cause)
+
+    def write(self, frame: bytes) -> None:
+        """Send a message.
+
+        Raises
+        ------
+        ConnectionClosedError
+            The connection is closed.
+        """
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionClosedError(f'The connection with {self.addr[0]}:{self.addr[1]} is closed')
+        self.transport.write(frame)
+
+
+async def listen(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> asyncio.Server:
+    """Start the server of a communicator.
+
+    Parameters
+    ----------
+    owner : EchoProtocol
+        The communicator.
+    uri : Uri
+        Where to listen; the host is numeric.
+    kwargs
+        For ``loop.create_server``.
+
+    Returns
+    -------
+    asyncio.Server
+        The server.
+
+    Raises
+    ------
+    ValueError
+        The scheme is wss and there is no ``ssl`` context, or it is ws or tcp and there is one.
+    OSError
+        The address is in use or not of this machine.
+    """
+    if uri.scheme == 'wss' and not isinstance(kwargs.get('ssl'), ssl_module.SSLContext):
+        raise ValueError(f'{uri} needs TLS: pass ssl= an ssl.SSLContext with the certificate of this server')
+    _check_plain(uri, kwargs)
+    if 'sock' not in kwargs:
+        kwargs.update(host=uri.host, port=uri.port)
+    return await asyncio.get_running_loop().create_server(lambda: Connection(owner), **kwargs)
+
+
+async def connect(owner: EchoProtocol, uri: Uri, hostname: str, **kwargs: Any) -> None:
+    """Connect a communicator to its server.
+
+    Parameters
+    ----------
+    owner : EchoProtocol
+        The communicator.
+    uri : Uri
+        The server; the host is numeric.
+    hostname : str
+        The host as the user wrote it, which is what the certificate of a wss server is checked for.
+    kwargs
+        For ``loop.create_connection``.
+
+    Raises
+    ------
+    ValueError
+        There is an ``ssl`` context, but the scheme is not wss.
+    OSError
+        Nobody listens there, or the TLS handshake failed.
+    """
+    if uri.scheme == 'wss':
+        kwargs['ssl'] = kwargs.get('ssl') or ssl_module.create_default_context()
+        kwargs.setdefault('server_hostname', hostname)
+    _check_plain(uri, kwargs)
+    if 'sock' not in kwargs:
+        kwargs.update(host=uri.host, port=uri.port)
+    await asyncio.get_running_loop().create_connection(lambda: Connection(owner), **kwargs)
+
+
+def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:
+    if uri.scheme != 'wss' and kwargs.get('ssl'):
+        raise ValueError(f'{uri} is plain TCP, but ssl= was given: use wss:// for TLS')

@@ -1,0 +1,70 @@
+"""UDP: opening the endpoint of a communicator, which is its own datagram protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+from .uri import Uri, is_valid_ip
+
+if TYPE_CHECKING:
+    from .protocol import EchoProtocol
+
+__all__ = ['connect', 'listen', 'max_datagram']
+
+_MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
+# The IPv4 total length is 16 bits and includes 20 bytes of IP and 8 of UDP header (RFC 791, RFC 768); the
+# IPv6 payload length is 16 bits and includes only the 8 bytes of UDP header (RFC 8200).
+
+
+def max_datagram(host: str) -> int:
+    """Return the largest message, in bytes, that one datagram to an address can carry."""
+    return _MAX_PAYLOAD[socket.AF_INET6 if is_valid_ip(host) and ':' in host else socket.AF_INET]
+
+
+async def listen(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> None:
+    """Open the socket of a server.
+
+    Parameters
+    ----------
+    owner : EchoProtocol
+        The communicator.
+    uri : Uri
+        Where to listen; the host is numeric.
+    kwargs
+        For ``loop.create_datagram_endpoint``.
+
+    Raises
+    ------
+    OSError
+        The address is in use or not of this machine.
+    """
+    if 'sock' not in kwargs:
+        kwargs.setdefault('local_addr', uri.address)
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: owner, **kwargs)
+
+
+async def connect(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> None:
+    """Open the socket of a client and connect it to its server.
+
+    Parameters
+    ----------
+    owner : EchoProtocol
+        The communicator.
+    uri : Uri
+        The server; the host is numeric.
+    kwargs
+        For ``loop.create_datagram_endpoint``.
+
+    Raises
+    ------
+    OSError
+        There is no way to the address.
+    """
+    if sock := kwargs.get('sock'):
+        sock.setblocking(False)
+        sock.connect(uri.address)
+    else:
+        kwargs.setdefault('remote_addr', uri.address)
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: owner, **kwargs)
