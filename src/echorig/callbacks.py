@@ -204,9 +204,7 @@ class Backlog:
         """Keep messages of this event from now on."""
         self._wanted |= int(event)
 
-    def put(
-        self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def put(self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop) -> None:
         """Keep a message."""
         now = loop.time()
         if not event & self._wanted and not self._turn_ends:

@@ -1,4 +1,4 @@
-"""What every communicator has, whatever its transport: an address, listeners, and messages to bytes and back."""
+"""What every communicator has, whatever its transport: an address, listeners, messages to bytes and back."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ class Communicator(Service):
 
     @staticmethod
     def decode(data: bytes) -> Any:
-        """Read JSON, or failing that, text.
+        r"""Read JSON, or failing that, text.
 
         Parameters
         ----------

@@ -15,7 +15,13 @@ from typing import Any
 from ._codec import DIFFERENT, compare, peek
 from ._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, Exchange, Send
 from .callbacks import is_success
-from .errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError, PeerUnreachableError
+from .errors import (
+    ConnectionClosedError,
+    EchoError,
+    EchoMismatchError,
+    EchoTimeoutError,
+    PeerUnreachableError,
+)
 from .messages import ExpMessage
 from .redact import shown
 from .uri import Address

@@ -62,4 +62,7 @@ async def _tell(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> No
     async with await EchoProtocol.client(server_uri, name, **kwargs) as com:
         begun = loop.time()
         await com.start(exp_ref)
-        print(f'{com.server_uri} confirmed EXPSTART {exp_ref} in {(loop.time() - begun) * 1e3:.2f} ms', flush=True)
+        print(
+            f'{com.server_uri} confirmed EXPSTART {exp_ref} in {(loop.time() - begun) * 1e3:.2f} ms',
+            flush=True,
+        )

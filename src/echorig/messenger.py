@@ -9,7 +9,6 @@ from typing import Any
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
-from .uri import Address
 
 __all__ = ['Messenger']
 

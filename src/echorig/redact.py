@@ -14,7 +14,7 @@ _LONGEST = 1000
 
 
 def shown(frame: bytes | None) -> str:
-    """Return a message as text for people, free of secrets.
+    r"""Return a message as text for people, free of secrets.
 
     Parameters
     ----------

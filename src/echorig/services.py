@@ -3,7 +3,8 @@
 1. Every listener is in place before the first byte leaves: an answer may come together with the echo.
 2. Every rig is told, in order, whatever became of the others; the error names each that failed, and why.
 3. A rig that can no longer answer (it reported a failure, interrupted, was closed or lost) fails at once.
-4. Only documented methods of the rigs are used, so that any `Service` with them will do. Nothing is left behind.
+4. Only documented methods of the rigs are used, so that any `Service` with them will do. Nothing is left
+   behind.
 """
 
 from __future__ import annotations
@@ -15,21 +16,12 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from .callbacks import Listener, WithService
-from .communicator import event_of_notice
-from .errors import (
-    ConnectionClosedError,
-    EchoTimeoutError,
-    RemoteCallbackError,
-    ServicesError,
-    ServicesTimeoutError,
-)
+from .errors import ServicesError, ServicesTimeoutError
 from .messages import ExpMessage
+from .rig_listener import RigListener
 from .service import Service
-from .uri import Address
 
 __all__ = ['Services']
-
-NOTICE = ExpMessage(0)
 
 
 class Services(Service, UserDict[str, Any]):
@@ -71,9 +63,7 @@ class Services(Service, UserDict[str, Any]):
 
     # --- listening ---
 
-    def assign_callback(
-        self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False
-    ) -> None:
+    def assign_callback(self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False) -> None:
         """Register a callback with every rig.
 
         Parameters
@@ -134,7 +124,7 @@ class Services(Service, UserDict[str, Any]):
             At least one failed in another way.
         """
         event = ExpMessage.validate(event)
-        listeners = [_Listener(rig, event) for rig in self.values()]
+        listeners = [RigListener(rig, event) for rig in self.values()]
         return await self._gather({listener.rig.name: listener.answer(self._deadline()) for listener in listeners})
 
     # --- the messages of an experiment ---
@@ -365,7 +355,7 @@ class Services(Service, UserDict[str, Any]):
         if reverse:
             rigs.reverse()
         if concurrent:
-            listeners = [_Listener(rig, event) for rig in rigs]
+            listeners = [RigListener(rig, event) for rig in rigs]
             # Tasks take their first step in the order of their making: all the listeners, then the messages.
             deadline = self._deadline()
             return await self._gather(
@@ -373,7 +363,7 @@ class Services(Service, UserDict[str, Any]):
             )
         outcomes: dict[str, Any] = {}
         for rig in rigs:
-            listener = _Listener(rig, event)
+            listener = RigListener(rig, event)
             outcomes[rig.name] = await _outcome(listener.ask(getattr(rig, method), args, kwargs, None, self.timeout))
         return self._result(outcomes)
 
@@ -402,105 +392,3 @@ async def _outcome(work: Awaitable[Any]) -> Any:
         return await work
     except Exception as ex:
         return ex
-
-
-class _Listener:
-    """Waits for one rig's answer, and for whatever means that there will be none.
-
-    Parameters
-    ----------
-    rig : Service
-        The rig.
-    event : ExpMessage
-        The event of the answer.
-    """
-
-    def __init__(self, rig: Any, event: ExpMessage) -> None:
-        self.rig = rig
-        self.event = event
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answer = asyncio.ensure_future(_listen(rig, event))
-        rig.assign_callback(NOTICE, self._on_notice)
-        if not event & ExpMessage.EXPINTERRUPT:
-            rig.assign_callback(ExpMessage.EXPINTERRUPT, self._on_interrupt)
-        self._lost = getattr(rig, 'on_connection_lost', None)
-        if asyncio.isfuture(self._lost):
-            self._lost.add_done_callback(self._on_lost)
-        else:
-            self._lost = None
-
-    async def ask(
-        self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any], deadline: float | None, timeout: float | None = None
-    ) -> Any:
-        """Send the message and return the data of the answer."""
-        try:
-            await asyncio.sleep(0)  # the task that listens takes its first step
-            await method(*args, **kwargs)
-            if timeout:
-                deadline = asyncio.get_running_loop().time() + timeout
-            return await self._data(deadline)
-        finally:
-            await self._leave()
-
-    async def answer(self, deadline: float | None) -> Any:
-        """Return the data of the answer to a message that is sent by someone else."""
-        try:
-            return await self._data(deadline)
-        finally:
-            await self._leave()
-
-    async def _data(self, deadline: float | None) -> Any:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        timeout = None if deadline is None else max(0.0, deadline - begun)
-        await asyncio.wait({self._answer, self._failure}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if self._answer.done():
-            return self._answer.result()[0]
-        if self._failure.done():
-            self._failure.result()
-        raise EchoTimeoutError(
-            f'{self.rig.name} confirmed, but did not answer {self.event.name} within {loop.time() - begun:.3f} s'
-        )
-
-    async def _leave(self) -> None:
-        """Leave nothing behind: no callback, no task, no exception that nobody has seen."""
-        self.rig.clear_callbacks(NOTICE, self._on_notice)
-        if not self.event & ExpMessage.EXPINTERRUPT:
-            self.rig.clear_callbacks(ExpMessage.EXPINTERRUPT, self._on_interrupt)
-        if self._lost is not None:
-            self._lost.remove_done_callback(self._on_lost)
-        self._answer.cancel()
-        await asyncio.wait({self._answer})
-        for future in (self._answer, self._failure):
-            if future.done() and not future.cancelled():
-                future.exception()
-        self._failure.cancel()
-
-    def _fail(self, error: Exception) -> None:
-        if not self._failure.done():
-            self._failure.set_exception(error)
-
-    def _on_notice(self, data: list[Any], addr: Address) -> None:
-        event = event_of_notice(data)
-        if event is None or event & self.event:
-            text = str(data[0]) if data else 'no details'
-            self._fail(RemoteCallbackError(f'{self.rig.name} failed on {self.event.name}: {text}', self.event, text, addr))
-
-    def _on_interrupt(self, data: list[Any], addr: Address) -> None:
-        text = '' if not data or data[0] is None else str(data[0])
-        self._fail(
-            RemoteCallbackError(
-                f'{self.rig.name} answered {self.event.name} with EXPINTERRUPT' + (f': {text}' if text else ''),
-                self.event,
-                text,
-                addr,
-            )
-        )
-
-    def _on_lost(self, future: asyncio.Future[Any]) -> None:
-        reason = '' if future.cancelled() or future.result() is None else f': {future.result()}'
-        self._fail(ConnectionClosedError(f'{self.rig.name} is closed or lost{reason}'))
-
-
-async def _listen(rig: Any, event: ExpMessage) -> Any:
-    return await rig.on_event(event)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ._framing import FrameSplitter
 from .errors import ConnectionClosedError
+from .redact import shown
 from .uri import Address, Uri, as_address
 
 if TYPE_CHECKING:
-    from .protocol import EchoProtocol
+    from .link import Link
 
-__all__ = ['Connection', 'connect', 'listen']
+__all__ = ['Connection', 'check_whole', 'connect', 'listen']
 
 
 class Connection(asyncio.Protocol):
@@ -26,11 +27,11 @@ class Connection(asyncio.Protocol):
 
     Parameters
     ----------
-    owner : EchoProtocol
+    owner : Link
         The communicator that is told of everything.
     """
 
-    def __init__(self, owner: EchoProtocol) -> None:
+    def __init__(self, owner: Link) -> None:
         self.owner = owner
         self.transport: asyncio.Transport | None = None
         self.addr: Address = ('', 0)
@@ -65,7 +66,9 @@ class Connection(asyncio.Protocol):
         """Called by the event loop; the transport closes itself."""
         if self._splitter.pending:
             self.owner.logger.warning(
-                'Connection with %s:%s ended inside a message; %d bytes are lost', *self.addr, self._splitter.pending
+                'Connection with %s:%s ended inside a message; %d bytes are lost',
+                *self.addr,
+                self._splitter.pending,
             )
         self.owner.eof_received()
 
@@ -87,12 +90,29 @@ class Connection(asyncio.Protocol):
         self.transport.write(frame)
 
 
-async def listen(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> asyncio.Server:
+def check_whole(frame: bytes) -> None:
+    """Refuse text or bytes that would be joined with, or cut from, the messages around them on a stream.
+
+    Parameters
+    ----------
+    frame : bytes
+        What a user wants to send as it is.
+
+    Raises
+    ------
+    ValueError
+        It starts like a message and is not just one.
+    """
+    if FrameSplitter(len(frame)).feed(frame) != [frame]:
+        raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {shown(frame)!r}')
+
+
+async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
     """Start the server of a communicator.
 
     Parameters
     ----------
-    owner : EchoProtocol
+    owner : Link
         The communicator.
     uri : Uri
         Where to listen; the host is numeric.
@@ -119,12 +139,12 @@ async def listen(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> asyncio.Server
     return await asyncio.get_running_loop().create_server(lambda: Connection(owner), **kwargs)
 
 
-async def connect(owner: EchoProtocol, uri: Uri, hostname: str, **kwargs: Any) -> None:
+async def connect(owner: Link, uri: Uri, hostname: str, **kwargs: Any) -> None:
     """Connect a communicator to its server.
 
     Parameters
     ----------
-    owner : EchoProtocol
+    owner : Link
         The communicator.
     uri : Uri
         The server; the host is numeric.

@@ -6,29 +6,47 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
-from .uri import Uri, is_valid_ip
+from .errors import MessageTooLongError
+from .uri import Uri
 
 if TYPE_CHECKING:
-    from .protocol import EchoProtocol
+    from .link import Link
 
-__all__ = ['connect', 'listen', 'max_datagram']
+__all__ = ['check_size', 'connect', 'listen']
 
 _MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 # The IPv4 total length is 16 bits and includes 20 bytes of IP and 8 of UDP header (RFC 791, RFC 768); the
 # IPv6 payload length is 16 bits and includes only the 8 bytes of UDP header (RFC 8200).
 
 
-def max_datagram(host: str) -> int:
-    """Return the largest message, in bytes, that one datagram to an address can carry."""
-    return _MAX_PAYLOAD[socket.AF_INET6 if is_valid_ip(host) and ':' in host else socket.AF_INET]
+def check_size(frame: bytes, host: str) -> None:
+    """Refuse a message that one datagram cannot carry.
+
+    Parameters
+    ----------
+    frame : bytes
+        The message.
+    host : str
+        The IP address of the server, which tells IPv4 from IPv6.
+
+    Raises
+    ------
+    MessageTooLongError
+        It is too long.
+    """
+    limit = _MAX_PAYLOAD[socket.AF_INET6 if ':' in host else socket.AF_INET]
+    if len(frame) > limit:
+        raise MessageTooLongError(
+            f'The message has {len(frame)} bytes and a datagram carries at most {limit}: use a tcp:// URI'
+        )
 
 
-async def listen(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> None:
+async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a server.
 
     Parameters
     ----------
-    owner : EchoProtocol
+    owner : Link
         The communicator.
     uri : Uri
         Where to listen; the host is numeric.
@@ -45,12 +63,12 @@ async def listen(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> None:
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: owner, **kwargs)
 
 
-async def connect(owner: EchoProtocol, uri: Uri, **kwargs: Any) -> None:
+async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a client and connect it to its server.
 
     Parameters
     ----------
-    owner : EchoProtocol
+    owner : Link
         The communicator.
     uri : Uri
         The server; the host is numeric.

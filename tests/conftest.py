@@ -1,0 +1,89 @@
+"""What every test is guarded by, and how tests get loops, ports and communicators.
+
+1. Every test coroutine runs on each event loop (``ECHORIG_TEST_LOOPS=uvloop`` chooses).
+2. An exception that reaches the loop's handler, a blocking call in the loop, a task or a transport left behind:
+   each fails the test. ``@pytest.mark.blocks`` allows blocking where the test itself must.
+3. Ports come from the system (``udp://127.0.0.1:0``), so tests run in any order and next to each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster
+from hypothesis import HealthCheck, settings
+from rigs import Lab
+
+try:
+    import uvloop
+except ImportError:  # Windows
+    uvloop = None  # type: ignore[assignment]
+
+settings.register_profile('default', deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile('ci', parent=settings.get_profile('default'), max_examples=200, derandomize=True)
+settings.load_profile('ci' if os.environ.get('CI') else 'default')
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {'asyncio': asyncio.SelectorEventLoop}
+if uvloop is not None:
+    LOOPS['uvloop'] = uvloop.new_event_loop
+if _chosen := os.environ.get('ECHORIG_TEST_LOOPS'):
+    LOOPS = {name: LOOPS[name] for name in _chosen.split(',')}
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    return LOOPS
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if 'transport' in metafunc.fixturenames:
+        metafunc.parametrize('transport', ['udp', 'tcp'])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if inspect.iscoroutinefunction(getattr(item, 'function', None)):
+            item.fixturenames.insert(0, 'guards')  # type: ignore[attr-defined]
+
+
+@pytest_asyncio.fixture
+async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Fail the test on whatever escapes into the loop, blocks it or is left behind."""
+    loop = asyncio.get_running_loop()
+    escaped: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: escaped.append(context))
+    before = asyncio.all_tasks()
+    blockbuster = BlockBuster()
+    watch = not request.node.get_closest_marker('blocks')
+    if watch:
+        blockbuster.activate()
+    try:
+        yield
+    finally:
+        if watch:
+            blockbuster.deactivate()
+    for _ in range(400):
+        left = {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}
+        if not left:
+            break
+        await asyncio.sleep(0.005)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not left, f'tasks left behind: {left}'
+    assert not escaped, f'reached the exception handler of the loop: {escaped}'
+
+
+@pytest_asyncio.fixture
+async def lab() -> AsyncIterator[Lab]:
+    """Servers and clients on ports that the system chooses, closed at the end of the test."""
+    lab = Lab()
+    try:
+        yield lab
+    finally:
+        await lab.close()

@@ -1,0 +1,110 @@
+"""Communicators and raw peers for tests, on ports that the system chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from echorig import EchoProtocol, Services
+
+REF = '2022-01-01_1_subject'
+
+
+class Lab:
+    """Opens communicators and closes all of them at the end."""
+
+    def __init__(self) -> None:
+        self.opened: list[EchoProtocol] = []
+
+    async def server(self, transport: str = 'udp', name: str = 'server', **kwargs: Any) -> EchoProtocol:
+        host = kwargs.pop('host', '127.0.0.1')
+        com = await EchoProtocol.server(f'{transport}://{host}:0', name, **kwargs)
+        self.opened.append(com)
+        return com
+
+    async def client(self, server: EchoProtocol | str, name: str = 'client', **kwargs: Any) -> EchoProtocol:
+        uri = server if isinstance(server, str) else server.server_uri
+        com = await EchoProtocol.client(uri, name, **kwargs)
+        self.opened.append(com)
+        return com
+
+    async def pair(self, transport: str = 'udp', **kwargs: Any) -> tuple[EchoProtocol, EchoProtocol]:
+        server = await self.server(transport, **kwargs)
+        return server, await self.client(server, **kwargs)
+
+    async def answering(self, transport: str = 'udp', name: str = 'rig') -> EchoProtocol:
+        """Open a server that answers every event at once with the same event and data."""
+        server = await self.server(transport, name)
+
+        def answer(data: list[Any], addr: tuple[str, int], event: int) -> None:
+            asyncio.ensure_future(server.confirmed_send([event, *data], addr))
+
+        server.assign_callback(127, answer)
+        return server
+
+    async def services(self, n: int, transport: str = 'udp', timeout: float | None = 2.0) -> Services:
+        """Open n answering rigs and a set of clients of them."""
+        rigs = [await self.answering(transport, f'rig{i}') for i in range(n)]
+        return Services([await self.client(rig, f'rig{i}') for i, rig in enumerate(rigs)], timeout=timeout)
+
+    async def close(self) -> None:
+        for com in reversed(self.opened):
+            com.close()
+        await asyncio.wait_for(asyncio.gather(*(com.wait_closed() for com in self.opened)), 10)
+
+
+class RawUdp(asyncio.DatagramProtocol):
+    """A UDP peer that does only what the test says; it keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
+        self.transport: asyncio.DatagramTransport
+
+    @classmethod
+    async def open(cls, host: str = '127.0.0.1') -> RawUdp:
+        loop = asyncio.get_running_loop()
+        _, peer = await loop.create_datagram_endpoint(cls, local_addr=(host, 0))
+        return peer
+
+    @property
+    def addr(self) -> tuple[str, int]:
+        name = self.transport.get_extra_info('socket').getsockname()
+        return name[0], name[1]
+
+    @property
+    def uri(self) -> str:
+        return f'udp://{self.addr[0]}:{self.addr[1]}'
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.heard.put_nowait((data, addr[:2]))
+
+    def error_received(self, exc: Exception) -> None:
+        pass
+
+    async def hear(self, timeout: float = 2.0) -> tuple[bytes, Any]:
+        return await asyncio.wait_for(self.heard.get(), timeout)
+
+    async def silence(self, seconds: float = 0.1) -> bool:
+        """Tell whether nothing is heard for a while."""
+        try:
+            await self.hear(seconds)
+        except asyncio.TimeoutError:
+            return True
+        return False
+
+    def say(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.transport.sendto(data, addr)
+
+    def close(self) -> None:
+        self.transport.close()
+
+
+def free_port(kind: int = socket.SOCK_DGRAM) -> int:
+    """Return a port that nobody listens on right now."""
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(('127.0.0.1', 0))
+        return int(sock.getsockname()[1])
