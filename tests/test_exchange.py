@@ -1,0 +1,303 @@
+"""The rules of delivery, and the exchange against a slow model of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from echorig import Tuning
+from echorig._exchange import (
+    CONFIRMED,
+    DELIVER,
+    IGNORED,
+    LOST,
+    MISMATCH,
+    NOTICE,
+    STORM,
+    SWALLOWED,
+    TIMED_OUT,
+    UNREACHABLE,
+    WAITING,
+    Exchange,
+)
+
+A, B = ('10.0.0.1', 11001), ('10.0.0.2', 11001)
+START, INIT, STATUS = b'[2, "ref", null]', b'[1, null]', b'[32, 20]'
+
+
+def exchange(stream=False, max_size=65535, **tuning) -> Exchange:
+    return Exchange(Tuning(**tuning), stream, max_size)
+
+
+def emptied(items: list) -> list:
+    taken = list(items)
+    items.clear()
+    return taken
+
+
+def test_an_echo_confirms():
+    ex = exchange()
+    send = ex.send(START, A, 'waiter', 0.0, 1.0)
+    assert emptied(ex.outbox) == [(START, A)]
+    assert (send.frame, send.addr, send.waiter, send.deadline, send.outcome) == (START, A, 'waiter', 1.0, WAITING)
+    assert ex.receive(START, B, 0.1) == DELIVER  # from somebody else it is a message
+    assert ex.receive(START, A, 0.1) == CONFIRMED
+    assert emptied(ex.finished) == [send]
+    assert send.outcome == CONFIRMED
+    assert ex.n_waiting == 0
+    assert ex.receive(START, A, 0.2) == DELIVER  # the answer, which may have the same bytes
+
+
+def test_datagrams_to_one_peer_go_one_at_a_time_and_in_order():
+    ex = exchange()
+    first, second, other = (ex.send(f, a, None, 0.0, 1.0) for f, a in ((START, A), (INIT, A), (STATUS, B)))
+    assert emptied(ex.outbox) == [(START, A), (STATUS, B)]
+    assert ex.receive(START, A, 0.1) == CONFIRMED
+    assert emptied(ex.outbox) == [(INIT, A)]
+    assert ex.receive(INIT, A, 0.2) == CONFIRMED
+    assert ex.receive(STATUS, B, 0.3) == CONFIRMED
+    assert emptied(ex.finished) == [first, second, other]
+
+
+def test_identical_sends_are_each_confirmed_once():
+    ex = exchange()
+    sends = [ex.send(START, A, None, 0.0, 1.0) for _ in range(3)]
+    for i in range(3):
+        assert emptied(ex.outbox) == [(START, A)]
+        assert ex.receive(START, A, 0.1) == CONFIRMED
+        assert emptied(ex.finished) == [sends[i]]
+
+
+def test_a_stream_is_pipelined_but_for_bare_text():
+    ex = exchange(stream=True)
+    for frame in (START, INIT, b'bare', STATUS):
+        ex.send(frame, A, None, 0.0, 1.0)
+    assert emptied(ex.outbox) == [(START, A), (INIT, A)]
+    assert [ex.receive(frame, A, 0.1) for frame in (START, INIT)] == [CONFIRMED] * 2
+    assert emptied(ex.outbox) == [(b'bare', A)]
+    assert ex.receive(b'bare', A, 0.1) == CONFIRMED
+    assert emptied(ex.outbox) == [(STATUS, A)]
+
+
+def test_the_time_counts_from_the_call_and_a_late_echo_is_swallowed():
+    ex = exchange()
+    first, second = ex.send(START, A, None, 0.0, 1.0), ex.send(INIT, A, None, 0.5, 1.0)
+    assert ex.next_time() == 1.0
+    ex.expire(0.99)
+    assert not ex.finished
+    ex.expire(1.0)
+    assert emptied(ex.finished) == [first]
+    assert first.outcome == TIMED_OUT
+    assert emptied(ex.outbox) == [(START, A), (INIT, A)]
+    assert ex.receive(START, A, 1.1) == SWALLOWED
+    assert ex.receive(START, A, 1.1) == DELIVER  # only once
+    assert ex.receive(INIT, A, 1.2) == CONFIRMED
+    assert second.outcome == CONFIRMED
+    assert ex.next_time() == float('inf')
+
+
+def test_what_has_waited_too_long_in_the_queue_is_never_sent():
+    ex = exchange()
+    ex.send(START, A, None, 0.0, 1.0)
+    queued = ex.send(INIT, A, None, 0.0, 0.5)
+    ex.expire(2.0)
+    assert emptied(ex.outbox) == [(START, A)]
+    assert queued.outcome == TIMED_OUT
+    assert ex.receive(INIT, A, 2.1) == DELIVER  # it was never sent, so this is no echo of it
+
+
+def test_a_cancelled_send_leaves_nothing_behind():
+    ex = exchange()
+    out, queued = ex.send(START, A, None, 0.0, 1.0), ex.send(INIT, A, None, 0.0, 1.0)
+    ex.cancel(out, 0.1)
+    ex.cancel(out, 0.1)
+    assert emptied(ex.outbox) == [(START, A), (INIT, A)]
+    ex.cancel(queued, 0.1)
+    assert (ex.n_waiting, ex.finished) == (0, [])
+    assert ex.receive(START, A, 0.2) == SWALLOWED
+    assert ex.receive(STATUS, A, 0.2) == DELIVER
+
+
+def test_a_late_echo_does_not_mismatch_the_next_message_of_its_event():
+    ex = exchange()
+    ex.send(b'[2, "one", null]', A, None, 0.0, 1.0)
+    ex.expire(1.0)
+    ex.send(b'[2, "two", null]', A, None, 1.0, 1.0)
+    assert ex.receive(b'[2, "one", null]', A, 1.1) == SWALLOWED
+    assert ex.receive(b'[2, "two", null]', A, 1.2) == CONFIRMED
+
+
+def test_an_echo_that_is_due_for_a_minute_is_forgotten():
+    ex = exchange(due_age=60.0)
+    ex.sent(START, A, 0.0)
+    assert ex.receive(START, A, 60.1) == DELIVER
+
+
+def test_unconfirmed_sends_are_swallowed_once_each_and_notices_never():
+    ex = exchange()
+    for frame in (START, START, b'[0, "text", 2]'):
+        ex.sent(frame, A, 0.0)
+    kinds = [ex.receive(frame, A, 0.1) for frame in (START, START, START, b'[0, "text", 2]')]
+    assert kinds == [SWALLOWED, SWALLOWED, DELIVER, NOTICE]
+
+
+def test_a_message_of_another_event_crosses_and_anything_else_mismatches():
+    ex = exchange()
+    ex.send(START, A, None, 0.0, 1.0)
+    assert ex.receive(STATUS, A, 0.1) == DELIVER
+    assert ex.receive(b'[0, "text", 2]', A, 0.1) == NOTICE
+    for wrong in (b'[2, "other", null]', b'nonsense', b'{"a": 1}'):
+        send = ex.newest(A) or ex.send(START, A, None, 0.0, 1.0)
+        assert ex.receive(wrong, A, 0.1) == MISMATCH
+        assert (send.outcome, send.answer) == (MISMATCH, wrong)
+
+
+def test_a_truncated_echo_confirms_if_it_is_long_enough():
+    long = b'[2, "' + b'x' * 1000 + b'"]'
+    for length, kind in ((512, CONFIRMED), (1000, CONFIRMED), (511, MISMATCH)):
+        ex = exchange()
+        send = ex.send(long, A, None, 0.0, 1.0)
+        assert ex.receive(long[:length], A, 0.1) == kind
+        assert send.truncated is (kind == CONFIRMED)
+    ex = exchange(max_size=100)
+    ex.send(long, A, None, 0.0, 1.0)
+    assert ex.receive(long[:100], A, 0.1) == CONFIRMED
+
+
+def test_refused_by_the_system():
+    ex = exchange()
+    never = ex.send(START, A, None, 0.0, 1.0)
+    ex.refused(A, 0.1)
+    assert never.outcome == UNREACHABLE
+    assert ex.receive(START, A, 0.2) == DELIVER  # it never arrived, so no echo is due
+    known = ex.send(INIT, A, None, 1.0, 1.0)
+    ex.refused(A, 1.1)
+    assert known.outcome == WAITING  # it may be starting again
+    ex.expire(2.0)
+    assert known.outcome == UNREACHABLE
+
+
+def test_a_lost_connection_ends_its_sends_only():
+    ex = exchange(stream=True)
+    sends = [ex.send(START, A, None, 0.0, 1.0), ex.send(b'bare', A, None, 0.0, 1.0)]
+    other = ex.send(START, B, None, 0.0, 1.0)
+    ex.lost(A, 0.1)
+    assert emptied(ex.finished) == sends
+    assert {send.outcome for send in sends} == {LOST}
+    assert other.outcome == WAITING
+    ex.lose_all(0.2)
+    assert (other.outcome, ex.n_waiting, ex.n_peers) == (LOST, 0, 0)
+
+
+def test_malformed_frames_that_keep_coming_back_are_dropped():
+    ex = exchange(malformed_burst=4, burst_time=1.0)
+    assert [ex.receive(b'foo', A, 0.1) for _ in range(6)] == [DELIVER] * 4 + [STORM, DELIVER]
+    assert [ex.receive(b'bar', A, 2 * i) for i in range(10)] == [DELIVER] * 10
+    assert ex.receive(b'', A, 0.0) == IGNORED
+
+
+def test_tables_stay_within_their_bounds():
+    ex = exchange(max_peers=100, max_due=8)
+    busy = ex.send(START, ('busy', 1), None, 0.0, 1e9)
+    for port in range(1000):
+        ex.receive(STATUS, ('spoofed', port), float(port))
+        assert ex.n_peers <= 100
+    assert ex.newest(('busy', 1)) is busy
+    for _ in range(100):
+        ex.sent(STATUS, A, 2000.0)
+    kinds = [ex.receive(STATUS, A, 2000.0) for _ in range(20)]
+    assert kinds == [SWALLOWED] * 8 + [DELIVER] * 12
+
+
+def test_newest_and_waiting_for():
+    ex = exchange()
+    assert ex.newest(A) is None
+    ex.send(START, A, None, 0.0, 1.0)
+    newest = ex.send(INIT, A, None, 0.0, 1.0)
+    assert ex.newest(A) is newest
+    assert ex.waiting_for() == [A]
+
+
+@given(st.lists(st.binary(max_size=8), max_size=30), st.booleans())
+def test_any_bytes_get_a_verdict(frames, stream):
+    ex = exchange(stream=stream)
+    for i, frame in enumerate(frames):
+        if i % 3 == 0 and frame:
+            ex.send(frame, A, None, float(i), 1.0)
+        ex.receive(frame, A, float(i))
+        ex.expire(float(i))
+    ex.expire(1e6)
+    assert ex.n_waiting == 0
+
+
+class PlainPeerModel(RuleBasedStateMachine):
+    """Sends to a peer that echoes everything, some of it late or never; nothing is confirmed without an echo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ex = exchange()
+        self.now = 0.0
+        self.echoes: list[bytes] = []  # on their way back, in order
+        self.sent_out: list[int] = []
+        self.ended: dict[int, int] = {}
+        self.n = 0
+
+    sends = Bundle('sends')
+
+    def settle(self) -> None:
+        for frame, _ in emptied(self.ex.outbox):
+            self.sent_out.append(int(frame[4:-1]))
+            self.echoes.append(frame)
+        for send in emptied(self.ex.finished):
+            assert send.waiter not in self.ended, 'ended twice'
+            self.ended[send.waiter] = send.outcome
+
+    @rule(target=sends, timeout=st.sampled_from([0.5, 1.0, 5.0]))
+    def send(self, timeout):
+        self.n += 1
+        send = self.ex.send(b'[2, %d]' % self.n, A, self.n, self.now, timeout)
+        self.settle()
+        return send
+
+    @rule()
+    def echo_arrives(self):
+        if self.echoes:
+            frame = self.echoes.pop(0)
+            waiting = self.ex.newest(A) is not None
+            kind = self.ex.receive(frame, A, self.now)
+            assert kind in (CONFIRMED, SWALLOWED), 'an echo was taken for a message'
+            assert waiting or kind == SWALLOWED
+            self.settle()
+
+    @rule()
+    def echo_is_lost(self):
+        if self.echoes:
+            self.echoes.pop(0)
+
+    @rule(code=st.sampled_from([b'[4, null]', b'[0, "x", 2]']))
+    def message_crosses(self, code):
+        assert self.ex.receive(code, A, self.now) == (NOTICE if code[1:2] == b'0' else DELIVER)
+
+    @rule(send=sends)
+    def cancel(self, send):
+        before = send.outcome
+        self.ex.cancel(send, self.now)
+        if before == WAITING:
+            self.ended[send.waiter] = LOST
+        self.settle()
+
+    @rule(seconds=st.sampled_from([0.1, 0.6, 2.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.ex.expire(self.now)
+        self.settle()
+
+    @invariant()
+    def in_order_and_nothing_pending_for_ever(self):
+        assert self.sent_out == sorted(self.sent_out)
+        assert self.ex.n_waiting == self.n - len(self.ended)
+        assert self.ex.next_time() > self.now
+
+
+TestPlainPeerModel = PlainPeerModel.TestCase
