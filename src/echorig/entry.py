@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ._codec import encode
+from .errors import EchoTimeoutError
 from .messages import ExpMessage
 from .protocol import EchoProtocol
+from .redact import shown
 
-__all__ = ['main']
+__all__ = ['EXAMPLE_REF', 'main']
 
 EXAMPLE_REF = '2022-01-01_1_subject'
+"""str: The experiment reference that a client sends unless told otherwise."""
 
 
 async def main(role: str, server_uri: Any, name: str | None = None, **kwargs: Any) -> None:
@@ -26,14 +30,16 @@ async def main(role: str, server_uri: Any, name: str | None = None, **kwargs: An
         A label.
     kwargs
         For :meth:`EchoProtocol.server` or :meth:`EchoProtocol.client`; for the client also `exp_ref`, the
-        experiment reference to send.
+        experiment reference to send, and `timeout`, how long to wait for the connection, and then for the
+        confirmation, in seconds (by default `EchoProtocol.default_echo_timeout` for the confirmation, and
+        as long as the system does for the connection).
 
     Raises
     ------
     ValueError
-        The role or the URI is not valid.
+        The role, the URI or the timeout is not valid.
     EchoError, OSError
-        The message was not confirmed, or the address cannot be used.
+        The message was not confirmed, or the address or the output cannot be used.
     """
     if role == 'server':
         await _serve(server_uri, name, kwargs)
@@ -44,25 +50,47 @@ async def main(role: str, server_uri: Any, name: str | None = None, **kwargs: An
 
 
 async def _serve(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> None:
+    unprinted: OSError | None = None
+
+    def tell(line: str) -> None:
+        nonlocal unprinted
+        try:
+            print(line, flush=True)
+        except OSError as ex:  # whoever read the output is gone, which is no failure of the sender's
+            unprinted = ex
+            com.close()
+
     def hear(data: list[Any], addr: tuple[str, int], event: ExpMessage) -> None:
-        # Of a token only the database and the user are shown.
-        shown = [data[0], list(data[1])] if event == ExpMessage.ALYX and len(data) > 1 else data
-        print(f'{event.name} {shown} from {addr[0]}:{addr[1]}', flush=True)
+        # The message as it travelled, without the tokens in it.
+        tell(f'{event.name} {shown(encode([int(event), *data]))} from {addr[0]}:{addr[1]}')
+
+    def hear_notice(data: list[Any], addr: tuple[str, int]) -> None:
+        tell(f'failure {shown(encode([0, *data]))} from {addr[0]}:{addr[1]}')
 
     async with await EchoProtocol.server(server_uri, name, **kwargs) as com:
         com.assign_callback(ExpMessage.any(), hear)
-        com.assign_callback(0, lambda data, addr: print(f'failure {data} from {addr[0]}:{addr[1]}', flush=True))
-        print(f'{com.name} listens on {com.server_uri}; Ctrl-C ends it', flush=True)
+        com.assign_callback(0, hear_notice)
+        tell(f'{name + " listens" if name else "Listening"} on {com.server_uri}; Ctrl-C ends it')
         await com.wait_closed()
+    if unprinted is not None:
+        raise unprinted
 
 
 async def _tell(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> None:
     exp_ref = kwargs.pop('exp_ref', EXAMPLE_REF)
+    timeout = kwargs.pop('timeout', None)
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f'The timeout must be a positive number of seconds, not {timeout!r}')
     loop = asyncio.get_running_loop()
-    async with await EchoProtocol.client(server_uri, name, **kwargs) as com:
+    try:
+        com = await asyncio.wait_for(EchoProtocol.client(server_uri, name, **kwargs), timeout)
+    except asyncio.TimeoutError as ex:
+        if isinstance(ex, OSError) and ex.errno is not None:
+            raise  # the system's own limit, with its reason
+        raise EchoTimeoutError(f'{name or server_uri} did not accept a connection within {timeout} s') from None
+    async with com:
+        if timeout is not None:
+            com.default_echo_timeout = timeout
         begun = loop.time()
         await com.start(exp_ref)
-        print(
-            f'{com.server_uri} confirmed EXPSTART {exp_ref} in {(loop.time() - begun) * 1e3:.2f} ms',
-            flush=True,
-        )
+        print(f'{com.server_uri} confirmed EXPSTART {exp_ref} in {(loop.time() - begun) * 1e3:.2f} ms', flush=True)

@@ -82,8 +82,12 @@ class RemoteCallbackError(EchoError, RuntimeError):
 
     Attributes
     ----------
-    event, message, addr
-        As given.
+    event : int
+        The event whose callback failed.
+    message : str
+        The error text that the rig sent.
+    addr : tuple of (str, int) or None
+        The address of the rig.
     """
 
     def __init__(self, text: str, event: int, message: str, addr: tuple[str, int] | None = None) -> None:
@@ -107,8 +111,10 @@ class ServicesError(EchoError):
 
     Attributes
     ----------
-    responses, failures : dict
-        As given.
+    responses : dict of str to Any
+        What the other rigs answered, by name.
+    failures : dict of str to BaseException
+        What went wrong, by name of the rig.
     """
 
     def __init__(self, text: str, responses: Mapping[str, Any], failures: Mapping[str, BaseException]) -> None:

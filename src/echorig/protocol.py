@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from typing import Any
 
@@ -80,7 +81,8 @@ class EchoProtocol(Link):
             Where to log, by default the logger called `name`.
         kwargs
             ``tuning``, a :class:`Tuning`; ``ssl``, an ``ssl.SSLContext`` for ``wss://``; everything else is
-            passed to the event loop's ``create_datagram_endpoint`` or ``create_server``.
+            passed to the event loop's ``create_datagram_endpoint`` or ``create_server`` (options of the
+            socket need a port other than 0).
 
         Returns
         -------
@@ -95,10 +97,10 @@ class EchoProtocol(Link):
             The address is in use, or is not one of this computer.
         """
         given, uri = await resolve(server_uri, any_port=True)
+        bound = None
+        if uri.port == 0 and 'sock' not in kwargs:
+            kwargs['sock'] = bound = _bound_socket(uri)
         if sock := kwargs.get('sock'):
-            uri = Uri(uri.scheme, *as_address(sock.getsockname()))
-        elif uri.port == 0:
-            kwargs['sock'] = sock = _bound_socket(uri)
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
         com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
         com._names[given.host] = uri.host
@@ -110,6 +112,8 @@ class EchoProtocol(Link):
                 com._socket = com.Server.sockets[0]
         except BaseException:
             com.close()
+            if bound is not None:
+                bound.close()
             raise
         com.logger.info('Listening on %s', com.server_uri)
         return com
@@ -308,6 +312,8 @@ def _bound_socket(uri: Uri) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM if uri.scheme == 'udp' else socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        if uri.scheme != 'udp' and os.name == 'posix':  # as the loops do for the servers they bind themselves
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((uri.host, 0))
     except BaseException:
         sock.close()

@@ -31,6 +31,8 @@ def shown(frame: bytes | None) -> str:
     if b'128' in frame:
         frame = _without_tokens(frame)
     text = frame[: 4 * _LONGEST].decode('utf-8', 'backslashreplace')
+    if not text.isprintable():  # nothing that a terminal would obey gets into a log
+        text = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}… ({len(frame)} bytes)'
 
 

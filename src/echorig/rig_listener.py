@@ -31,9 +31,12 @@ class RigListener:
         self.event = event
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answer = asyncio.ensure_future(_listen(rig, event))
-        rig.assign_callback(NOTICE, self._on_notice)
-        if not event & ExpMessage.EXPINTERRUPT:
-            rig.assign_callback(ExpMessage.EXPINTERRUPT, self._on_interrupt)
+        try:
+            rig.assign_callback(NOTICE, self._on_notice)
+            if not event & ExpMessage.EXPINTERRUPT:
+                rig.assign_callback(ExpMessage.EXPINTERRUPT, self._on_interrupt)
+        except ConnectionClosedError as ex:  # this rig fails; the others are told all the same
+            self._fail(ex)
         self._lost = getattr(rig, 'on_connection_lost', None)
         if asyncio.isfuture(self._lost):
             self._lost.add_done_callback(self._on_lost)

@@ -1,0 +1,185 @@
+"""The command line: ``python -m echorig`` or ``echorig``, with server, client and demo.
+
+1. What a user can put right (an address, a silent rig) is one line on stderr, never a traceback.
+2. Ctrl-C and SIGTERM end the work by cancelling it, so that sockets and processes are closed in order. A second
+   one ends the program at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Coroutine, Sequence
+from types import FrameType
+from typing import Any, TypeVar
+
+from ._version import __version__
+from .entry import EXAMPLE_REF, main
+from .errors import EchoError
+from .loop import run
+
+__all__ = ['Interrupted', 'entry', 'interruptible']
+
+_EPILOG = """\
+exit codes:
+  0  the message was confirmed; or the server was ended by Ctrl-C or SIGTERM
+  1  the message was not confirmed (stderr names the rig and says why), also if the client was ended before
+  2  bad usage: an option, a URI that is not valid, an address that is in use or not of this computer
+"""
+
+_T = TypeVar('_T')
+
+
+class Interrupted(Exception):
+    """The user ended the program with a signal."""
+
+
+def entry(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments, by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code, as ``--help`` explains.
+
+    Raises
+    ------
+    SystemExit
+        The arguments are not valid (code 2), or help or the version was asked for (0).
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ['demo']:
+        from .demo.__main__ import entry as demo
+
+        return demo(argv[1:])
+    options = _parser().parse_args(argv)
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
+    if options.role == 'client' and not options.verbose:
+        level = logging.CRITICAL  # what went wrong is said once, at the end
+    logging.basicConfig(level=level, format='%(asctime)s %(levelname)s %(name)s: %(message)s')
+    with warnings.catch_warnings():
+        # What is no message is logged as a warning already.
+        warnings.filterwarnings('ignore', message='Expected list', category=RuntimeWarning)
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    kwargs = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if options.role == 'client' else {}
+    is_client = options.role == 'client'
+    rig = f'{options.name} ({options.uri})' if options.name else options.uri
+    try:
+        run(interruptible(main(options.role, options.uri, options.name, **kwargs)))
+    except (Interrupted, KeyboardInterrupt):
+        return _failed(f'not confirmed: {rig}: ended before the confirmation', 1) if is_client else 0
+    except BrokenPipeError:
+        # The reader of our output has left; the interpreter must not try to write to it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1 if is_client else 0
+    except EchoError as ex:
+        return _failed(f'not confirmed: {ex}', 1)
+    except OSError as ex:
+        return _failed(f'not confirmed: {rig}: {ex}', 1) if is_client else _failed(f'cannot listen on {rig}: {ex}', 2)
+    except ValueError as ex:
+        return _failed(str(ex), 2)
+    return 0
+
+
+def _failed(text: str, code: int) -> int:
+    print(f'echorig: {text}', file=sys.stderr)
+    return code
+
+
+async def interruptible(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end, or cancel it at the first Ctrl-C, Ctrl-Break or SIGTERM.
+
+    Parameters
+    ----------
+    work : coroutine
+        What to run.
+
+    Returns
+    -------
+    Any
+        What `work` returned.
+
+    Raises
+    ------
+    Interrupted
+        A signal came, and `work` has been cancelled and is over.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    replaced: dict[int, Any] = {}
+    interrupted = False
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        restore()
+        loop.call_soon_threadsafe(task.cancel)
+
+    def restore() -> None:
+        while replaced:
+            signal.signal(*replaced.popitem())
+
+    # Not loop.add_signal_handler(), which loops on Windows do not have.
+    if threading.current_thread() is threading.main_thread():
+        for name in ('SIGINT', 'SIGTERM', 'SIGBREAK'):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                replaced[number] = signal.signal(number, end)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if interrupted:
+            raise Interrupted from None
+        raise
+    finally:
+        restore()
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number of seconds')
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('--name', help='a label for the rig, in messages and logs')
+    common.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
+    style: dict[str, Any] = {'formatter_class': argparse.RawDescriptionHelpFormatter, 'epilog': _EPILOG}
+    parser = argparse.ArgumentParser(
+        prog='echorig', description='Confirmed messages between the computers of an experiment.', **style
+    )
+    parser.add_argument('--version', action='version', version=f'echorig {__version__}')
+    roles = parser.add_subparsers(dest='role', required=True, metavar='{server,client,demo}')
+    about = 'print every message that comes, until interrupted'
+    server = roles.add_parser('server', parents=[common], help=about, description=about.capitalize(), **style)
+    server.add_argument(
+        'uri', nargs='?', default=':11001', metavar='URI', help='where to listen (default: %(default)s, this computer)'
+    )
+    about = 'send one start message and say what came of it'
+    client = roles.add_parser('client', parents=[common], help=about, description=about.capitalize(), **style)
+    client.add_argument(
+        'uri', nargs='?', default=':11001', metavar='URI', help='the server (default: %(default)s, this computer)'
+    )
+    client.add_argument(
+        '--exp-ref', default=EXAMPLE_REF, metavar='REF', help='the experiment reference (default: %(default)s)'
+    )
+    client.add_argument('--timeout', type=_seconds, metavar='SECONDS', help='how long to wait (default: 1)')
+    roles.add_parser('demo', add_help=False, help='a whole session with rigs on this computer; see echorig demo --help')
+    return parser

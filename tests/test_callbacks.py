@@ -1,0 +1,233 @@
+"""Who is told, of what, and what becomes of a listener that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from unittest import mock
+
+import pytest
+from rigs import REF, RawUdp
+
+from echorig import ExpMessage
+from echorig.base import Communicator, is_success
+from echorig.callbacks import Backlog
+
+A_B = ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT
+
+
+async def test_listeners_are_called_in_order_with_the_event_for_a_combination(lab, transport):
+    server, client = await lab.pair(transport)
+    calls = []
+    server.assign_callback('EXPEND', lambda *args: calls.append(('one', *args)))
+    server.assign_callback(A_B, lambda *args: calls.append(('two', *args)))
+    future = asyncio.get_running_loop().create_future()
+    server.assign_callback(A_B, future)
+    await client.stop(1)
+    await client.stop(2, immediately=True)
+    addr = calls[0][2]
+    assert calls == [
+        ('one', [1], addr),
+        ('two', [1], addr, ExpMessage.EXPEND),
+        ('two', [2], addr, ExpMessage.EXPINTERRUPT),
+    ]
+    assert await future == ([1], addr, ExpMessage.EXPEND)
+
+
+async def test_on_event_of_a_combination_returns_the_event(lab, transport):
+    server, client = await lab.pair(transport)
+    waiting = asyncio.create_task(server.on_event(A_B))
+    await client.stop('x', immediately=True)
+    data, addr, event = await waiting
+    assert (data, event) == (['x'], ExpMessage.EXPINTERRUPT)
+    assert isinstance(event, ExpMessage)
+
+
+async def test_a_callback_that_raises_stops_nobody(lab, transport, caplog):
+    server, client = await lab.pair(transport)
+    after = mock.Mock()
+    future = asyncio.get_running_loop().create_future()
+
+    async def fails_later(data, addr):
+        await asyncio.sleep(0)
+        raise KeyError('later')
+
+    server.assign_callback('EXPINIT', mock.Mock(side_effect=ValueError('no disk')))
+    server.assign_callback('EXPINIT', fails_later)
+    server.assign_callback('EXPINIT', after)
+    server.assign_callback('EXPINIT', future)
+    notices = []
+    client.assign_callback(0, lambda data, addr: notices.append(data))
+    await client.init()
+    after.assert_called_once()
+    assert is_success(future)
+    while len(notices) < 2:
+        await asyncio.sleep(0.001)
+    assert notices == [['ValueError: no disk', 1], ["KeyError: 'later'", 1]]
+    assert 'failed with error "ValueError: no disk"' in caplog.text
+    assert 'Callback for EXPINIT on' in caplog.text
+    await client.init()  # nothing is broken
+
+
+async def test_a_failing_callback_for_notices_starts_no_endless_exchange(lab):
+    peer = await RawUdp.open()
+    client = await lab.client(peer.uri)
+    client.assign_callback(0, mock.Mock(side_effect=ValueError))
+    client.send([8])
+    _, addr = await peer.hear()
+    peer.say(b'[0, "ValueError: x", 2]', addr)
+    assert await peer.silence()
+    peer.close()
+
+
+@pytest.mark.parametrize('error', [RuntimeError, asyncio.CancelledError, Warning])
+async def test_errors_of_every_kind_become_notices(lab, error):
+    server, client = await lab.pair()
+    server.assign_callback('EXPSTART', mock.Mock(side_effect=error('x')))
+    notice = asyncio.ensure_future(client.on_event(0))
+    await client.start(REF)
+    (text, event), _ = await asyncio.wait_for(notice, 2)
+    assert (text, event) == (f'{error.__name__}: x', 2)
+
+
+async def test_coroutine_functions_run_as_tasks(lab, transport):
+    server, client = await lab.pair(transport)
+    done = asyncio.Event()
+
+    async def callback(data, addr):
+        await server.start(*data, addr=addr)
+        done.set()
+
+    server.assign_callback('EXPSTART', callback)
+    answer = asyncio.ensure_future(client.on_event('EXPSTART'))
+    await client.start(REF)
+    assert (await answer)[0] == [REF, None]
+    await asyncio.wait_for(done.wait(), 2)
+
+
+async def test_futures_resolved_elsewhere_are_mentioned_and_cancelled_ones_dropped(lab, caplog):
+    server, client = await lab.pair()
+    loop = asyncio.get_running_loop()
+    done, cancelled = loop.create_future(), loop.create_future()
+    server.assign_callback('EXPSTART', done)
+    server.assign_callback('EXPSTART', cancelled)
+    done.set_result(True)
+    cancelled.cancel()
+    await client.start(REF)
+    await client.start(REF)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert warnings[0].startswith('Future ')
+    assert warnings[0].endswith('already resolved')
+
+
+async def test_clearing(lab):
+    server = await lab.server()
+    loop = asyncio.get_running_loop()
+    callback, future, both = mock.Mock(), loop.create_future(), mock.Mock()
+    server.assign_callback('EXPINIT', callback)
+    server.assign_callback('EXPINIT', callback)
+    server.assign_callback('EXPINIT', future)
+    server.assign_callback(A_B, both)
+    assert server.clear_callbacks('EXPINIT', callback) == 2
+    assert server.clear_callbacks('EXPINIT', cancel_futures=False) == 1
+    assert not future.cancelled()
+    server.assign_callback('EXPINIT', future)
+    assert server.clear_callbacks(ExpMessage.EXPINIT) == 1
+    assert future.cancelled()
+    assert server.clear_callbacks(A_B, both) == 2
+    assert server.clear_callbacks(~ExpMessage.ALYX) == 0
+    assert not any(server._callbacks.values())
+
+
+@pytest.mark.parametrize('callback', ['foo', None, 5])
+async def test_what_is_no_callback_is_refused(lab, callback):
+    server = await lab.server()
+    with pytest.raises(TypeError, match='callable or a Future'):
+        server.assign_callback('EXPINIT', callback)
+    with pytest.raises(ValueError):
+        server.assign_callback('EXPSTOP', mock.Mock())
+
+
+async def test_a_loop_over_on_event_misses_nothing_in_the_server_role(lab, transport):
+    server, client = await lab.pair(transport)
+    got = []
+
+    async def listen():
+        while len(got) < 200:
+            data, _, event = await server.on_event(ExpMessage.any())
+            got.append((event.name, data[0]))
+            await asyncio.sleep(0.0001 * (len(got) % 3))
+
+    listening = asyncio.create_task(listen())
+    for i in range(100):
+        await client.init(i)
+        await client.stop(i)
+    await asyncio.wait_for(listening, 10)
+    assert got == [(name, i) for i in range(100) for name in ('EXPINIT', 'EXPEND')]
+
+
+async def test_a_task_made_before_the_message_hears_it(lab, transport):
+    server, client = await lab.pair(transport)
+    for event, tell in (('EXPINIT', client.init), ('EXPCLEANUP', client.cleanup)):
+        task = asyncio.create_task(server.on_event(event))
+        await tell('x')
+        assert (await asyncio.wait_for(task, 2))[0] == ['x']
+    # What came before anybody waited for it is gone.
+    await client.stop('old')
+    await asyncio.sleep(0)
+    task = asyncio.create_task(server.on_event('EXPEND'))
+    await asyncio.sleep(0)
+    await client.stop('new')
+    assert (await asyncio.wait_for(task, 2))[0] == ['new']
+
+
+class Clock:
+    """The part of a loop that a backlog uses."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.soon = []
+
+    def time(self):
+        return self.now
+
+    def call_soon(self, function):
+        self.soon.append(function)
+
+
+def test_the_backlog_is_bounded_in_number_and_age():
+    clock, kept = Clock(), Backlog(3, 10.0)
+    addr = ('h', 1)
+    kept.want(ExpMessage.EXPINIT)
+    for i in range(5):
+        clock.now = float(i)
+        kept.put(ExpMessage.EXPINIT, [i], addr, clock)
+    assert kept.dropped == 2
+    assert not clock.soon
+    assert kept.take(ExpMessage.EXPEND, 4.0) is None
+    assert kept.take(ExpMessage.any(), 4.0) == (ExpMessage.EXPINIT, [2], addr)
+    assert kept.take(ExpMessage.EXPINIT, 13.5) == (ExpMessage.EXPINIT, [4], addr)
+    kept.put(ExpMessage.EXPEND, [9], addr, clock)
+    clock.soon.pop()()
+    assert kept.take(ExpMessage.EXPEND, 4.0) is None
+
+
+def test_encode_and_decode_of_the_communicator():
+    assert Communicator.encode([None, 21, 'message']) == b'[null, 21, "message"]'
+    assert Communicator.encode(b'[null, 21]') == b'[null, 21]'
+    assert Communicator.encode('é') == 'é'.encode()
+    assert Communicator.decode(b'[null, 21, "message"]') == [None, 21, 'message']
+    for data, text in ((b'[1]"', '[1]"'), (b'\xff[', '\\xff[')):
+        with pytest.warns(UserWarning, match='Failed to decode as JSON'):
+            assert Communicator.decode(data) == text
+
+
+def test_is_success():
+    loop = asyncio.new_event_loop()
+    futures = [loop.create_future() for _ in range(4)]
+    futures[0].set_result(None)
+    futures[1].cancel()
+    futures[2].set_exception(RuntimeError())
+    assert [is_success(future) for future in futures] == [True, False, False, False]
+    loop.close()

@@ -1,0 +1,170 @@
+"""What the package exports is there, is documented in docs/api.rst, and says what it takes, returns and raises."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import echorig
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = (ROOT / 'docs' / 'api.rst').read_text('utf-8')
+DOCUMENTED = set(re.findall(r'^\.\. (?:auto\w+|py:data):: (\S+)$', REFERENCE, re.MULTILINE))
+FACES = [echorig, echorig.base, echorig.app]
+EXPORTS = [(module, name) for module in FACES for name in module.__all__]
+IDS = [f'{module.__name__}.{name}' for module, name in EXPORTS]
+VARIABLE = {'args', 'kwargs'}
+
+
+def attribute_docstrings() -> dict[str, str]:
+    """The strings that stand behind assignments at the top of the modules, by name."""
+    found = {}
+    for path in sorted((ROOT / 'src' / 'echorig').glob('*.py')):
+        body = ast.parse(path.read_text('utf-8')).body
+        for node, behind in pairwise(body):
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(behind, ast.Expr)
+                and isinstance(behind.value, ast.Constant)
+                and isinstance(behind.value.value, str)
+            ):
+                found.update({target.id: behind.value.value for target in node.targets if isinstance(target, ast.Name)})
+    return found
+
+
+def docstring(module: ModuleType, name: str) -> str | None:
+    """The docstring that is a thing's own, not its base's or its type's."""
+    thing = getattr(module, name)
+    if inspect.isclass(thing):
+        return vars(thing).get('__doc__')
+    if inspect.ismodule(thing) or inspect.isroutine(thing):
+        return thing.__doc__
+    return attribute_docstrings().get(name)
+
+
+def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The public functions and methods, each once, those inherited from elsewhere left out."""
+    seen = set()
+    for name in echorig.__all__:
+        thing = getattr(echorig, name)
+        members = {name: thing}
+        if inspect.isclass(thing):
+            members = {f'{name}.{key}': inspect.getattr_static(thing, key) for key in dir(thing) if key[0] != '_'}
+            if '__init__' in vars(thing) and thing is not echorig.Tuning:  # its fields are described one by one
+                members[f'{name}.__init__'] = thing
+        for label, member in members.items():
+            member = getattr(member, '__func__', member)
+            if not inspect.isroutine(member) and not inspect.isclass(member):
+                continue
+            if not getattr(member, '__module__', '').startswith('echorig') or member in seen:
+                continue
+            seen.add(member)
+            yield label, member
+
+
+FUNCTIONS = dict(functions())
+
+
+def parameters_described(text: str) -> list[str]:
+    """The names in the Parameters section of a numpy docstring."""
+    section = re.search(r'^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)', text, re.MULTILINE | re.DOTALL)
+    lines = re.findall(r'^(\w[\w, ]*)(?: : .+)?$', section.group(1), re.MULTILINE) if section else []
+    return [name for line in lines for name in line.split(', ')]
+
+
+@pytest.mark.parametrize(('module', 'name'), EXPORTS, ids=IDS)
+def test_exported(module: ModuleType, name: str) -> None:
+    assert hasattr(module, name)
+    assert getattr(module, name) is getattr(echorig, name)
+    assert docstring(module, name), 'it has no docstring of its own'
+
+
+@pytest.mark.parametrize(('module', 'name'), EXPORTS, ids=IDS)
+def test_in_the_reference(module: ModuleType, name: str) -> None:
+    assert f'echorig.{name}' in DOCUMENTED, 'there is no directive for it in docs/api.rst'
+    assert re.search(rf'(?<!\w){module.__name__}\.{name}(?!\w)', REFERENCE), 'its full name is not in docs/api.rst'
+
+
+@pytest.mark.parametrize('module', FACES, ids=lambda module: module.__name__)
+def test_all_is_sorted_and_complete(module: ModuleType) -> None:
+    names = [name for name in module.__all__ if not name.startswith('__')]
+    assert len(set(module.__all__)) == len(module.__all__)
+    public = {name for name, thing in vars(module).items() if name[0] != '_' and not inspect.ismodule(thing)}
+    assert public <= set(names)
+
+
+def test_reference_has_nothing_else() -> None:
+    """Each directive names something that is there."""
+    for target in DOCUMENTED:
+        module, _, name = target.rpartition('.')
+        assert target == 'echorig' or hasattr(importlib.import_module(module), name), target
+
+
+def test_values_in_the_reference() -> None:
+    values = re.findall(
+        r'^\.\. py:data:: echorig\.(\S+)\n   :type: (\w+)\n(?:   :value: (.+)\n)?', REFERENCE, re.MULTILINE
+    )
+    assert {name for name, _, _ in values} == {'PROTOCOL_VERSION', 'LISTEN_PORT', '__version__'}
+    for name, kind, value in values:
+        thing = getattr(echorig, name)
+        assert type(thing).__name__ == kind
+        assert value in ('', repr(thing))
+
+
+def test_errors_are_exported() -> None:
+    assert set(importlib.import_module('echorig.errors').__all__) <= set(echorig.__all__)
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_parameters_are_described(name: str) -> None:
+    """The docstring describes the parameters of the signature, in its order, and no others."""
+    function = FUNCTIONS[name]
+    text = inspect.cleandoc(function.__doc__ or '')
+    assert text, 'it has no docstring'
+    signature = [parameter for parameter in inspect.signature(function).parameters if parameter not in ('self', 'cls')]
+    described = parameters_described(text)
+    if 'kwargs' in signature:
+        # What passes through ** may be described by its own name.
+        assert [name for name in described if name in signature] == [name for name in signature if name in described]
+        assert set(signature) - set(described) <= VARIABLE
+    else:
+        assert described == signature
+
+
+@pytest.mark.parametrize(
+    'name', [name for name, function in FUNCTIONS.items() if inspect.iscoroutinefunction(function)]
+)
+def test_results_and_errors_are_described(name: str) -> None:
+    """What waits for the network says what it returns and what it raises."""
+    text = inspect.cleandoc(FUNCTIONS[name].__doc__ or '')
+    annotation = inspect.signature(FUNCTIONS[name]).return_annotation
+    assert ('Returns\n-------\n' in text) == (annotation not in ('None', None)), annotation
+    assert 'Raises\n------\n' in text or name.endswith('wait_closed')
+
+
+def test_tuning_fields_are_described() -> None:
+    tree = ast.parse((ROOT / 'src' / 'echorig' / 'tuning.py').read_text('utf-8'))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    fields = [
+        (node.target.id, ast.unparse(node.annotation), behind.value.value)
+        for node, behind in pairwise(body)
+        if isinstance(node, ast.AnnAssign) and isinstance(behind, ast.Expr)
+    ]
+    assert {name for name, _, _ in fields} == set(echorig.Tuning.__dataclass_fields__)
+    assert all(text.startswith(f'{kind}: ') for _, kind, text in fields)
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'src' / 'echorig').glob('[!_]*.py')), ids=lambda path: path.stem)
+def test_examples_in_docstrings(path: Path) -> None:
+    module = importlib.import_module(f'echorig.{path.stem}')
+    assert doctest.testmod(module).failed == 0

@@ -1,0 +1,168 @@
+"""What a peer may send us: nothing of it reaches the event loop, and the communicator goes on working."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rigs import REF, RawUdp
+
+from echorig import ExpMessage
+
+BAD = {
+    'one byte': b'x',
+    'invalid UTF-8': b'[2, "\xff"]',
+    'not JSON': b'[2, "a"',
+    'deep': b'[' * 60_000,
+    'object': b'{"event": 2}',
+    'number': b'2',
+    'text': b'foo',
+    'empty array': b'[]',
+    'unknown code': b'[3000, null]',
+    'huge code': b'[' + b'9' * 5000 + b']',
+    'negative code': b'[-1, null]',
+    'compound code': b'[3, null]',
+    'boolean code': b'[true, null]',
+    'float code': b'[2.0, null]',
+    'unknown name': b'["EXPSTOP"]',
+    'array code': b'[[2]]',
+    'null code': b'[null, 1]',
+    'NUL': b'\x00',
+}
+ODD_NOTICES = [
+    b'[0]', b'[0, "text"]', b'[0, null]', b'[0, {"a": 1}, [2]]', b'[0, "text", "[2, \\"ref\\", null]"]',
+    b'[0, "text", 3]', b'[0, "text", 4096, 1, 2]', b'[0, "text", "\xf0\x9f\x98\x80"]', b' [ 0 , 1, true]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('data', BAD.values(), ids=BAD.keys())
+async def test_bad_input_over_the_socket(lab, data, caplog):
+    server, client = await lab.pair()
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda *args: heard.append(args[0]))
+    peer = await RawUdp.open()
+    peer.say(b'', (server.hostname, server.port))
+    peer.say(data, (server.hostname, server.port))
+    assert await peer.hear() == (data, (server.hostname, server.port))  # echoed before it is looked at
+    await client.start(REF)
+    assert heard == [[REF, None]]
+    records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(records) == 1
+    assert 'Ignored' in records[0].getMessage()
+    assert str(len(data)) in records[0].getMessage()
+    assert await peer.silence(0.02)
+    peer.close()
+
+
+@pytest.mark.parametrize('data', BAD.values(), ids=BAD.keys())
+async def test_bad_input_over_tcp(lab, data, caplog):
+    server, client = await lab.pair('tcp')
+    reader, writer = await asyncio.open_connection(server.hostname, server.port)
+    writer.write(data)
+    if data not in (BAD['not JSON'], BAD['deep']):  # those wait for the rest of the message
+        echo = await asyncio.wait_for(reader.readexactly(len(data)), 2)
+        assert echo == data
+    writer.close()
+    await client.start(REF)
+    while not any(record.levelno == logging.WARNING for record in caplog.records):
+        await asyncio.sleep(0.001)
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize('data', ODD_NOTICES)
+async def test_odd_notices_are_delivered_and_never_echoed(lab, data, caplog):
+    server, client = await lab.pair()
+    notices = []
+    server.assign_callback(0, lambda data, addr: notices.append(data))
+    peer = await RawUdp.open()
+    peer.say(data, (server.hostname, server.port))
+    await client.init()
+    assert await peer.silence(0.02)
+    assert len(notices) == 1
+    assert isinstance(notices[0], list)
+    assert sum('failed with' in record.getMessage() for record in caplog.records) == 1
+    peer.close()
+
+
+async def test_names_of_events_are_understood(lab):
+    server = await lab.server()
+    peer = await RawUdp.open()
+    waiting = asyncio.ensure_future(server.on_event('EXPSTART'))
+    await asyncio.sleep(0)
+    peer.say(b'["expstart", 1]', (server.hostname, server.port))
+    assert (await asyncio.wait_for(waiting, 2))[0] == [1]
+    peer.close()
+
+
+async def test_bad_input_with_warnings_as_errors_or_not(lab):
+    server = await lab.server()
+    with pytest.warns(RuntimeWarning, match='Expected list, got foo'):
+        server._receive(b'foo', ('127.0.0.1', 9))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        server.datagram_received(b'foo', ('127.0.0.1', 9))
+
+
+async def test_a_program_error_in_receiving_is_logged_not_raised(lab, caplog):
+    server, client = await lab.pair()
+    with mock.patch.object(server, '_receive', side_effect=ZeroDivisionError):
+        server.datagram_received(b'[8]', ('127.0.0.1', 9))
+    assert 'could not be processed' in caplog.text
+    await client.init()
+
+
+async def test_datagrams_of_strangers_are_ignored_by_a_client(lab, caplog):
+    _, client = await lab.pair()
+    with mock.patch.object(client, '_receive') as receive:
+        client.datagram_received(b'foo', ('192.168.0.0', client.port))
+        receive.assert_not_called()
+    assert any('unexpected host' in r.getMessage() and r.levelno == logging.WARNING for r in caplog.records)
+
+
+async def test_two_ends_that_misunderstand_each_other_stop(lab, caplog):
+    server, client = await lab.pair()
+    with pytest.warns(RuntimeWarning):
+        client._receive(b'foo', (server.hostname, server.port))  # never sent by the server
+    while 'keep coming back' not in caplog.text:
+        await asyncio.sleep(0.001)
+    await client.init()
+    assert len([r for r in caplog.records if r.getMessage().startswith('Received')]) < 20
+
+
+@pytest.mark.blocks  # hypothesis keeps its examples in files
+async def test_the_receive_path_takes_anything(lab):
+    server, client = await lab.pair()
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+
+    @given(st.binary(max_size=100), st.sampled_from(['10.0.0.1', '10.0.0.2']))
+    def feed(data, host):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            server.datagram_received(data, (host, 9))
+
+    logging.getLogger('server').setLevel(logging.CRITICAL)
+    try:
+        feed()
+    finally:
+        logging.getLogger('server').setLevel(logging.NOTSET)
+    assert loop.time() >= before
+    await client.init()
+
+
+async def test_logging_as_programs_look_for_it(lab, caplog):
+    caplog.set_level(logging.DEBUG)
+    server, client = await lab.pair()
+    await client.start(REF)
+    texts = {(r.name, r.levelname): r.getMessage() for r in caplog.records}
+    host, port = client._transport.get_extra_info('sockname')
+    assert texts['server', 'INFO'] == f'Received \'[2, "{REF}", null]\' from udp://{host}:{port}'
+    assert texts['client', 'INFO'] == 'Confirmation received'
+    assert texts['server', 'DEBUG'] == 'No callbacks to execute for event EXPSTART'
+    assert not client.logger.handlers
+    assert client.logger.level == logging.NOTSET

@@ -1,0 +1,164 @@
+"""TCP: whole messages on a stream, any number of clients, each on its own connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import subprocess
+
+import pytest
+from rigs import REF
+
+from echorig import ConnectionClosedError, ExpMessage, Tuning
+
+
+async def test_two_messages_in_one_segment(lab):
+    server = await lab.server('tcp')
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((event, data)))
+    reader, writer = await asyncio.open_connection(server.hostname, server.port)
+    both = b'[1, null][2, "ref", {"a": "]["}]'
+    writer.write(both)
+    assert await asyncio.wait_for(reader.readexactly(len(both)), 2) == both
+    assert heard == [(ExpMessage.EXPINIT, [None]), (ExpMessage.EXPSTART, ['ref', {'a': ']['}])]
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_one_message_in_100_segments(lab):
+    server = await lab.server('tcp')
+    heard = []
+    server.assign_callback('EXPSTART', lambda data, addr: heard.append(data))
+    reader, writer = await asyncio.open_connection(server.hostname, server.port)
+    message = server.encode([2, 'é"\\[' * 10, {'x': list(range(60))}])
+    edges = [len(message) * i // 100 for i in range(101)]
+    pieces = [message[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    assert len(pieces) == 100
+    assert all(pieces)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(reader.readexactly(len(message)), 2) == message
+    assert heard == [server.decode(message)[1:]]
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_message_of_2_mb(lab):
+    server, client = await lab.pair('tcp')
+    heard = []
+    server.assign_callback('EXPINFO', lambda data, addr: heard.append(data))
+    data = {'image': 'x' * 2_000_000, 'é': list(range(10_000))}
+    await client.confirmed_send([64, 20, data], timeout=30)
+    assert heard == [[20, data]]
+
+
+async def test_50_clients_at_once(lab):
+    server = await lab.server('tcp')
+    heard = []
+    server.assign_callback('EXPINFO', lambda data, addr: heard.append((addr, data[1])))
+    clients = [await lab.client(server, f'c{i}') for i in range(50)]
+    await asyncio.gather(*(client.info(0, [i, k]) for i, client in enumerate(clients) for k in range(20)))
+    assert len(heard) == 1000
+    for i, client in enumerate(clients):
+        own = client._transport.get_extra_info('sockname')[:2]
+        assert [content for addr, content in heard if addr == own] == [[i, k] for k in range(20)]
+    addrs = {addr for addr, _ in heard}
+    answers = [asyncio.ensure_future(client.on_event('EXPSTART')) for client in clients]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(server.start(str(addr[1]), addr=addr) for addr in addrs))
+    for client, answer in zip(clients, answers, strict=True):
+        assert (await answer)[0][0] == str(client._transport.get_extra_info('sockname')[1])
+
+
+async def test_messages_are_pipelined(lab):
+    accepted = asyncio.Queue()
+    raw = await asyncio.start_server(lambda r, w: accepted.put_nowait((r, w)), '127.0.0.1', 0)
+    client = await lab.client(f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}')
+    sends = [asyncio.ensure_future(client.info(0, i)) for i in range(10)]
+    reader, writer = await accepted.get()
+    everything = b''.join(client.encode([64, 0, i]) for i in range(10))
+    assert await asyncio.wait_for(reader.readexactly(len(everything)), 2) == everything
+    writer.write(everything)
+    await asyncio.gather(*sends)
+    writer.close()
+    raw.close()
+    await raw.wait_closed()
+
+
+@pytest.mark.parametrize('raw', [b'[1, 2', b'[1][2]', '[', b'[1] '])
+async def test_raw_bytes_that_would_break_the_stream_are_refused(lab, raw):
+    _, client = await lab.pair('tcp')
+    with pytest.raises(ValueError, match='whole JSON array'):
+        await client.confirmed_send(raw)
+    await client.confirmed_send(b'bare text')
+    await client.confirmed_send(b'[8]')
+
+
+async def test_a_message_over_the_limit_closes_the_connection(lab, caplog):
+    server = await lab.server('tcp', tuning=Tuning(max_stream_message=1000))
+    other, client = await lab.client(server), await lab.client(server, tuning=Tuning(max_stream_message=10**6))
+    await client.init('x' * 900)
+    with pytest.raises(ConnectionClosedError):
+        await client.confirmed_send([1, 'x' * 2000], timeout=10)
+    assert 'larger than 1000 bytes' in caplog.text
+    await other.init()
+
+
+async def test_the_end_inside_a_message_is_logged(lab, caplog):
+    server, client = await lab.pair('tcp')
+    _, writer = await asyncio.open_connection(server.hostname, server.port)
+    writer.write(b'[2, "unfinished')
+    writer.write_eof()
+    while not any('15 bytes are lost' in r.getMessage() for r in caplog.records):
+        await asyncio.sleep(0.001)
+    assert all(r.levelno < logging.ERROR for r in caplog.records)
+    writer.close()
+    await client.init()
+
+
+async def test_data_may_be_fed_by_hand(lab):
+    server, client = await lab.pair('tcp')
+    waiting = asyncio.ensure_future(client.on_event('EXPEND'))
+    await asyncio.sleep(0)
+    client.data_received(b'[4, ')
+    client.data_received(b'"x"]')
+    assert await waiting == (['x'], (server.hostname, server.port))
+    with pytest.raises(RuntimeError, match='Unsupported transport'):
+        (await lab.client('udp://127.0.0.1:9')).connection_made(client._transport)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1, made by the openssl program."""
+    key, cert = tmp_path / 'key.pem', tmp_path / 'cert.pem'
+    command = (
+        f'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=rig '
+        f'-addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout {key} -out {cert}'
+    )
+    try:
+        subprocess.run(command.split(), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as ex:
+        pytest.skip(f'no openssl program here: {ex}')
+    return cert, key
+
+
+@pytest.mark.blocks  # contexts are loaded from files
+async def test_wss_is_tls(lab, certificate):
+    cert, key = certificate
+    ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context(cafile=str(cert))
+    ours.load_cert_chain(cert, key)
+    server = await lab.server('wss', ssl=ours)
+    for host in ('127.0.0.1', 'localhost'):
+        client = await lab.client(f'wss://{host}:{server.port}', ssl=theirs)
+        waiting = asyncio.create_task(server.on_event('EXPSTART'))
+        await client.start(REF)
+        assert (await waiting)[0] == [REF, None]
+        assert client._transport.get_extra_info('ssl_object') is not None
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await lab.client(server.server_uri)
+    for scheme in ('ws', 'tcp'):
+        with pytest.raises(ValueError, match='use wss'):
+            await lab.server(scheme, ssl=ours)
