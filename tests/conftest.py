@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
+
 from rigs import Lab
 
 try:

@@ -37,8 +37,8 @@ class Lab:
         """Open a server that answers every event at once with the same event and data."""
         server = await self.server(transport, name)
 
-        def answer(data: list[Any], addr: tuple[str, int], event: int) -> None:
-            asyncio.ensure_future(server.confirmed_send([event, *data], addr))
+        async def answer(data: list[Any], addr: tuple[str, int], event: int) -> None:
+            await server.confirmed_send([event, *data], addr)
 
         server.assign_callback(127, answer)
         return server

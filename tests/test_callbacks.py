@@ -7,11 +7,11 @@ import logging
 from unittest import mock
 
 import pytest
-from rigs import REF, RawUdp
 
 from echorig import ExpMessage
 from echorig.base import Communicator, is_success
 from echorig.callbacks import Backlog
+from rigs import REF, RawUdp
 
 A_B = ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from conftest import LOOPS
-from rigs import REF, free_port
 
 import echorig
+from conftest import LOOPS
 from echorig.cli import entry
+from rigs import REF, free_port
 
 REPLY = 30.0  # seconds, for what must come
 posix = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')

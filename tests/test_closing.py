@@ -6,9 +6,9 @@ import asyncio
 from unittest import mock
 
 import pytest
-from rigs import REF, RawUdp
 
 from echorig import ConnectionClosedError, EchoProtocol
+from rigs import REF, RawUdp
 
 
 async def test_close_as_documented(lab):

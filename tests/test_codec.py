@@ -38,7 +38,7 @@ def same(one: object, other: object) -> bool:
 @example({'a': (1, [2.5, {'b': None}])})
 @example([math.nan, math.inf, -math.inf])
 @example(['\ud800', '\udfff\ud800', '\ud83d\ude00'])
-@example({1: 1, None: 2, True: 3, 2.5: 4})
+@example({1: 1, None: 2, False: 3, 2.5: 4})
 def test_encode_is_read_as_what_json_writes(value):
     encoded = encode(value)
     assert encoded.isascii()
@@ -191,7 +191,7 @@ def test_peek_agrees_with_json(data):
         return
     if isinstance(value, list) and value and type(value[0]) is int and 0 <= value[0] < 10**9:
         # -0 is a number that json reads as 0, but no code
-        assert code == value[0] or data.lstrip().startswith(b'[') and b'-0' in data
+        assert code == value[0] or (data.lstrip().startswith(b'[') and b'-0' in data)
     else:
         assert code == -1
 

@@ -7,7 +7,6 @@ import logging
 from unittest import mock
 
 import pytest
-from rigs import REF, RawUdp, free_port
 
 import echorig
 from echorig import (
@@ -20,6 +19,7 @@ from echorig import (
     MessageTooLongError,
     PeerUnreachableError,
 )
+from rigs import REF, RawUdp, free_port
 
 
 async def test_every_message_arrives_as_documented(lab, transport):

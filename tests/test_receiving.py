@@ -10,9 +10,9 @@ from unittest import mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rigs import REF, RawUdp
 
 from echorig import ExpMessage
+from rigs import REF, RawUdp
 
 BAD = {
     'one byte': b'x',

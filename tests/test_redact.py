@@ -6,11 +6,11 @@ import asyncio
 import logging
 
 import pytest
-from rigs import RawUdp
 
 from echorig import EchoMismatchError
 from echorig.base import Communicator
 from echorig.redact import Shown, shown
+from rigs import RawUdp
 
 TOKEN = '4157aa522b855239cd05f4d23d40563aa0518359'
 ALYX = Communicator.encode([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])

@@ -7,7 +7,6 @@ import gc
 from unittest import mock
 
 import pytest
-from rigs import REF, RawUdp, free_port
 
 from echorig import (
     ConnectionClosedError,
@@ -20,6 +19,7 @@ from echorig import (
     ServicesError,
     ServicesTimeoutError,
 )
+from rigs import REF, RawUdp, free_port
 
 
 async def test_a_whole_session(lab, transport):

@@ -8,9 +8,9 @@ import ssl
 import subprocess
 
 import pytest
-from rigs import REF
 
 from echorig import ConnectionClosedError, ExpMessage, Tuning
+from rigs import REF
 
 
 async def test_two_messages_in_one_segment(lab):
@@ -159,6 +159,8 @@ async def test_wss_is_tls(lab, certificate):
         assert client._transport.get_extra_info('ssl_object') is not None
     with pytest.raises(ssl.SSLCertVerificationError):
         await lab.client(server.server_uri)
-    for scheme in ('ws', 'tcp'):
+    for scheme in ('ws', 'tcp', 'udp'):
         with pytest.raises(ValueError, match='use wss'):
             await lab.server(scheme, ssl=ours)
+        with pytest.raises(ValueError, match='use wss'):
+            await lab.client(f'{scheme}://127.0.0.1:9', ssl=theirs)

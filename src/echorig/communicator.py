@@ -33,6 +33,8 @@ class Communicator(Service):
         A label, by default the URI.
     logger : logging.Logger, optional
         Where to log, by default the logger called `name`.
+    tuning : Tuning, optional
+        Limits and timings.
 
     Attributes
     ----------
@@ -46,7 +48,7 @@ class Communicator(Service):
     Raises
     ------
     TypeError, ValueError
-        The URI is not valid, see :func:`echorig.base.validate_uri`.
+        The URI is not valid, see :func:`echorig.validate_uri`.
     """
 
     __slots__ = ('_backlog', '_callbacks', '_keeps_messages', '_waiters', 'logger', 'name', 'server_uri')
@@ -330,7 +332,15 @@ class Communicator(Service):
 
     @abstractmethod
     def send(self, data: Any, addr: Address | None = None) -> None:
-        """Send a message without waiting for its confirmation."""
+        """Send a message without waiting for its confirmation.
+
+        Parameters
+        ----------
+        data : Any
+            The message.
+        addr : tuple of (str, int), optional
+            The remote host and port.
+        """
 
     def _check_open(self) -> None:
         """Raise `ConnectionClosedError` if the communicator is closed."""

@@ -42,7 +42,8 @@ class Services(Service, UserDict[str, Any]):
         Two have the same name.
     """
 
-    __slots__ = ('timeout',)
+    # `server` is a documented name that nothing sets.
+    __slots__ = ('server', 'timeout')
 
     def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
         super().__init__()

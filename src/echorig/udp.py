@@ -41,6 +41,11 @@ def check_size(frame: bytes, host: str) -> None:
         )
 
 
+def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:
+    if kwargs.pop('ssl', None):
+        raise ValueError(f'{uri} is UDP, which has no TLS, but ssl= was given: use wss:// for TLS')
+
+
 async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a server.
 
@@ -55,9 +60,12 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
 
     Raises
     ------
+    ValueError
+        There is an ``ssl`` context.
     OSError
         The address is in use or not of this machine.
     """
+    _check_plain(uri, kwargs)
     if 'sock' not in kwargs:
         kwargs.setdefault('local_addr', uri.address)
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: owner, **kwargs)
@@ -77,9 +85,12 @@ async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
 
     Raises
     ------
+    ValueError
+        There is an ``ssl`` context.
     OSError
         There is no way to the address.
     """
+    _check_plain(uri, kwargs)
     if sock := kwargs.get('sock'):
         sock.setblocking(False)
         sock.connect(uri.address)

@@ -6,6 +6,7 @@ import bisect
 import io
 import math
 import platform
+import re
 import statistics
 import time
 from collections import Counter
@@ -92,7 +93,10 @@ def save_svg(session: Session, path: str) -> None:
     """
     console = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, color_system='truecolor')
     console.print(report(session, console))
-    console.save_svg(path, title='echorig demo')
+    # The font would be fetched from elsewhere by whoever looks at the picture.
+    picture = re.sub(r'@font-face \{.*?\}', '', console.export_svg(title='echorig demo'), flags=re.DOTALL)
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(picture)
 
 
 def table(session: Session, newest: int = 0) -> Table:

@@ -1,0 +1,98 @@
+# Everything there is to do with the project. Each target makes the virtual environment that it needs.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# What must be installed for the tests: "required" real peers fail the build if they cannot be had.
+PEERS ?= wanted
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*.pyx ext/echorig/*.pxd)
+
+.PHONY: help demo test test-only coverage lint types stubs docs wheel wheel-test bench bench-smoke clean
+
+help:
+	@echo 'make demo        a whole session on real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
+	@echo 'make test        the tests (ARGS="-k tcp")'
+	@echo 'make coverage    the tests, and which lines they reach, Cython included'
+	@echo 'make bench       the benchmarks; bench-smoke: each once'
+	@echo 'make lint types stubs docs wheel-test    the other gates'
+	@echo 'PYTHON=python3.12 VENV=.venv-3.12 choose another interpreter'
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo 'echorig needs Python 3.10 or newer, and there is no $(PYTHON) here'; exit 1; }
+	@$(PYTHON) .ci/preflight.py
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.made $(SOURCES)
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.built
+	$(PIP) --group bench
+	@$(PIP) --group peers || if [ '$(PEERS)' = required ]; then exit 1; else \
+	    echo 'iblutil or ONE-api cannot be installed here: the tests with these real peers will be skipped'; fi
+	@touch $@
+
+$(VENV)/.test-only: $(VENV)/.built
+	$(PIP) --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(PIP) --group lint --group docs
+	@touch $@
+
+demo: $(VENV)/.built
+	$(PY) -m echorig.demo $(ARGS)
+
+test: $(VENV)/.test
+	$(PY) -m pytest $(ARGS)
+
+test-only: $(VENV)/.test-only
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.lint
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+types: $(VENV)/.lint
+	$(PY) -m mypy --strict src
+
+stubs: $(VENV)/.lint
+	$(PY) -m mypy.stubtest echorig._codec echorig._framing echorig._exchange
+
+docs: $(VENV)/.lint
+	$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+
+wheel: $(VENV)/.lint
+	rm -rf dist
+	$(PY) -m build --outdir dist
+
+# The wheel is built from the sdist, and tested where the sources cannot be imported by accident.
+wheel-test: wheel
+	rm -rf $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+	$(VENV)-wheel/bin/python -m pip --disable-pip-version-check install --quiet --group test "$$(ls dist/*.whl)[demo]"
+	$(VENV)-wheel/bin/python -m pytest -q --ignore tests/peers $(ARGS)
+
+bench: $(VENV)/.test
+	$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+
+bench-smoke: $(VENV)/.test
+	ECHORIG_BENCH=smoke $(PY) -m pytest benchmarks --benchmark-only -q $(ARGS)
+
+# A traced build is slow and must not stay: it is made in an environment of its own.
+coverage:
+	$(MAKE) VENV=.venv-trace .venv-trace/.test
+	.venv-trace/bin/python -m pip --disable-pip-version-check install --quiet coverage 'Cython>=3.1' setuptools
+	ECHORIG_TRACE=1 .venv-trace/bin/python setup.py -q build_ext --inplace --force
+	-.venv-trace/bin/python -m coverage run -m pytest -q $(ARGS)
+	.venv-trace/bin/python -m coverage report --skip-covered
+	rm -f src/echorig/*.so .venv*/.built
+
+clean:
+	rm -rf .venv* build dist docs/_build src/*.egg-info src/echorig/*.so ext/echorig/*.c
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks

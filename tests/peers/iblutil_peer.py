@@ -1,0 +1,142 @@
+"""The other end of `iblutil_rig.py`: starts the process, tells it what to do, and hears what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).with_name('iblutil_rig.py')
+PATIENCE = 30.0  # seconds; only a failure waits that long
+
+
+class RemoteError(Exception):
+    """What the incumbent raised, by the name of its type."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f'{kind}: {text}')
+        self.kind = kind
+        self.text = text
+
+
+class IblutilProcess:
+    """A process with incumbent communicators in it; an asynchronous context manager.
+
+    Attributes
+    ----------
+    heard : asyncio.Queue of dict
+        What its callbacks saw, as ``{event, com, data, addr}``.
+    answered : asyncio.Queue of dict
+        What became of the answers it sent, as ``{answered, com, error}``.
+    """
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.answered: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._begun: dict[int, asyncio.Future[None]] = {}
+        self._ended: dict[int, asyncio.Future[Any]] = {}
+        self._number = 0
+
+    async def __aenter__(self) -> IblutilProcess:
+        pipe = asyncio.subprocess.PIPE
+        with _able_to_start_processes():
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, str(SCRIPT), stdin=pipe, stdout=pipe, limit=2**22
+            )
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), PATIENCE)
+        except asyncio.TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise
+        finally:
+            await self._reader
+        assert self._process.returncode == 0
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            what = json.loads(line)
+            if 'begun' in what:
+                self._begun.pop(what['begun']).set_result(None)
+            elif 'event' in what:
+                self.heard.put_nowait(what)
+            elif 'answered' in what:
+                self.answered.put_nowait(what)
+            else:
+                ended = self._ended.pop(what['id'])
+                if 'error' in what:
+                    ended.set_exception(RemoteError(what['error'], what['text']))
+                else:
+                    ended.set_result(what['ok'])
+        for future in (*self._begun.values(), *self._ended.values()):
+            if not future.done():
+                future.set_exception(RemoteError('EOFError', 'the process has ended'))
+                future.exception()  # there may be nobody to ask
+
+    async def begin(self, do: str, **what: Any) -> asyncio.Future[Any]:
+        """Give a command; return, once it has begun, a future for its result."""
+        assert self._process.stdin is not None
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        begun = self._begun[self._number] = loop.create_future()
+        ended = self._ended[self._number] = loop.create_future()
+        self._process.stdin.write(json.dumps({'id': self._number, 'do': do, **what}).encode() + b'\n')
+        await self._process.stdin.drain()
+        await asyncio.wait_for(begun, PATIENCE)
+        return ended
+
+    async def do(self, do: str, **what: Any) -> Any:
+        """Give a command and return its result.
+
+        Raises
+        ------
+        RemoteError
+            What the incumbent raised.
+        """
+        return await asyncio.wait_for(await self.begin(do, **what), PATIENCE)
+
+    async def call(self, com: str, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of one of its communicators."""
+        return await self.do('call', com=com, method=method, args=args, **kwargs)
+
+    async def hear(self) -> dict[str, Any]:
+        """Return what one of its callbacks saw next."""
+        return await asyncio.wait_for(self.heard.get(), PATIENCE)
+
+    async def has_answered(self, *coms: str) -> None:
+        """Wait until these communicators have sent one answer each, and all were confirmed."""
+        reports = [await asyncio.wait_for(self.answered.get(), PATIENCE) for _ in coms]
+        assert {report['com']: report['error'] for report in reports} == dict.fromkeys(coms)
+
+    async def nothing_more(self, com: str) -> bool:
+        """Tell whether the process has nothing more to report, after another round through it."""
+        await self.do('state', com=com)
+        return self.heard.empty() and self.answered.empty()
+
+
+@contextlib.contextmanager
+def _able_to_start_processes() -> Iterator[None]:
+    """Let asyncio's own loop start a process while uvloop's policy is installed.
+
+    Before Python 3.12 that loop asks the policy for its way to wait for processes, and uvloop's has none.
+    """
+    if sys.version_info >= (3, 12):
+        yield
+        return
+    policy = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(policy)

@@ -1,0 +1,89 @@
+"""Alyx tokens between echorig and the incumbent: handed over and asked for, both ways, and never logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from echorig import Services
+
+pytest.importorskip('iblutil')
+
+
+@pytest.fixture(autouse=True)
+def _no_token_in_log(caplog, alyx_like):
+    caplog.set_level(logging.DEBUG)
+    yield
+    texts = [record.getMessage() for record in caplog.get_records('call')]
+    assert 'Confirmation received' in texts or any(alyx_like.user in text for text in texts)
+    assert not any(alyx_like._token['token'] in text for text in texts)
+
+
+@pytest.fixture
+def content(alyx_like):
+    return [alyx_like.base_url, {alyx_like.user: alyx_like._token}]
+
+
+async def test_we_hand_one_over(wire, alyx_like, content):
+    await wire.they_listen(events=['ALYX'])
+    assert await wire.say('alyx', alyx_like) is None
+    assert (await wire.process.hear())['data'] == content
+    assert await wire.process.nothing_more('theirs')
+
+
+async def test_they_hand_one_over(wire, alyx_like, content):
+    heard = []
+    wire.ours.assign_callback('ALYX', lambda data, addr: heard.append((data, addr)))
+    assert await wire.they_say('alyx', vars(alyx_like)) is None
+    assert heard == [(content, wire.their_addr)]
+
+
+async def test_we_ask(wire, alyx_like, content):
+    """The answer of the incumbent leaves right behind its echo."""
+    await wire.they_listen('token', token=vars(alyx_like), events=['ALYX'])
+    assert await wire.say('alyx') == content
+    assert (await wire.process.hear())['data'] == [None, {}]
+    await wire.process.has_answered('theirs')
+    assert await wire.process.nothing_more('theirs')
+
+
+async def test_they_ask(wire, alyx_like, content):
+    asked = asyncio.Queue()
+    wire.ours.assign_callback('ALYX', lambda data, addr: asked.put_nowait((data, addr)))
+    answer = await wire.begin('alyx', None)
+    data, addr = await asyncio.wait_for(asked.get(), 10)
+    assert data == [None, {}]
+    # Over TCP the incumbent would take our echo and our answer for one message if they came together.
+    await wire.process.do('confirmed', com='theirs')
+    await wire.ours.alyx(alyx_like, addr)
+    assert await asyncio.wait_for(answer, 10) == content
+
+
+@pytest.mark.parametrize('wire', ['server-udp', 'client-udp'], indirect=True)
+async def test_they_ask_and_are_told_at_once(wire, alyx_like, content):
+    """Our answer leaves right behind our echo: over UDP the incumbent can tell them apart, over TCP it cannot."""
+
+    async def answer(data, addr):
+        await wire.ours.alyx(alyx_like, addr)
+
+    wire.ours.assign_callback('ALYX', answer)
+    assert await wire.they_say('alyx', None) == content
+
+
+async def test_services_hand_one_over(iblutil, lab, alyx_like, content):
+    """Services gives it to incumbents and to echorig rigs, and asks for no answer."""
+    coms = []
+    for name, scheme in (('camera', 'udp'), ('daq', 'ws')):
+        uri, _ = await iblutil.do('open', com=name, role='server', uri=f'{scheme}://127.0.0.1')
+        await iblutil.do('listen', com=name, how='report', events=['ALYX'])
+        coms.append(await lab.client(uri, name))
+    rig = await lab.server('udp', 'rig')
+    heard = []
+    rig.assign_callback('ALYX', lambda data, addr: heard.append(data))
+    services = Services([*coms, await lab.client(rig, 'rig')])
+    await services.alyx(alyx_like)
+    assert heard == [content]
+    told = [await iblutil.hear() for _ in coms]
+    assert {what['com']: what['data'] for what in told} == {'camera': content, 'daq': content}

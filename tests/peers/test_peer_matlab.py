@@ -1,0 +1,194 @@
+"""Echorig and a rig that speaks like MATLAB."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+
+import pytest
+import pytest_asyncio
+from matlab import Matlab
+
+from echorig import EchoTimeoutError, ExpMessage, ExpStatus, RemoteCallbackError, Services, ServicesError
+from rigs import REF
+
+ANSWERS = {1: 'ready', 2: 'running', 4: 'stopped', 8: 'tidy', 16: 'halted', 32: 'ok', 64: 'noted'}
+
+
+@pytest_asyncio.fixture
+async def matlab():
+    peer = await Matlab.open()
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+@pytest_asyncio.fixture
+async def client(lab, matlab):
+    return await lab.client(matlab.uri, 'timeline')
+
+
+@pytest_asyncio.fixture
+async def services(lab, client):
+    """The MATLAB rig between two of ours that answer."""
+    first, last = [await lab.client(await lab.answering(name=name), name) for name in ('first', 'last')]
+    return Services([first, client, last], timeout=30)
+
+
+def spelled_as_json_dumps(text: str) -> bool:
+    """Tell whether a message is ASCII with ", " and ": " between its parts, which is what MATLAB looks for."""
+    return text.isascii() and re.sub(r'[ \t]*\]$', ']', text) == json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    'data', [None, 'now', 'bär 🐭 \x7f', {'foo': [1, 2.5, {'bar': None}]}, [True, False, 'a, b: c [d]'], -7]
+)
+async def test_short_message(client, matlab, data):
+    await client.start(REF, data=data)
+    code, text = await matlab.next_message()
+    assert code == ExpMessage.EXPSTART
+    assert spelled_as_json_dumps(text)
+    assert json.loads(text) == [2, REF, data]
+
+
+@pytest.mark.parametrize('size', [512, 513, 1000, 60_000])
+async def test_long_message(client, matlab, caplog, size):
+    """What is longer than MATLAB's buffer comes back cut short, which confirms it with a warning."""
+    caplog.set_level(logging.INFO, logger='timeline')
+    message = [1, 'x' * (size - len('[1, ""]'))]
+    assert len(client.encode(message)) == size
+    await client.confirmed_send(message)
+    _, text = await matlab.next_message()
+    assert len(text) == 512
+    texts = [record.getMessage() for record in caplog.records]
+    # A tag at the end of the message may make it longer than the buffer.
+    if size > 512:
+        assert any(text.startswith('Received truncated echo from timeline') for text in texts)
+    assert 'Confirmation received' in texts
+    await client.stop(data='next')
+    assert json.loads((await matlab.next_message())[1]) == [4, 'next']
+
+
+async def test_truncated_in_the_middle_of_an_escape(client, matlab):
+    """The 512th byte falls into an escape sequence: bytes are compared, not characters."""
+    for n in range(6):
+        await client.init(data='x' * n + 'ä' * 300)
+        code, text = await matlab.next_message()
+        assert (code, len(text)) == (1, 512)
+
+
+async def test_same_bytes_as_its_own_last(client, matlab):
+    """MATLAB takes them for an echo: the send fails, and nothing of it is left to disturb the next.
+
+    The text is sent as it is, so that these are the bytes. This limit is MATLAB's own.
+    """
+    await client.init()
+    addr = client._transport.get_extra_info('sockname')
+    waiting = asyncio.create_task(client.on_event('EXPSTATUS'))
+    await asyncio.sleep(0)
+    matlab.tell('[32, 20]', addr)
+    assert (await asyncio.wait_for(waiting, 10))[0] == [20]
+    assert await matlab.next_confirmed() == '[32, 20]'
+    with pytest.raises(EchoTimeoutError, match=r'timeline.*EXPSTATUS'):
+        await client.confirmed_send('[32, 20]', timeout=0.1)
+    assert await matlab.next_confirmed() == '[32, 20]'
+    await client.confirmed_send('[32, 30]')
+    await client.stop()
+
+
+async def test_it_speaks_first(lab, matlab):
+    """As the client of our server: what it says is echoed byte for byte, and heard once."""
+    server = await lab.server()
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((event.value, data)))
+    says = [
+        '[64, 0, "caf\\u00e9"]',
+        '[2,"2022-01-01_1_subject",{"a":[]}]',  # spelled otherwise than by json.dumps
+        '[ 1 , null ]',
+        '[4, "' + 'x' * 2000 + '"]',
+    ]
+    for text in says:
+        matlab.tell(text, (server.hostname, server.port))
+        assert await matlab.next_confirmed() == text[:512]
+    assert heard == [(64, [0, 'café']), (2, [REF, {'a': []}]), (1, [None]), (4, ['x' * 2000])]
+    await server.status('STOPPED', addr=matlab.addr)
+    assert (await matlab.next_message())[0] == ExpMessage.EXPSTATUS
+
+
+async def test_our_callback_fails(lab, matlab):
+    """It hears the notice, which it does not echo."""
+    server = await lab.server()
+
+    def fail(data, addr):
+        raise ValueError('nö')
+
+    server.assign_callback('EXPSTART', fail)
+    matlab.tell(f'[2, "{REF}", null]', (server.hostname, server.port))
+    await matlab.next_confirmed()
+    code, text = await matlab.next_message()
+    assert code == 0
+    assert spelled_as_json_dumps(text)
+    assert json.loads(text) == [0, 'ValueError: nö', 2]
+    await server.cleanup(addr=matlab.addr)
+
+
+async def test_notice_quotes_the_message(client, matlab):
+    """A notice in MATLAB's shape reaches the listeners of event 0, and is never echoed."""
+    matlab.fails[1] = 'Undefined function'
+    waiting = asyncio.create_task(client.on_event(0))
+    await client.init(data='ä')
+    data, addr = await asyncio.wait_for(waiting, 10)
+    assert addr == matlab.addr
+    assert data[0] == 'Undefined function'
+    assert json.loads(data[1]) == [1, 'ä']
+    await client.stop()
+    assert [(await matlab.next_message())[0] for _ in range(2)] == [1, 4]
+    assert matlab.confirmed.empty()
+
+
+@pytest.mark.parametrize('interrupts', [True, False])
+async def test_start_fails(services, matlab, interrupts):
+    """It interrupts, or sends a notice: the error names it and why; the others answer, and the set goes on."""
+    matlab.answers = dict(ANSWERS)
+    matlab.fails[2] = 'No signal on channel 3'
+    matlab.interrupts = interrupts
+    with pytest.raises(ServicesError, match=r'timeline.*No signal on channel 3') as caught:
+        await services.start(REF)
+    assert not isinstance(caught.value, TimeoutError)
+    assert caught.value.responses == {'first': [REF, None], 'last': [REF, None]}
+    failure = caught.value.failures['timeline']
+    assert isinstance(failure, RemoteCallbackError)
+    assert (failure.event, failure.message) == (ExpMessage.EXPSTART, 'No signal on channel 3')
+    assert failure.addr == matlab.addr
+
+    assert await services.stop(immediately=True) == {'first': [None], 'timeline': ['halted'], 'last': [None]}
+    matlab.fails.clear()
+    assert (await services.start(REF))['timeline'] == ['running']
+
+
+@pytest.mark.parametrize('concurrent', [True, False])
+async def test_whole_session(services, matlab, concurrent):
+    matlab.answers = dict(ANSWERS)
+    for number in range(3):
+        ref = f'2022-01-01_{number}_subject'
+        session = [
+            (services.info, ['CONNECTED', {'n': number}], {}, 64),
+            (services.init, [], {}, 1),
+            (services.start, [ref], {'data': 'x' * 1000}, 2),
+            (services.status, [ExpStatus.RUNNING], {}, 32),
+            (services.status, [ExpStatus.RUNNING], {}, 32),
+            (services.stop, [], {}, 4),
+            (services.stop, [], {'immediately': True}, 16),
+            (services.cleanup, [], {}, 8),
+        ]
+        for method, args, kwargs, code in session:
+            responses = await method(*args, concurrent=concurrent, **kwargs)
+            assert list(responses) == ['first', 'timeline', 'last']
+            assert responses['timeline'] == [ANSWERS[code]]
+            assert (await matlab.next_message())[0] == code
+            assert json.loads(await matlab.next_confirmed()) == [code, ANSWERS[code]]
+    assert matlab.messages.empty()
+    assert matlab.confirmed.empty()
