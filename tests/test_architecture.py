@@ -22,7 +22,7 @@ FLOORS = {
     'ground': ('_version', 'errors', 'messages', 'tuning', 'uri', 'loop'),
     'wire': ('_codec', '_framing', '_exchange'),
     'model': ('redact', 'service', 'callbacks', 'communicator', 'messenger'),
-    'shells': ('delivery', 'tcp', 'udp', 'link'),
+    'shells': ('delivery', 'tcp', 'udp', 'sockets', 'link'),
     'user': ('protocol', 'rig_listener', 'services', 'entry'),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', '__main__'),
 }

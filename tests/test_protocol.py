@@ -352,6 +352,13 @@ async def test_wrong_schemes_and_addresses_in_use(lab):
         await EchoProtocol.client(f'tcp://127.0.0.1:{free_port()}')
 
 
+async def test_an_address_that_is_not_ours_leaves_nothing_behind(lab, transport):
+    with pytest.raises(OSError):
+        await EchoProtocol.server(f'{transport}://192.0.2.1:11001')
+    with pytest.raises(TypeError):
+        await EchoProtocol.server(f'{transport}://127.0.0.1:0', no_such_argument=1)
+
+
 async def test_never_plaintext_under_wss(lab):
     with pytest.raises(ValueError, match='ssl='):
         await EchoProtocol.server('wss://127.0.0.1:0')

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import subprocess
 
 import pytest
 
-from echorig import ConnectionClosedError, ExpMessage, Tuning
+from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Tuning
 from rigs import REF
 
 
@@ -86,6 +87,18 @@ async def test_messages_are_pipelined(lab):
     writer.close()
     raw.close()
     await raw.wait_closed()
+
+
+async def test_small_messages_leave_at_once_on_both_ends(lab):
+    own = socket.socket()  # with no protocol number, the loops leave the delay on
+    own.bind(('127.0.0.1', 0))
+    server = await EchoProtocol.server('tcp://127.0.0.1', 'server', sock=own)
+    lab.opened.append(server)
+    client = await lab.client(server)
+    await client.init()
+    for com in (server, client):
+        sock = com._transport.get_extra_info('socket')
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize('raw', [b'[1, 2', b'[1][2]', '[', b'[1] '])

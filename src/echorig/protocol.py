@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from typing import Any
 
-from . import tcp, udp
+from . import sockets, tcp, udp
 from .errors import ConnectionClosedError, EchoError
 from .link import Link
 from .redact import Shown
@@ -97,9 +95,7 @@ class EchoProtocol(Link):
             The address is in use, or is not one of this computer.
         """
         given, uri = await resolve(server_uri, any_port=True)
-        bound = None
-        if uri.port == 0 and 'sock' not in kwargs:
-            kwargs['sock'] = bound = _bound_socket(uri)
+        own = sockets.bound(uri, kwargs)
         if sock := kwargs.get('sock'):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
         com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
@@ -112,8 +108,8 @@ class EchoProtocol(Link):
                 com._socket = com.Server.sockets[0]
         except BaseException:
             com.close()
-            if bound is not None:
-                bound.close()
+            if own is not None:
+                own.close()
             raise
         com.logger.info('Listening on %s', com.server_uri)
         return com
@@ -155,6 +151,7 @@ class EchoProtocol(Link):
         given, uri = await resolve(server_uri)
         com = EchoProtocol(str(uri), 'client', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
         com._names[given.host] = uri.host
+        own = sockets.connected(uri, kwargs)
         try:
             if com._is_udp:
                 await udp.connect(com, uri, **kwargs)
@@ -162,6 +159,8 @@ class EchoProtocol(Link):
                 await tcp.connect(com, uri, given.host, **kwargs)
         except BaseException:
             com.close()
+            if own is not None:
+                own.close()
             raise
         return com
 
@@ -304,18 +303,3 @@ class EchoProtocol(Link):
         if self._role == 'client' and target != self._server_addr:
             raise ValueError(f'Unexpected remote address {addr}: {self.name} is connected to {self.server_uri}')
         return target
-
-
-def _bound_socket(uri: Uri) -> socket.socket:
-    """Return a socket bound to any free port of a host."""
-    family = socket.AF_INET6 if ':' in uri.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM if uri.scheme == 'udp' else socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if uri.scheme != 'udp' and os.name == 'posix':  # as the loops do for the servers they bind themselves
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((uri.host, 0))
-    except BaseException:
-        sock.close()
-        raise
-    return sock

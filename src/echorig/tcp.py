@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as ssl_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         self.transport = cast('asyncio.Transport', transport)
+        _send_at_once(transport)
         self.addr = as_address(peername)
         self.owner._connected(self)
 
@@ -88,6 +90,16 @@ class Connection(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing():
             raise ConnectionClosedError(f'The connection with {self.addr[0]}:{self.addr[1]} is closed')
         self.transport.write(frame)
+
+
+def _send_at_once(transport: asyncio.BaseTransport) -> None:
+    """Turn off Nagle's algorithm (RFC 896), or an answer behind an echo waits 40 ms for its acknowledgement.
+
+    The loops do so too, but not for every socket that was passed to them.
+    """
+    sock = transport.get_extra_info('socket')
+    if sock is not None and sock.family != getattr(socket, 'AF_UNIX', None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def check_whole(frame: bytes) -> None:

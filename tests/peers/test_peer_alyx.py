@@ -7,11 +7,13 @@ import logging
 from pathlib import Path
 
 import pytest
+import wires
 from alyx_server import SUBJECTS, AlyxServer
 
 from echorig import Services
 
 pytest.importorskip('one')
+patience = wires.patience
 
 USER, PASSWORD, TOKEN = 'olivia', 'p4ss-w0rd', 'a7f3c19e0d5b4d6e8f'
 

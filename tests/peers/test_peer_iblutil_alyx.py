@@ -6,10 +6,12 @@ import asyncio
 import logging
 
 import pytest
+import wires
 
 from echorig import Services
 
 pytest.importorskip('iblutil')
+patience, iblutil, wire, alyx_like = wires.patience, wires.iblutil, wires.wire, wires.alyx_like
 
 
 @pytest.fixture(autouse=True)

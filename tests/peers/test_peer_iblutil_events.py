@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import wires
 from iblutil_peer import RemoteError
 
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage
 from rigs import REF
 
 pytest.importorskip('iblutil')
+patience, iblutil, wire = wires.patience, wires.iblutil, wires.wire
 
 DATA = {'foo': 'bär 🐭', 'numbers': [1, 2.5, -3e-7, None, True]}
 MESSAGES = [

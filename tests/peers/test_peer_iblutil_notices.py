@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import wires
 
 from echorig import ExpMessage, RemoteCallbackError, Services, ServicesError
 from rigs import REF
 
 pytest.importorskip('iblutil')
+patience, iblutil, wire = wires.patience, wires.iblutil, wires.wire
 
 
 async def test_their_callback_fails(wire):

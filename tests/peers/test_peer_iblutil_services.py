@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import wires
 from iblutil_peer import IblutilProcess, RemoteError
 
 from echorig import EchoTimeoutError, ExpStatus, Services, ServicesTimeoutError
 from rigs import REF, Lab
 
 pytest.importorskip('iblutil')
+patience, iblutil = wires.patience, wires.iblutil
 
 EVENTS = ['EXPINIT', 'EXPSTART', 'EXPEND', 'EXPCLEANUP', 'EXPINTERRUPT', 'EXPSTATUS', 'EXPINFO']
 # The rigs in an order in which no kind and no transport stands together.

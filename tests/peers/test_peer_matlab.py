@@ -9,10 +9,13 @@ import re
 
 import pytest
 import pytest_asyncio
+import wires
 from matlab import Matlab
 
 from echorig import EchoTimeoutError, ExpMessage, ExpStatus, RemoteCallbackError, Services, ServicesError
 from rigs import REF
+
+patience = wires.patience
 
 ANSWERS = {1: 'ready', 2: 'running', 4: 'stopped', 8: 'tidy', 16: 'halted', 32: 'ok', 64: 'noted'}
 

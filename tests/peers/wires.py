@@ -1,4 +1,8 @@
-"""The incumbent in its own process, and a wire between it and echorig in each role and transport."""
+"""The incumbent in its own process, and a wire between it and echorig in each role and transport.
+
+The fixtures are for the modules that name them (``wire = wires.wire``). This is no ``conftest.py``, since
+there can be only one module of that name to import from.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +69,7 @@ class Wire:
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine be slow: no test here is about how long something takes."""
     monkeypatch.setattr(EchoProtocol, 'default_echo_timeout', PATIENCE)
     monkeypatch.setattr(EchoProtocol, 'response_timeout', PATIENCE)
