@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = {
-    'ground': ('_version', 'errors', 'messages', 'tuning', 'uri', 'loop'),
+    'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'loop'),
     'wire': ('_codec', '_framing', '_exchange'),
     'model': ('redact', 'service', 'callbacks', 'communicator', 'messenger'),
     'shells': ('delivery', 'tcp', 'udp', 'sockets', 'link'),

@@ -124,6 +124,20 @@ def test_an_unknown_choice_is_named():
     assert "ECHORIG_LOOP is 'uvlop'" in program(code, ECHORIG_LOOP='uvlop')
 
 
+def test_loops_of_asyncio_can_still_start_processes():
+    code = """
+        import asyncio, sys, echorig
+        async def main():
+            process = await asyncio.create_subprocess_exec(sys.executable, '-c', 'raise SystemExit(7)')
+            print(await process.wait())
+        for factory in (asyncio.SelectorEventLoop, None):
+            loop = factory() if factory else asyncio.new_event_loop()
+            loop.run_until_complete(main())
+            loop.close()
+    """
+    assert program(code) == '7\n7'
+
+
 def test_importing_is_light():
     code = """
         import sys, echorig

@@ -30,6 +30,9 @@ def test_the_user_is_shown_and_the_token_is_not():
         Communicator.encode([0, 'ValueError', [ALYX.decode()]]),
         Communicator.encode([0, 'ValueError', ALYX.decode()])[:-2],
         b'x' + ALYX,
+        Communicator.encode([128, 'https://alyx.example', TOKEN]),
+        Communicator.encode([128, 'https://alyx.example', ['mouse', TOKEN], TOKEN]),
+        Communicator.encode([128, {'token': TOKEN}]),
         ALYX * 2,
     ],
 )

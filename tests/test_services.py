@@ -161,11 +161,14 @@ async def test_nothing_is_left_behind(lab):
     for _ in range(10):
         with pytest.raises(ServicesTimeoutError):
             await rigs.start(REF)
-    call = asyncio.ensure_future(rigs.start(REF))
-    await asyncio.sleep(0.005)
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
+    for turns in range(8):  # cancelled at each of its steps
+        for concurrent in (True, False):
+            call = asyncio.ensure_future(rigs.start(REF, concurrent=concurrent))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises((asyncio.CancelledError, ServicesTimeoutError)):
+                await call
     await asyncio.sleep(0.01)
     assert {
         task for task in asyncio.all_tasks() - before if 'Services' in repr(task) or 'rig_listener' in repr(task)

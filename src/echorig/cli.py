@@ -1,31 +1,27 @@
 """The command line: ``python -m echorig`` or ``echorig``, with server, client and demo.
 
 1. What a user can put right (an address, a silent rig) is one line on stderr, never a traceback.
-2. Ctrl-C and SIGTERM end the work by cancelling it, so that sockets and processes are closed in order. A second
-   one ends the program at once.
+2. Ctrl-C and SIGTERM end the work in order, see :mod:`echorig.signals`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import math
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Coroutine, Sequence
-from types import FrameType
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from ._version import __version__
 from .entry import EXAMPLE_REF, main
 from .errors import EchoError
 from .loop import run
+from .signals import Interrupted, interruptible
 
-__all__ = ['Interrupted', 'entry', 'interruptible']
+__all__ = ['entry']
 
 _EPILOG = """\
 exit codes:
@@ -33,12 +29,6 @@ exit codes:
   1  the message was not confirmed (stderr names the rig and says why), also if the client was ended before
   2  bad usage: an option, a URI that is not valid, an address that is in use or not of this computer
 """
-
-_T = TypeVar('_T')
-
-
-class Interrupted(Exception):
-    """The user ended the program with a signal."""
 
 
 def entry(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +51,7 @@ def entry(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ['demo']:
-        from .demo.__main__ import entry as demo
+        from .demo.__main__ import entry as demo  # only where it is asked for
 
         return demo(argv[1:])
     options = _parser().parse_args(argv)
@@ -99,55 +89,6 @@ def _run(options: argparse.Namespace) -> int:
 def _failed(text: str, code: int) -> int:
     print(f'echorig: {text}', file=sys.stderr)
     return code
-
-
-async def interruptible(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end, or cancel it at the first Ctrl-C, Ctrl-Break or SIGTERM.
-
-    Parameters
-    ----------
-    work : coroutine
-        What to run.
-
-    Returns
-    -------
-    Any
-        What `work` returned.
-
-    Raises
-    ------
-    Interrupted
-        A signal came, and `work` has been cancelled and is over.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    replaced: dict[int, Any] = {}
-    interrupted = False
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        restore()
-        loop.call_soon_threadsafe(task.cancel)
-
-    def restore() -> None:
-        while replaced:
-            signal.signal(*replaced.popitem())
-
-    # Not loop.add_signal_handler(), which loops on Windows do not have.
-    if threading.current_thread() is threading.main_thread():
-        for name in ('SIGINT', 'SIGTERM', 'SIGBREAK'):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-                replaced[number] = signal.signal(number, end)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if interrupted:
-            raise Interrupted from None
-        raise
-    finally:
-        restore()
 
 
 def _seconds(text: str) -> float:

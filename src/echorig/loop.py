@@ -59,13 +59,31 @@ def install_policy() -> bool:
         current = asyncio.get_event_loop_policy()
         if type(current) is not asyncio.DefaultEventLoopPolicy:
             return False
-        policy = module.EventLoopPolicy()
+        policy = _with_child_watcher(module.EventLoopPolicy, current)()
         # A loop that the program has already set stays the one that get_event_loop() returns.
         loop = getattr(getattr(current, '_local', None), '_loop', None)
         asyncio.set_event_loop_policy(policy)
         if loop is not None:
             policy.set_event_loop(loop)
     return True
+
+
+def _with_child_watcher(base: Any, default: Any) -> Any:
+    """Return a policy under which the loops of asyncio can still start processes.
+
+    Before Python 3.12 they ask the policy who waits for them, and uvloop's has no answer.
+    """
+    if sys.version_info >= (3, 12) or sys.platform == 'win32':
+        return base
+
+    class Policy(base):  # type: ignore[misc]
+        def get_child_watcher(self) -> Any:
+            return default.get_child_watcher()
+
+        def set_child_watcher(self, watcher: Any) -> None:
+            default.set_child_watcher(watcher)
+
+    return Policy
 
 
 def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:

@@ -44,7 +44,8 @@ def _without_tokens(frame: bytes) -> bytes:
             code, *rest = decode(frame)
         except ValueError:
             return b'[128, ' + HIDDEN.encode() + b']'  # cut short: what is secret in it cannot be told
-        return encode([code, *(_hide(part) for part in rest)])
+        url = [part if isinstance(part, str) or part is None else HIDDEN for part in rest[:1]]
+        return encode([code, *url, *map(_hide, rest[1:])])
     if event == 0:
         try:
             return encode(_unquote(decode(frame)))
@@ -55,8 +56,8 @@ def _without_tokens(frame: bytes) -> bytes:
 
 
 def _hide(part: Any) -> Any:
-    """Hide the values of ``{user: token}``; the URL and the user stay."""
-    return dict.fromkeys(part, HIDDEN) if isinstance(part, dict) else part
+    """Hide the values of ``{user: token}``, or whatever stands in its place."""
+    return dict.fromkeys(part, HIDDEN) if isinstance(part, dict) else HIDDEN
 
 
 def _unquote(value: Any) -> Any:

@@ -30,7 +30,7 @@ class RigListener:
         self.rig = rig
         self.event = event
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answer = asyncio.ensure_future(_listen(rig, event))
+        self._answer = asyncio.ensure_future(rig.on_event(event))
         try:
             rig.assign_callback(NOTICE, self._on_notice)
             if not event & ExpMessage.EXPINTERRUPT:
@@ -52,23 +52,13 @@ class RigListener:
         timeout: float | None = None,
     ) -> Any:
         """Send the message and return the data of the answer."""
-        try:
-            await asyncio.sleep(0)  # the task that listens takes its first step
-            await method(*args, **kwargs)
-            if timeout:
-                deadline = asyncio.get_running_loop().time() + timeout
-            return await self._data(deadline)
-        finally:
-            await self._leave()
+        await method(*args, **kwargs)
+        if timeout:
+            deadline = asyncio.get_running_loop().time() + timeout
+        return await self.answer(deadline)
 
     async def answer(self, deadline: float | None) -> Any:
-        """Return the data of the answer to a message that is sent by someone else."""
-        try:
-            return await self._data(deadline)
-        finally:
-            await self._leave()
-
-    async def _data(self, deadline: float | None) -> Any:
+        """Return the data of the answer, or raise what means that there will be none."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         timeout = None if deadline is None else max(0.0, deadline - begun)
@@ -81,19 +71,16 @@ class RigListener:
             f'{self.rig.name} confirmed, but did not answer {self.event.name} within {loop.time() - begun:.3f} s'
         )
 
-    async def _leave(self) -> None:
+    def leave(self) -> None:
         """Leave nothing behind: no callback, no task, no exception that nobody has seen."""
         self.rig.clear_callbacks(NOTICE, self._on_notice)
         if not self.event & ExpMessage.EXPINTERRUPT:
             self.rig.clear_callbacks(ExpMessage.EXPINTERRUPT, self._on_interrupt)
         if self._lost is not None:
             self._lost.remove_done_callback(self._on_lost)
-        self._answer.cancel()
-        await asyncio.wait({self._answer})
         for future in (self._answer, self._failure):
-            if future.done() and not future.cancelled():
-                future.exception()
-        self._failure.cancel()
+            future.cancel()
+            future.add_done_callback(_see)
 
     def _fail(self, error: Exception) -> None:
         if not self._failure.done():
@@ -123,5 +110,7 @@ class RigListener:
         self._fail(ConnectionClosedError(f'{self.rig.name} is closed or lost{reason}'))
 
 
-async def _listen(rig: Any, event: ExpMessage) -> Any:
-    return await rig.on_event(event)
+def _see(future: asyncio.Future[Any]) -> None:
+    """Retrieve an exception that nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import UserDict
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -125,8 +126,8 @@ class Services(Service, UserDict[str, Any]):
             At least one failed in another way.
         """
         event = ExpMessage.validate(event)
-        listeners = [RigListener(rig, event) for rig in self.values()]
-        return await self._gather({listener.rig.name: listener.answer(self._deadline()) for listener in listeners})
+        deadline = self._deadline()
+        return await self._listening(list(self.values()), event, lambda listener: listener.answer(deadline))
 
     # --- the messages of an experiment ---
 
@@ -296,7 +297,7 @@ class Services(Service, UserDict[str, Any]):
         ServicesError
             At least one rig failed in another way.
         """
-        await self._gather({name: rig.alyx(alyx) for name, rig in self.items()})
+        await self._gather({name: partial(rig.alyx, alyx) for name, rig in self.items()})
 
     # --- closing ---
 
@@ -356,23 +357,42 @@ class Services(Service, UserDict[str, Any]):
         if reverse:
             rigs.reverse()
         if concurrent:
-            listeners = [RigListener(rig, event) for rig in rigs]
-            # Tasks take their first step in the order of their making: all the listeners, then the messages.
             deadline = self._deadline()
-            return await self._gather(
-                {lis.rig.name: lis.ask(getattr(lis.rig, method), args, kwargs, deadline) for lis in listeners}
-            )
+
+            async def ask(listener: RigListener) -> Any:
+                return await listener.ask(getattr(listener.rig, method), args, kwargs, deadline)
+
+            return await self._listening(rigs, event, ask)
         outcomes: dict[str, Any] = {}
         for rig in rigs:
             listener = RigListener(rig, event)
-            outcomes[rig.name] = await _outcome(listener.ask(getattr(rig, method), args, kwargs, None, self.timeout))
+            try:
+                await asyncio.sleep(0)  # the task that listens takes its first step
+                outcomes[rig.name] = await _outcome(
+                    partial(listener.ask, getattr(rig, method), args, kwargs, None, self.timeout)
+                )
+            finally:
+                listener.leave()
         return self._result(outcomes)
+
+    async def _listening(
+        self, rigs: list[Any], event: ExpMessage, work: Callable[[RigListener], Awaitable[Any]]
+    ) -> dict[str, Any]:
+        """Do something with a listener of each rig, in order and at once, while all of them listen."""
+        listeners = [RigListener(rig, event) for rig in rigs]
+        try:
+            await asyncio.sleep(0)  # the tasks that listen take their first step
+            return await self._gather({listener.rig.name: partial(work, listener) for listener in listeners})
+        finally:
+            for listener in listeners:
+                listener.leave()
 
     def _deadline(self) -> float | None:
         return asyncio.get_running_loop().time() + self.timeout if self.timeout else None
 
-    async def _gather(self, work: dict[str, Awaitable[Any]]) -> dict[str, Any]:
-        outcomes = await asyncio.gather(*(asyncio.ensure_future(_outcome(item)) for item in work.values()))
+    async def _gather(self, work: dict[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
+        # Tasks take their first step, which sends the message, in the order of their making.
+        outcomes = await asyncio.gather(*map(_outcome, work.values()))
         return self._result(dict(zip(work, outcomes, strict=True)))
 
     def _result(self, outcomes: dict[str, Any]) -> dict[str, Any]:
@@ -387,9 +407,9 @@ class Services(Service, UserDict[str, Any]):
         raise (ServicesTimeoutError if timed_out else ServicesError)(text, responses, failures)
 
 
-async def _outcome(work: Awaitable[Any]) -> Any:
+async def _outcome(work: Callable[[], Awaitable[Any]]) -> Any:
     """Return a result, or the exception that took its place."""
     try:
-        return await work
+        return await work()
     except Exception as ex:
         return ex

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +41,9 @@ class IblutilProcess:
 
     async def __aenter__(self) -> IblutilProcess:
         pipe = asyncio.subprocess.PIPE
-        with _able_to_start_processes():
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, str(SCRIPT), stdin=pipe, stdout=pipe, limit=2**22
-            )
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, str(SCRIPT), stdin=pipe, stdout=pipe, limit=2**22
+        )
         self._reader = asyncio.create_task(self._read())
         return self
 
@@ -123,20 +120,3 @@ class IblutilProcess:
         """Tell whether the process has nothing more to report, after another round through it."""
         await self.do('state', com=com)
         return self.heard.empty() and self.answered.empty()
-
-
-@contextlib.contextmanager
-def _able_to_start_processes() -> Iterator[None]:
-    """Let asyncio's own loop start a process while uvloop's policy is installed.
-
-    Before Python 3.12 that loop asks the policy for its way to wait for processes, and uvloop's has none.
-    """
-    if sys.version_info >= (3, 12):
-        yield
-        return
-    policy = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
-    try:
-        yield
-    finally:
-        asyncio.set_event_loop_policy(policy)

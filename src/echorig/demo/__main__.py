@@ -8,8 +8,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from ..cli import Interrupted, interruptible
 from ..loop import run
+from ..signals import Interrupted, interruptible
 from .processes import RigProcess, has_incumbent
 from .session import Session
 
