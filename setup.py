@@ -15,7 +15,7 @@ extensions = [
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
         extra_compile_args=[] if os.name == 'nt' else ['-O3'],
     )
-    for name in ('_codec', '_framing', '_exchange')
+    for name in ('_codec', '_framing', '_peer', '_exchange')
 ]
 
 setup(

@@ -1,2 +1,7 @@
 cpdef int peek(bytes frame) noexcept
 cpdef int compare(bytes sent, bytes received, Py_ssize_t min_truncated, Py_ssize_t max_size) noexcept
+cpdef bytes tag(bytes frame, unsigned int number)
+cpdef long long read_tag(bytes frame) noexcept
+cpdef bytes acknowledged(bytes frame)
+cpdef bint is_echo(bytes sent, bytes received) noexcept
+cpdef bint is_ping(bytes frame) noexcept

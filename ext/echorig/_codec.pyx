@@ -17,9 +17,12 @@ from cpython.dict cimport PyDict_Next
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from echorig.messages import ExpMessage, ExpStatus
+
+cdef enum:
+    TAG_SIZE = 32
 
 DIFFERENT = 0
 EQUAL = 1
@@ -334,3 +337,141 @@ cpdef int compare(bytes sent, bytes received, Py_ssize_t min_truncated, Py_ssize
     if memcmp(PyBytes_AS_STRING(sent), PyBytes_AS_STRING(received), <size_t>m) != 0:
         return 0
     return 1 if m == n else 2
+
+
+# --- the delivery tag ------------------------------------------------------------------------------------
+# 32 bytes directly before the final "]", each a space (0) or a tab (1), the most significant bit first: the ACK
+# flag, then a sequence number of 31 bits. To JSON it is nothing, and every peer echoes it.
+
+cpdef bytes tag(bytes frame, unsigned int number):
+    """Put a tag into a message.
+
+    Parameters
+    ----------
+    frame : bytes
+        A JSON array, which ends with ``]``.
+    number : int
+        The sequence number, 0 to 2**31 - 1.
+
+    Returns
+    -------
+    bytes
+        The same message with 32 bytes of whitespace before the ``]``.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef bytes tagged = PyBytes_FromStringAndSize(NULL, n + TAG_SIZE)
+    cdef char *out = PyBytes_AS_STRING(tagged)
+    cdef int bit
+    memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
+    out += n - 1
+    for bit in range(TAG_SIZE):
+        out[bit] = 9 if (number >> (31 - bit)) & 1 else 32
+    out[TAG_SIZE] = 93
+    return tagged
+
+
+cpdef long long read_tag(bytes frame) noexcept:
+    """Return the tag of a message: the number, plus 2**31 if it has the ACK flag.
+
+    Parameters
+    ----------
+    frame : bytes
+        Any bytes.
+
+    Returns
+    -------
+    int
+        0 to 2**32 - 1; -1 if there is no tag.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef const char *src = PyBytes_AS_STRING(frame)
+    cdef long long value = 0
+    cdef int i
+    cdef char c
+    if n < TAG_SIZE + 2 or src[n - 1] != 93:
+        return -1
+    src += n - 1 - TAG_SIZE
+    for i in range(TAG_SIZE):
+        c = src[i]
+        if c == 32:
+            value = value << 1
+        elif c == 9:
+            value = value << 1 | 1
+        else:
+            return -1
+    return value
+
+
+cpdef bytes acknowledged(bytes frame):
+    """Return a copy of a tagged message with the ACK flag set.
+
+    Parameters
+    ----------
+    frame : bytes
+        A tagged message.
+
+    Returns
+    -------
+    bytes
+        The echo that a tagging peer sends.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef bytes copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
+    PyBytes_AS_STRING(copy)[n - 1 - TAG_SIZE] = 9
+    return copy
+
+
+cpdef bint is_echo(bytes sent, bytes received) noexcept:
+    """Tell whether two tagged messages are equal but for the ACK flag.
+
+    Parameters
+    ----------
+    sent, received : bytes
+        Tagged messages.
+
+    Returns
+    -------
+    bool
+        True if one is the echo of the other.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(sent)
+    cdef const char *a = PyBytes_AS_STRING(sent)
+    cdef const char *b = PyBytes_AS_STRING(received)
+    cdef Py_ssize_t flag = n - 1 - TAG_SIZE
+    if n != PyBytes_GET_SIZE(received) or flag < 0:
+        return False
+    return memcmp(a, b, <size_t>flag) == 0 and memcmp(a + flag + 1, b + flag + 1, TAG_SIZE) == 0
+
+
+cpdef bint is_ping(bytes frame) noexcept:
+    """Tell whether a tagged message is an empty array, which every peer echoes and no callback sees.
+
+    Parameters
+    ----------
+    frame : bytes
+        A tagged message.
+
+    Returns
+    -------
+    bool
+        True for ``[`` + tag + ``]``.
+    """
+    return PyBytes_GET_SIZE(frame) == TAG_SIZE + 2 and PyBytes_AS_STRING(frame)[0] == 91
+
+
+def untagged(bytes frame not None) -> bytes:
+    """Return a message without its tag, as it is shown to people.
+
+    Parameters
+    ----------
+    frame : bytes
+        Any bytes.
+
+    Returns
+    -------
+    bytes
+        The same bytes where there is no tag.
+    """
+    if read_tag(frame) < 0:
+        return frame
+    return frame[:-1 - TAG_SIZE] + b']'

@@ -4,33 +4,58 @@
 1. Time is an argument, in seconds of any clock that does not go back. Addresses are opaque keys.
 2. To one peer messages leave in order: on datagrams one at a time, on a stream all at once (a bare text alone,
    since nothing on a stream shows where it ends).
-3. A send ends once, with one outcome, and is then in `finished`. Bytes to be sent are in `outbox`.
-   The shell empties both after every call.
-4. What was sent and is no longer waited for (timed out, cancelled, sent without confirmation) is *due*: its
-   echo is swallowed when it comes, once for each send.
-5. Every table has a bound, and each bound is a field of `Tuning`.
+3. A send ends once, with one outcome, and is then in `finished`. Bytes to be sent are in `outbox`, and `alarm` says
+   when `expire` has something to do. The shell looks at the three after every call.
+4. Only a tagging peer is sent a message again: a plain one would run its callback twice. To one not yet known goes
+   a ping, which runs no callback, and whose echo tells what the peer is.
+5. What was sent and is no longer waited for is known by its number; without a tag it is *due*, and its echo is
+   swallowed once for each send.
+6. Every table has a bound, and each bound is a field of `Tuning`.
 """
 
 from collections import deque
 
-from echorig._codec cimport compare, peek
+from echorig._codec cimport acknowledged, compare, is_echo, is_ping, peek, read_tag, tag
+from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, Limits, Peer
 
 # What a frame is.
 IGNORED = 0      # nothing to do
 CONFIRMED = 1    # the echo of a waiting send
-DELIVER = 2      # new: send it back, then deliver it
+DELIVER = 2      # new: send `reply` back, then deliver it
 NOTICE = 3       # new, but never sent back: deliver it
-SWALLOWED = 4    # the echo of a send that nobody waits for any more
+SWALLOWED = 4    # the echo of something that nobody waits for
 MISMATCH = 5     # not the echo of the waiting send, though it should be
-STORM = 6        # the same malformed bytes again and again: dropped, so that an endless exchange ends
+STORM = 6        # the same bytes again and again: dropped, so that an endless exchange ends
+ECHO = 7         # a duplicate or a ping: send `reply` back, but do not deliver it
 
 # How a send ended (or CONFIRMED, MISMATCH).
-WAITING = 7
-TIMED_OUT = 8
-UNREACHABLE = 9
-LOST = 10
+WAITING = 8
+TIMED_OUT = 9
+UNREACHABLE = 10
+LOST = 11
+
+KINDS = ('unknown', 'tagging', 'plain')
+
+cdef enum:
+    V_IGNORED = 0
+    V_CONFIRMED = 1
+    V_DELIVER = 2
+    V_NOTICE = 3
+    V_SWALLOWED = 4
+    V_MISMATCH = 5
+    V_STORM = 6
+    V_ECHO = 7
+    V_WAITING = 8
+    V_TIMED_OUT = 9
+    V_UNREACHABLE = 10
+    V_LOST = 11
 
 cdef double NEVER = float('inf')
+cdef unsigned int NUMBERS = 0x7FFFFFFF
+cdef long long ACK = 0x80000000
+cdef bytes PING = b'[]'
+# What MATLAB rigs read of a message at most; a tag must not be what makes one too long for them.
+cdef Py_ssize_t[2] BUFFERS = [512, 1000]
 
 
 cdef class Send:
@@ -39,7 +64,7 @@ cdef class Send:
     Attributes
     ----------
     frame : bytes
-        What is sent.
+        What is sent, with its tag.
     addr : hashable
         The peer.
     waiter : Any
@@ -52,6 +77,8 @@ cdef class Send:
         Whether the echo that confirmed it was cut short.
     answer : bytes or None
         What came instead of the echo, if `outcome` is ``MISMATCH``.
+    round_trip : float
+        From sending to the echo, in seconds; of a ping sent more than once, of the one that was answered.
     """
 
     cdef readonly bytes frame
@@ -62,28 +89,21 @@ cdef class Send:
     cdef readonly int outcome
     cdef readonly bint truncated
     cdef readonly bytes answer
-    cdef bint alone       # no other message may be under way with this one
-    cdef bint flying      # it has been sent
+    cdef readonly double round_trip
+    cdef bint alone          # no other message may be under way with this one
+    cdef bint flying         # it has been sent
+    cdef bint tagged
+    cdef bint crossed        # a message of the same event came, which may be meant as the echo
+    cdef unsigned int number
+    cdef list pings          # (number, time) of each ping sent, if it is one
+    cdef double flown        # when it was first sent
+    cdef double interval     # between two repetitions
+    cdef double retry_at
+    cdef bint repeated
 
     def __cinit__(self):
-        self.outcome = 7
-
-
-cdef class _Peer:
-    """What is remembered of one remote address."""
-
-    cdef list flying           # sends that are out, in order
-    cdef object queue          # sends that wait for their turn (a deque, made when needed)
-    cdef list due              # (frame, time) of those whose echo may still come
-    cdef bint heard            # something came from it
-    cdef bint refused          # the system says that nobody listens there
-    cdef double seen           # when it was last heard from or sent to
-    cdef bytes malformed       # the last malformed frame,
-    cdef int repeats           # how often it came
-    cdef double since          # since when
-
-    def __cinit__(self):
-        self.flying = []
+        self.outcome = V_WAITING
+        self.retry_at = NEVER
 
 
 cdef class Exchange:
@@ -97,6 +117,11 @@ cdef class Exchange:
         Whether the transport is a stream (nothing is lost or reordered) and not datagrams.
     max_size : int
         The size in bytes of an echo that plain peers may cut a longer message down to.
+    number : int
+        The number of the first message, 0 to 2**31 - 1; random, so that a program started anew is not taken
+        for the one before it.
+    max_frame : int
+        The size in bytes up to which a message may grow by its tag.
 
     Attributes
     ----------
@@ -104,34 +129,36 @@ cdef class Exchange:
         What is to be sent now, in order.
     finished : list of Send
         The sends that have ended since the list was last emptied.
+    reply : bytes
+        What to send back, after ``DELIVER`` or ``ECHO``.
+    alarm : float
+        When `expire` may have something to do, in seconds; infinity if nothing is waited for.
     """
 
     cdef readonly list outbox
     cdef readonly list finished
+    cdef readonly bytes reply
+    cdef readonly double alarm
     cdef dict peers
+    cdef Limits limits
     cdef bint stream
-    cdef Py_ssize_t max_size, min_truncated
-    cdef Py_ssize_t max_peers, max_due
-    cdef double due_age, burst_time
-    cdef int malformed_burst
+    cdef unsigned int number
+    cdef Py_ssize_t max_frame
     cdef Py_ssize_t waiting
 
-    def __init__(self, tuning, bint stream, Py_ssize_t max_size):
+    def __init__(self, tuning, bint stream, Py_ssize_t max_size, unsigned int number=0, Py_ssize_t max_frame=2**62):
         self.outbox = []
         self.finished = []
         self.peers = {}
+        self.limits = Limits(tuning, max_size)
         self.stream = stream
-        self.max_size = max_size
-        self.min_truncated = tuning.min_truncated
-        self.max_peers = tuning.max_peers
-        self.max_due = tuning.max_due
-        self.due_age = tuning.due_age
-        self.burst_time = tuning.burst_time
-        self.malformed_burst = tuning.malformed_burst
+        self.number = number & NUMBERS
+        self.max_frame = max_frame
+        self.alarm = NEVER
 
     # --- sending ---
 
-    def send(self, bytes frame not None, addr, waiter, double now, double timeout) -> Send:
+    def send(self, bytes frame not None, addr, waiter, double now, double timeout, bint taggable=True) -> Send:
         """Begin a confirmed send.
 
         Parameters
@@ -144,13 +171,15 @@ cdef class Exchange:
             Kept in the result for the caller.
         now, timeout : float
             The time, and how long to wait for the echo, in seconds.
+        taggable : bool
+            Whether the message is an array that was encoded here; others travel as they are.
 
         Returns
         -------
         Send
             The send; it is in `finished` when it has ended.
         """
-        cdef _Peer peer = self._peer(addr, now)
+        cdef Peer peer = self._peer(addr, now)
         cdef Send send = Send()
         send.frame = frame
         send.addr = addr
@@ -158,29 +187,69 @@ cdef class Exchange:
         send.started = now
         send.deadline = now + timeout
         send.alone = not self.stream or not frame.lstrip().startswith(b'[')
-        self.waiting += 1
-        if not self._may_fly(peer, send) or peer.queue:
-            if peer.queue is None:
-                peer.queue = deque()
-            peer.queue.append(send)
-        else:
-            self._fly(peer, send)
+        if taggable and self._may_tag(peer, frame, now):
+            self._tag(send, frame)
+        self._enter(peer, send, now)
         return send
 
-    def sent(self, bytes frame not None, addr, double now) -> None:
-        """Note a message that was sent without waiting for its echo.
+    def ping(self, addr, waiter, double now, double timeout) -> Send:
+        """Begin a ping: an empty array, which every peer echoes and no callback sees.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer.
+        waiter : Any
+            Kept in the result for the caller.
+        now, timeout : float
+            The time, and how long to wait for the echo, in seconds.
+
+        Returns
+        -------
+        Send
+            The send; it is in `finished` when it has ended, with the `round_trip`.
+        """
+        cdef Peer peer = self._peer(addr, now)
+        cdef Send send = Send()
+        send.addr = addr
+        send.waiter = waiter
+        send.started = now
+        send.deadline = now + timeout
+        send.alone = not self.stream
+        send.pings = []
+        self._tag(send, PING)
+        self._enter(peer, send, now)
+        return send
+
+    def sent(self, bytes frame not None, addr, double now, bint taggable=True) -> bytes:
+        """Note a message that is sent without waiting for its echo.
 
         Parameters
         ----------
         frame : bytes
-            The message. A notice is never echoed, so it is not noted.
+            The message. A notice is never echoed, so no echo of it is expected.
         addr : hashable
             The peer.
         now : float
             The time in seconds.
+        taggable : bool
+            Whether the message is an array that was encoded here.
+
+        Returns
+        -------
+        bytes
+            What to send: the message, with a tag if it may have one.
         """
-        if peek(frame) != 0:
-            self._owe(self._peer(addr, now), frame, now)
+        cdef Peer peer = self._peer(addr, now)
+        cdef unsigned int number
+        peer.n_sent += 1
+        if taggable and self._may_tag(peer, frame, now):
+            number = self._next_number()
+            frame = tag(frame, number)
+            peer.note_sent(number, frame, now, self.limits)
+        elif peek(frame) != 0:
+            peer.owe(frame, now, self.limits)
+        return frame
 
     def cancel(self, Send send not None, double now) -> None:
         """Stop waiting for a send, which leaves nothing behind; it does not get into `finished`.
@@ -192,8 +261,8 @@ cdef class Exchange:
         now : float
             The time in seconds.
         """
-        if send.outcome == 7:
-            self._end(self.peers[send.addr], send, 10, now, False)
+        if send.outcome == V_WAITING:
+            self._end(self.peers[send.addr], send, V_LOST, now, False)
 
     # --- receiving ---
 
@@ -212,41 +281,119 @@ cdef class Exchange:
         Returns
         -------
         int
-            ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH`` or ``STORM``.
+            ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH``, ``STORM`` or ``ECHO``.
         """
-        cdef _Peer peer
-        cdef Send send
-        cdef int verdict, event
-        cdef Py_ssize_t i
+        cdef Peer peer
+        cdef long long value
         if not frame:
-            return 0
+            return V_IGNORED
         peer = self._peer(addr, now)
         peer.heard = True
         peer.refused = False
+        peer.last_seen = now
+        value = read_tag(frame) if self.limits.tags else -1
+        if value < 0:
+            return self._untagged(peer, frame, now)
+        if value & ACK:
+            return self._flagged(peer, frame, <unsigned int>(value & NUMBERS), now)
+        return self._tagged(peer, frame, <unsigned int>value, now)
+
+    cdef int _flagged(self, Peer peer, bytes frame, unsigned int number, double now):
+        """A frame with the ACK flag is an echo from a tagging peer, and is never echoed."""
+        cdef Send send = self._find(peer, number)
+        if send is not None:
+            peer.kind = TAGGING
+            if send.pings is not None or is_echo(send.frame, frame):
+                self._confirm(peer, send, number, now)
+                return V_CONFIRMED
+            send.answer = frame
+            self._end(peer, send, V_MISMATCH, now, True)
+            return V_MISMATCH
+        if peer.probing and peer.probe == number:
+            self._learn(peer, TAGGING, now)
+        peer.n_strays += 1
+        return V_SWALLOWED
+
+    cdef int _tagged(self, Peer peer, bytes frame, unsigned int number, double now):
+        """A frame with a tag is our own, echoed by a plain peer; or it is a message from a tagging peer."""
+        cdef Send send = self._find(peer, number)
+        if send is not None and (send.frame == frame or (send.pings is not None and is_ping(frame))):
+            peer.kind = PLAIN
+            self._confirm(peer, send, number, now)
+            return V_CONFIRMED
+        if peer.was_sent(number, frame, now, self.limits):
+            self._learn(peer, PLAIN, now)
+            peer.n_strays += 1
+            return V_SWALLOWED
+        peer.kind = TAGGING
+        if peek(frame) == 0:
+            if peer.is_known(number, now, self.limits):
+                peer.n_duplicates += 1
+                return V_IGNORED
+            return V_NOTICE
+        self.reply = acknowledged(frame)
+        if is_ping(frame):
+            return V_ECHO
+        if peer.is_known(number, now, self.limits):
+            peer.n_duplicates += 1
+            return V_ECHO
+        return V_DELIVER
+
+    cdef int _untagged(self, Peer peer, bytes frame, double now):
+        """A frame without a tag can only be told from an echo by its bytes."""
+        cdef Send send
+        cdef int event
+        cdef Py_ssize_t i
         # A stream loses nothing: the echo that is due came first, if it equals the one waited for.
-        if self.stream and peer.due and self._is_due(peer, frame, now):
-            return 4
+        if self.stream and peer.due and peer.is_due(frame, now, self.limits):
+            peer.n_strays += 1
+            return V_SWALLOWED
         for i in range(len(peer.flying)):
             send = peer.flying[i]
-            verdict = compare(send.frame, frame, self.min_truncated, self.max_size)
-            if verdict != 0:
-                send.truncated = verdict == 2
-                self._end(peer, send, 1, now, True)
-                return 1
-        if peer.due and self._is_due(peer, frame, now):
-            return 4
+            event = compare(send.frame, frame, self.limits.min_truncated, self.limits.max_size)
+            if event != 0:
+                send.truncated = event == 2
+                if send.tagged:
+                    peer.kind = PLAIN  # one that cuts echoes short
+                self._confirm(peer, send, send.number, now)
+                return V_CONFIRMED
+        if peer.due and peer.is_due(frame, now, self.limits):
+            peer.n_strays += 1
+            return V_SWALLOWED
         event = peek(frame)
         if event == 0:
-            return 3
-        if peer.flying:
-            send = peer.flying[0]
-            if event < 0 or event == peek(send.frame):
+            return V_NOTICE
+        for i in range(len(peer.flying)):
+            send = peer.flying[i]
+            if send.pings is not None:
+                continue
+            if event < 0 or (event == peek(send.frame) and not send.tagged):
                 send.answer = frame
-                self._end(peer, send, 5, now, True)
-                return 5
-        if event < 0 and self._is_storm(peer, frame, now):
-            return 6
-        return 2
+                self._end(peer, send, V_MISMATCH, now, True)
+                return V_MISMATCH
+            if event == peek(send.frame):  # it crossed ours; only if no echo comes was it meant as one
+                send.crossed = True
+                send.answer = frame
+            break
+        if peer.is_storm(
+            frame, self.limits.malformed_burst if event < 0 else self.limits.message_burst, now, self.limits
+        ):
+            return V_STORM
+        self.reply = frame
+        return V_DELIVER
+
+    def malformed(self, addr, double now) -> None:
+        """Count a frame that was delivered and turned out to be no message.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer.
+        now : float
+            The time in seconds.
+        """
+        cdef Peer peer = self._peer(addr, now)
+        peer.n_malformed += 1
 
     def refused(self, addr, double now) -> None:
         """Take in that the system reported nobody listening at an address.
@@ -261,12 +408,12 @@ cdef class Exchange:
         now : float
             The time in seconds.
         """
-        cdef _Peer peer = self._peer(addr, now)
+        cdef Peer peer = self._peer(addr, now)
         cdef Send send
         peer.refused = True
         if not peer.heard:
             for send in list(peer.flying):
-                self._end(peer, send, 9, now, True)
+                self._end(peer, send, V_UNREACHABLE, now, True)
 
     def lost(self, addr, double now) -> None:
         """Take in that the connection to a peer is gone: its sends end as ``LOST``, and it is forgotten.
@@ -278,12 +425,12 @@ cdef class Exchange:
         now : float
             The time in seconds.
         """
-        cdef _Peer peer = self.peers.pop(addr, None)
+        cdef Peer peer = self.peers.pop(addr, None)
         cdef Send send
         if peer is None:
             return
         for send in [*peer.flying, *(peer.queue or ())]:
-            send.outcome = 10
+            send.outcome = V_LOST
             self.waiting -= 1
             self.finished.append(send)
 
@@ -301,46 +448,78 @@ cdef class Exchange:
 
     # --- time ---
 
-    def next_time(self) -> float:
-        """Tell when :meth:`expire` has something to do.
-
-        Returns
-        -------
-        float
-            A time in seconds; infinity if nothing is waited for.
-        """
-        cdef double first = NEVER
-        cdef _Peer peer
-        cdef Send send
-        if self.waiting:
-            for peer in self.peers.values():
-                for send in peer.flying:
-                    first = min(first, send.deadline)
-                if peer.queue:
-                    for send in peer.queue:
-                        first = min(first, send.deadline)
-        return first
-
     def expire(self, double now) -> None:
-        """End the sends whose time is up.
+        """End the sends whose time is up, repeat those that are due for it, and set the next `alarm`.
 
         Parameters
         ----------
         now : float
             The time in seconds.
         """
-        cdef _Peer peer
+        cdef Peer peer
         cdef Send send
+        self.alarm = NEVER
         if not self.waiting:
             return
         for peer in list(self.peers.values()):
             # The queue first: what is out of time must not go out only because its turn has come.
             if peer.queue:
-                for send in [send for send in peer.queue if (<Send>send).deadline <= now]:
-                    self._end(peer, send, 9 if peer.refused else 8, now, True)
+                for send in list(peer.queue):
+                    if send.deadline <= now:
+                        self._time_out(peer, send, now)
             if peer.flying:
-                for send in [send for send in peer.flying if (<Send>send).deadline <= now]:
-                    self._end(peer, send, 9 if peer.refused else 8, now, True)
+                for send in list(peer.flying):
+                    if send.deadline <= now:
+                        self._time_out(peer, send, now)
+                    elif send.retry_at <= now:
+                        self._retry(peer, send, now)
+            for send in peer.flying:
+                self.alarm = min(self.alarm, send.deadline, send.retry_at)
+            if peer.queue:
+                for send in peer.queue:
+                    self.alarm = min(self.alarm, send.deadline)
+
+    cdef _time_out(self, Peer peer, Send send, double now):
+        if send.crossed:
+            self._end(peer, send, V_MISMATCH, now, True)
+        else:
+            self._end(peer, send, V_UNREACHABLE if peer.refused else V_TIMED_OUT, now, True)
+
+    cdef _retry(self, Peer peer, Send send, double now):
+        """Send a message again, or ask a peer not yet known what it is."""
+        cdef int kind = peer.current_kind(now, self.limits)
+        send.interval = min(2 * send.interval, self.limits.max_retry)
+        send.retry_at = now + send.interval
+        if send.pings is not None:
+            self._tag(send, PING)
+            send.pings.append((send.number, now))
+            peer.note_sent(send.number, send.frame, now, self.limits)
+            self._repeat(peer, send)
+        elif kind == TAGGING:
+            self._repeat(peer, send)
+        elif kind == UNKNOWN:
+            peer.probing = True
+            peer.probe = self._next_number()
+            frame = tag(PING, peer.probe)
+            peer.note_sent(peer.probe, frame, now, self.limits)
+            self.outbox.append((frame, send.addr))
+        # A plain peer may still turn out to have been replaced by a tagging one: the timer goes on.
+
+    cdef _repeat(self, Peer peer, Send send):
+        send.repeated = True
+        peer.n_retransmitted += 1
+        self.outbox.append((send.frame, send.addr))
+
+    cdef _learn(self, Peer peer, int kind, double now):
+        """Take in what the answer to a ping says; a tagging peer is sent what it seems not to have got."""
+        cdef Send send
+        peer.kind = kind
+        if peer.probing:
+            peer.probing = False
+            if kind == TAGGING:
+                for send in peer.flying:
+                    if send.tagged and send.pings is None and send.retry_at != NEVER:
+                        self._repeat(peer, send)
 
     # --- what a shell may ask ---
 
@@ -367,7 +546,7 @@ cdef class Exchange:
         Send or None
             The send.
         """
-        cdef _Peer peer = self.peers.get(addr)
+        cdef Peer peer = self.peers.get(addr)
         if peer is None:
             return None
         if peer.queue:
@@ -382,78 +561,154 @@ cdef class Exchange:
         list of hashable
             Their addresses.
         """
-        return [addr for addr, peer in self.peers.items() if (<_Peer>peer).flying or (<_Peer>peer).queue]
+        return [addr for addr, peer in self.peers.items() if (<Peer>peer).flying or (<Peer>peer).queue]
+
+    def addresses(self) -> list:
+        """List the peers that are remembered.
+
+        Returns
+        -------
+        list of hashable
+            Their addresses.
+        """
+        return list(self.peers)
+
+    def statistics(self, addr) -> 'tuple | None':
+        """Return what is known of a peer.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer.
+
+        Returns
+        -------
+        tuple or None
+            ``(kind, sent, confirmed, failed, retransmitted, duplicates, strays, malformed, srtt, min_rtt,
+            last_seen)``; None if it is not remembered.
+        """
+        cdef Peer peer = self.peers.get(addr)
+        if peer is None:
+            return None
+        return (
+            KINDS[peer.kind], peer.n_sent, peer.n_confirmed, peer.n_failed, peer.n_retransmitted, peer.n_duplicates,
+            peer.n_strays, peer.n_malformed, peer.srtt or None, peer.min_rtt if peer.min_rtt != NEVER else None,
+            peer.last_seen if peer.heard else None,
+        )
 
     # --- inside ---
 
-    cdef _Peer _peer(self, addr, double now):
-        cdef _Peer peer = self.peers.get(addr)
+    cdef Peer _peer(self, addr, double now):
+        cdef Peer peer = self.peers.get(addr)
         if peer is None:
-            if len(self.peers) >= self.max_peers:
+            if len(self.peers) >= self.limits.max_peers:
                 self._forget_idle()
-            peer = self.peers[addr] = _Peer()
-        peer.seen = now
+            peer = self.peers[addr] = Peer()
+        peer.active = now
         return peer
 
     cdef _forget_idle(self):
         """Make room: forget the eighth of the peers that has been idle for longest."""
         idle = sorted(
-            ((<_Peer>peer).seen, i, addr)
+            ((<Peer>peer).active, i, addr)
             for i, (addr, peer) in enumerate(self.peers.items())
-            if not (<_Peer>peer).flying and not (<_Peer>peer).queue
+            if not (<Peer>peer).flying and not (<Peer>peer).queue
         )
-        for _, _, addr in idle[:max(1, self.max_peers // 8)]:
+        for _, _, addr in idle[:max(1, self.limits.max_peers // 8)]:
             del self.peers[addr]
 
-    cdef bint _may_fly(self, _Peer peer, Send send):
+    cdef unsigned int _next_number(self) noexcept:
+        cdef unsigned int number = self.number
+        self.number = (number + 1) & NUMBERS
+        return number
+
+    cdef bint _may_tag(self, Peer peer, bytes frame, double now):
+        cdef Py_ssize_t n = len(frame), i
+        if not self.limits.tags or n < 2 or n + 32 > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
+            return False
+        if peer.current_kind(now, self.limits) == PLAIN:
+            for i in range(2):
+                if n <= BUFFERS[i] < n + 32:
+                    return False
+        return True
+
+    cdef _tag(self, Send send, bytes frame):
+        send.number = self._next_number()
+        send.frame = tag(frame, send.number)
+        send.tagged = True
+
+    cdef _enter(self, Peer peer, Send send, double now):
+        """Let a send fly, or queue it behind those before it."""
+        self.waiting += 1
+        peer.n_sent += 1
+        if send.deadline < self.alarm:
+            self.alarm = send.deadline
+        if peer.queue or not self._may_fly(peer, send):
+            if peer.queue is None:
+                peer.queue = deque()
+            peer.queue.append(send)
+        else:
+            self._fly(peer, send, now)
+
+    cdef bint _may_fly(self, Peer peer, Send send):
         return not peer.flying or not (send.alone or (<Send>peer.flying[-1]).alone)
 
-    cdef _fly(self, _Peer peer, Send send):
+    cdef _fly(self, Peer peer, Send send, double now):
         send.flying = True
+        send.flown = now
         peer.flying.append(send)
         self.outbox.append((send.frame, send.addr))
+        if send.tagged:
+            peer.note_sent(send.number, send.frame, now, self.limits)
+            if send.pings is not None:
+                send.pings.append((send.number, now))
+            if not self.stream:
+                send.interval = peer.retry_interval(self.limits)
+                send.retry_at = now + send.interval
+                if send.retry_at < self.alarm:
+                    self.alarm = send.retry_at
 
-    cdef _end(self, _Peer peer, Send send, int outcome, double now, bint tell):
+    cdef Send _find(self, Peer peer, unsigned int number):
+        """Return the flying send with a number, or None."""
+        cdef Send send
+        cdef Py_ssize_t i
+        for i in range(len(peer.flying)):
+            send = peer.flying[i]
+            if send.tagged:
+                if send.number == number:
+                    return send
+                if send.pings is not None and any(entry[0] == number for entry in send.pings):
+                    return send
+        return None
+
+    cdef _confirm(self, Peer peer, Send send, unsigned int number, double now):
+        cdef double flown = send.flown
+        if send.pings is not None:
+            for sent_number, at in send.pings:
+                if sent_number == number:
+                    flown = at
+        send.round_trip = now - flown
+        if not send.repeated or send.pings is not None:  # Karn's rule: a repetition could be the one that was answered
+            peer.measure(send.round_trip)
+        peer.n_confirmed += 1
+        self._end(peer, send, V_CONFIRMED, now, True)
+
+    cdef _end(self, Peer peer, Send send, int outcome, double now, bint tell):
         """End a send, and let those fly that waited behind it."""
         send.outcome = outcome
         self.waiting -= 1
+        if outcome != V_CONFIRMED:
+            peer.n_failed += 1
         if send.flying:
             peer.flying.remove(send)
-            if outcome != 1 and not peer.refused:
-                # Even after a mismatch the echo proper may still come; from where nobody listens it cannot.
-                self._owe(peer, send.frame, now)
+            # Even after a mismatch the echo proper may still come; from where nobody listens it cannot. One with a
+            # tag is known by its number, unless it is cut short.
+            if outcome != V_CONFIRMED and not peer.refused:
+                if not send.tagged or len(send.frame) > self.limits.min_truncated:
+                    peer.owe(send.frame, now, self.limits)
         else:
             peer.queue.remove(send)
         if tell:
             self.finished.append(send)
         while peer.queue and self._may_fly(peer, peer.queue[0]):
-            self._fly(peer, peer.queue.popleft())
-
-    cdef _owe(self, _Peer peer, bytes frame, double now):
-        if peer.due is None:
-            peer.due = []
-        elif len(peer.due) >= self.max_due:
-            del peer.due[0]
-        peer.due.append((frame, now))
-
-    cdef bint _is_due(self, _Peer peer, bytes frame, double now):
-        """Tell whether this is the echo of a send that nobody waits for, and strike that send off."""
-        cdef Py_ssize_t i
-        while peer.due and now - <double>peer.due[0][1] > self.due_age:
-            del peer.due[0]
-        for i in range(len(peer.due)):
-            if compare(peer.due[i][0], frame, self.min_truncated, self.max_size) != 0:
-                del peer.due[i]
-                return True
-        return False
-
-    cdef bint _is_storm(self, _Peer peer, bytes frame, double now):
-        if peer.malformed != frame or now - peer.since > self.burst_time:
-            peer.malformed = frame
-            peer.repeats = 0
-            peer.since = now
-        peer.repeats += 1
-        if peer.repeats > self.malformed_burst:
-            peer.repeats = 0
-            return True
-        return False
+            self._fly(peer, peer.queue.popleft(), now)

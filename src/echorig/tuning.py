@@ -6,13 +6,36 @@ from dataclasses import dataclass
 
 __all__ = ['DEFAULT_TUNING', 'Tuning']
 
+_SLOTS = 64  # places in the compiled tables of each peer
+
 
 @dataclass(frozen=True)
 class Tuning:
     """The limits and timings of one communicator, passed as ``tuning=`` to ``client()`` and ``server()``.
 
     Times are in seconds, sizes in bytes.
+
+    Raises
+    ------
+    ValueError
+        A value is out of its range.
     """
+
+    tags: bool = True
+    """bool: Whether messages carry delivery tags. Without them the communicator is a plain peer: it confirms and
+    is confirmed, but lost messages are not sent again and duplicates are not recognized."""
+
+    first_retry: float = 0.020
+    """float: When a message is sent again (or a ping in its place) while no round-trip time is known, in seconds:
+    many times that of a local network, and short against what people notice."""
+
+    min_retry: float = 0.010
+    """float: The shortest time before a message is sent again, in seconds: peers are programs that may be busy,
+    and each needless repetition costs both ends."""
+
+    max_retry: float = 0.100
+    """float: The longest time between two repetitions, in seconds. The interval doubles up to it, so that a dead
+    peer costs 10 packets a second."""
 
     max_stream_message: int = 64 * 2**20
     """int: The largest message accepted over TCP, in bytes. A larger one closes the connection: no message
@@ -22,19 +45,27 @@ class Tuning:
     """int: How many remote addresses a UDP communicator remembers. The ones idle for longest are forgotten."""
 
     max_due: int = 64
-    """int: How many unanswered messages for each peer are remembered, so that a late echo is known as one."""
+    """int: How many unanswered messages without a tag are remembered for each peer, so that a late echo is known
+    as one."""
+
+    max_numbers: int = _SLOTS
+    """int: How many numbers of tagged messages are remembered for each peer, received and sent, 1 to 64. Messages
+    come one at a time, so that a duplicate is seldom more than one behind."""
 
     due_age: float = 60.0
-    """float: How long an unanswered message is remembered, in seconds. An echo that is later still is taken
-    for a message."""
+    """float: How long numbers, unanswered messages and the kind of a peer are remembered, in seconds. What is
+    later still is taken for new."""
 
     min_truncated: int = 512
     """int: The shortest prefix of a message, in bytes, that is taken for its truncated echo: MATLAB reads
     512 bytes or 1,000, and a shorter prefix is more likely to be an error."""
 
+    message_burst: int = 64
+    """int: How many equal messages without a tag one peer may send within `burst_time` before one is dropped.
+    This ends the endless exchange that begins when two ends take each other's echo for a message."""
+
     malformed_burst: int = 4
-    """int: How many equal frames that are no message one peer may send within `burst_time` before one is not
-    echoed. This ends the endless exchange that begins when two ends take each other's echo for a message."""
+    """int: The same for frames that are no message, which nobody has a reason to repeat."""
 
     burst_time: float = 1.0
     """float: The time over which a burst is counted, in seconds."""
@@ -44,6 +75,15 @@ class Tuning:
 
     backlog_age: float = 10.0
     """float: How long such a message is kept, in seconds: an older one belongs to another part of the experiment."""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if not getattr(self, name) > 0 and name != 'tags':
+                raise ValueError(f'Tuning.{name} must be positive, not {getattr(self, name)!r}')
+        if self.max_numbers > _SLOTS:
+            raise ValueError(f'Tuning.max_numbers must be at most {_SLOTS}, not {self.max_numbers}')
+        if not self.min_retry <= self.max_retry:
+            raise ValueError(f'Tuning.min_retry ({self.min_retry} s) is over Tuning.max_retry ({self.max_retry} s)')
 
 
 DEFAULT_TUNING = Tuning()

@@ -1,0 +1,46 @@
+cdef enum:
+    SLOTS = 64       # numbers remembered, in each direction
+    REPEATERS = 4    # untagged frames whose repetition is counted
+    UNKNOWN = 0
+    TAGGING = 1
+    PLAIN = 2
+
+cdef class Limits:
+    cdef bint tags
+    cdef double first_retry, min_retry, max_retry, due_age, burst_time
+    cdef Py_ssize_t max_peers, max_due, max_numbers, min_truncated, max_size
+    cdef int message_burst, malformed_burst
+
+cdef class Peer:
+    cdef list flying           # sends that are out, in order
+    cdef object queue          # sends that wait for their turn (a deque, made when needed)
+    cdef list due              # (frame, time) of untagged ones whose echo may still come
+    cdef int kind
+    cdef bint heard            # something came from it
+    cdef bint refused          # the system says that nobody listens there
+    cdef bint probing          # a ping is out to learn its kind,
+    cdef unsigned int probe    # with this number
+    cdef double active         # when it was last heard from or sent to
+    cdef double last_seen      # when it was last heard from
+    cdef double srtt, rttvar, min_rtt
+    cdef unsigned long long n_sent, n_confirmed, n_failed, n_retransmitted, n_duplicates, n_strays, n_malformed
+    cdef unsigned int received[SLOTS]
+    cdef double received_at[SLOTS]
+    cdef int n_received
+    cdef unsigned int sent[SLOTS]
+    cdef Py_hash_t sent_hash[SLOTS]
+    cdef double sent_at[SLOTS]
+    cdef int n_sent_noted
+    cdef Py_hash_t repeated[REPEATERS]
+    cdef double repeated_since[REPEATERS]
+    cdef int repeats[REPEATERS]
+
+    cdef int current_kind(self, double now, Limits limits) noexcept
+    cdef bint is_known(self, unsigned int number, double now, Limits limits) noexcept
+    cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits)
+    cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits)
+    cdef void owe(self, bytes frame, double now, Limits limits)
+    cdef bint is_due(self, bytes frame, double now, Limits limits)
+    cdef bint is_storm(self, bytes frame, int burst, double now, Limits limits)
+    cdef void measure(self, double round_trip) noexcept
+    cdef double retry_interval(self, Limits limits) noexcept

@@ -1,0 +1,141 @@
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+"""What is remembered of one remote address. No I/O, no clock.
+
+1. Everything has a bound and an age: numbers, frames and times live in rings of fixed size.
+2. Of frames with a tag only the number and a hash are kept, so that a peer costs a few kilobytes.
+3. Nothing here decides what a frame is; `Exchange` asks and decides.
+"""
+
+from echorig._codec cimport compare
+
+
+cdef class Limits:
+    """The fields of `Tuning` that the compiled core uses, as C values."""
+
+    def __init__(self, tuning, Py_ssize_t max_size):
+        self.tags = tuning.tags
+        self.first_retry = tuning.first_retry
+        self.min_retry = tuning.min_retry
+        self.max_retry = tuning.max_retry
+        self.max_peers = tuning.max_peers
+        self.max_due = tuning.max_due
+        self.max_numbers = tuning.max_numbers
+        self.due_age = tuning.due_age
+        self.min_truncated = tuning.min_truncated
+        self.max_size = max_size
+        self.message_burst = tuning.message_burst
+        self.malformed_burst = tuning.malformed_burst
+        self.burst_time = tuning.burst_time
+
+
+cdef class Peer:
+    """One remote address."""
+
+    def __cinit__(self):
+        self.flying = []
+        self.min_rtt = float('inf')
+        self.last_seen = float('-inf')
+
+    cdef int current_kind(self, double now, Limits limits) noexcept:
+        """Return the kind of the peer; what was not heard of for long may be another program by now."""
+        if self.kind != UNKNOWN and now - self.last_seen > limits.due_age:
+            self.kind = UNKNOWN
+        return self.kind
+
+    # --- numbers received ---
+
+    cdef bint is_known(self, unsigned int number, double now, Limits limits) noexcept:
+        """Tell whether a number was received before, and note it if not."""
+        cdef Py_ssize_t i, filled = min(<Py_ssize_t>self.n_received, limits.max_numbers)
+        for i in range(filled):
+            if self.received[i] == number and now - self.received_at[i] <= limits.due_age:
+                return True
+        i = self.n_received % limits.max_numbers
+        self.received[i] = number
+        self.received_at[i] = now
+        self.n_received += 1
+        if self.n_received >= 2 * limits.max_numbers:  # the ring is full, and the counter must not overflow
+            self.n_received -= <int>limits.max_numbers
+        return False
+
+    # --- tagged frames sent ---
+
+    cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits):
+        """Remember a tagged frame, whose verbatim echo tells a plain peer."""
+        cdef Py_ssize_t i = self.n_sent_noted % limits.max_numbers
+        self.sent[i] = number
+        self.sent_hash[i] = hash(frame)
+        self.sent_at[i] = now
+        self.n_sent_noted += 1
+        if self.n_sent_noted >= 2 * limits.max_numbers:
+            self.n_sent_noted -= <int>limits.max_numbers
+
+    cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits):
+        """Tell whether a tagged frame is one that was sent to this peer."""
+        cdef Py_ssize_t i, filled = min(<Py_ssize_t>self.n_sent_noted, limits.max_numbers)
+        for i in range(filled):
+            if self.sent[i] == number and now - self.sent_at[i] <= limits.due_age:
+                return self.sent_hash[i] == <Py_hash_t>hash(frame)
+        return False
+
+    # --- untagged frames whose echo is due ---
+
+    cdef void owe(self, bytes frame, double now, Limits limits):
+        """Remember an untagged frame that nobody waits for, but whose echo may still come."""
+        if self.due is None:
+            self.due = []
+        elif len(self.due) >= limits.max_due:
+            del self.due[0]
+        self.due.append((frame, now))
+
+    cdef bint is_due(self, bytes frame, double now, Limits limits):
+        """Tell whether this is the echo of a frame that nobody waits for, and strike that frame off."""
+        cdef Py_ssize_t i
+        while self.due and now - <double>self.due[0][1] > limits.due_age:
+            del self.due[0]
+        for i in range(len(self.due)):
+            if compare(self.due[i][0], frame, limits.min_truncated, limits.max_size) != 0:
+                del self.due[i]
+                return True
+        return False
+
+    # --- repetitions ---
+
+    cdef bint is_storm(self, bytes frame, int burst, double now, Limits limits):
+        """Count an untagged frame; tell whether it came once too often within the burst time."""
+        cdef Py_hash_t digest = hash(frame)
+        cdef int i, place = 0
+        for i in range(REPEATERS):
+            if self.repeats[i] and self.repeated[i] == digest and now - self.repeated_since[i] <= limits.burst_time:
+                self.repeats[i] += 1
+                if self.repeats[i] > burst:
+                    self.repeats[i] = 0
+                    return True
+                return False
+            if self.repeats[i] == 0 or (self.repeats[place] and self.repeated_since[i] < self.repeated_since[place]):
+                place = i
+        self.repeated[place] = digest
+        self.repeated_since[place] = now
+        self.repeats[place] = 1
+        return False
+
+    # --- round-trip time ---
+
+    cdef void measure(self, double round_trip) noexcept:
+        """Take in a round-trip time, as RFC 6298 section 2 does."""
+        cdef double deviation
+        if self.min_rtt > round_trip:
+            self.min_rtt = round_trip
+        if self.srtt == 0.0:
+            self.srtt = round_trip
+            self.rttvar = round_trip / 2
+            return
+        deviation = self.srtt - round_trip
+        self.rttvar += ((deviation if deviation > 0 else -deviation) - self.rttvar) / 4
+        self.srtt -= deviation / 8
+
+    cdef double retry_interval(self, Limits limits) noexcept:
+        """Return how long to wait before the first repetition."""
+        if self.srtt == 0.0:
+            return limits.first_retry
+        return min(max(self.srtt + 4 * self.rttvar, limits.min_retry), limits.max_retry)
