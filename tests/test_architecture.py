@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'loop'),
-    'wire': ('_codec', '_framing', '_exchange'),
-    'model': ('redact', 'service', 'callbacks', 'communicator', 'messenger'),
+    'wire': ('_codec', '_framing', '_peer', '_exchange'),
+    'model': ('redact', 'service', 'callbacks', 'communicator', 'messenger', 'peers'),
     'shells': ('delivery', 'tcp', 'udp', 'sockets', 'link'),
     'user': ('protocol', 'rig_listener', 'services', 'entry'),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', '__main__'),

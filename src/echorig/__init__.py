@@ -32,6 +32,7 @@ from .errors import (
 )
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
+from .peers import PeerStatistics
 from .tuning import Tuning
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     'ExpMessage',
     'ExpStatus',
     'MessageTooLongError',
+    'PeerStatistics',
     'PeerUnreachableError',
     'RemoteCallbackError',
     'Service',

@@ -275,7 +275,7 @@ class Communicator(Service):
         self.logger.error('Callback "%s" failed with error "%s"', callback, text)
         if event:
             try:
-                self.send(_codec.encode([0, text[:_LONGEST_NOTICE], int(event)]), addr)
+                self.send([0, text[:_LONGEST_NOTICE], int(event)], addr)
             except (OSError, ValueError, EchoError) as ex:
                 self.logger.warning('No notice sent to %s:%s: %s', *addr, ex)
 

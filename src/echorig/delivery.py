@@ -2,6 +2,7 @@
 
 1. Every call into the exchange is followed by `flush`, which sends what it wants sent and wakes who is done.
 2. There is one timer for each communicator, armed only while something is waited for.
+   The clock is the system's monotonic one: that of uvloop stands still during a turn and counts milliseconds.
 3. A coroutine that waits is woken by a result or an error; only the cancellation of its own task cancels it.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, MutableMapping
+from time import monotonic
 from typing import Any
 
 from ._codec import DIFFERENT, compare, peek
@@ -28,6 +30,7 @@ from .uri import Address
 
 __all__ = ['Delivery', 'LastSent', 'describe_event']
 
+NEVER = float('inf')
 _LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 
 
@@ -73,10 +76,11 @@ class Delivery:
         self._who = who
         self._logger = logger
         self._timer: asyncio.TimerHandle | None = None
+        self._armed = NEVER
         self._causes: dict[Address, BaseException] = {}
         self._exposed: dict[Send, asyncio.Future[bool]] = {}
 
-    async def send(self, frame: bytes, addr: Address, timeout: float) -> None:
+    async def send(self, frame: bytes, addr: Address, timeout: float, taggable: bool) -> None:
         """Send a message and wait for its echo.
 
         Parameters
@@ -87,6 +91,8 @@ class Delivery:
             The peer.
         timeout : float
             How long to wait, in seconds.
+        taggable : bool
+            Whether it is an array that was encoded here.
 
         Raises
         ------
@@ -94,13 +100,21 @@ class Delivery:
             It was not confirmed, see :mod:`echorig.errors`.
         """
         waiter = self.loop.create_future()
-        send = self.exchange.send(frame, addr, waiter, self.loop.time(), timeout)
+        await self._end_of(self.exchange.send(frame, addr, waiter, monotonic(), timeout, taggable), waiter)
+
+    async def ping(self, addr: Address, timeout: float) -> float:
+        """Send a ping and return its round-trip time in seconds; raises what `send` raises."""
+        waiter = self.loop.create_future()
+        send = self.exchange.ping(addr, waiter, monotonic(), timeout)
+        await self._end_of(send, waiter)
+        return send.round_trip
+
+    async def _end_of(self, send: Send, waiter: asyncio.Future[bool]) -> None:
         self.flush()
-        self._arm(send.deadline)
         try:
             await waiter
         except asyncio.CancelledError:
-            self.exchange.cancel(send, self.loop.time())
+            self.exchange.cancel(send, monotonic())
             if (exposed := self._exposed.pop(send, None)) is not None:
                 exposed.cancel()
             self.flush()
@@ -115,12 +129,14 @@ class Delivery:
                     self._transmit(frame, addr)
                 except EchoError as ex:
                     self._causes[addr] = ex
-                    exchange.lost(addr, self.loop.time())
+                    exchange.lost(addr, monotonic())
                 except OSError:
-                    exchange.refused(addr, self.loop.time())
+                    exchange.refused(addr, monotonic())
             for send in _taken(exchange.finished):
                 self._wake(send)
         self._causes.clear()
+        if exchange.alarm < self._armed:
+            self._arm(exchange.alarm)
 
     def _wake(self, send: Send) -> None:
         waiter: asyncio.Future[bool] = send.waiter
@@ -154,7 +170,7 @@ class Delivery:
     def _error(self, send: Send) -> EchoError:
         """Say what became of a send: who, which event, how long, and why."""
         who, event = self._who(send.addr), describe_event(send.frame)
-        waited = self.loop.time() - send.started
+        waited = monotonic() - send.started
         error: EchoError
         if send.outcome == TIMED_OUT:
             error = EchoTimeoutError(f'{who} did not echo {event} within {waited:.3f} s')
@@ -175,7 +191,7 @@ class Delivery:
         """End the sends to a peer whose connection is gone."""
         if cause is not None:
             self._causes[addr] = cause
-        self.exchange.lost(addr, self.loop.time())
+        self.exchange.lost(addr, monotonic())
         self.flush()
 
     def close(self) -> None:
@@ -183,27 +199,26 @@ class Delivery:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.exchange.lose_all(self.loop.time())
+            self._armed = NEVER
+        self.exchange.lose_all(monotonic())
         self.flush()
         self.last_sent.cancel_all()
 
     # --- the timer ---
 
     def _arm(self, when: float) -> None:
-        when = min(when, self.loop.time() + _LONGEST_SLEEP)
-        if self._timer is None or when < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self.loop.call_at(when, self._tick)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = when
+        # Not less than a millisecond, which uvloop would round down to nothing and call again and again.
+        delay = min(max(when - monotonic(), 0.001), _LONGEST_SLEEP)
+        self._timer = self.loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
-        # A loop may call a little early; what is due within the clock's resolution is due.
         self._timer = None
-        self.exchange.expire(self.loop.time() + 0.001)
+        self._armed = NEVER
+        self.exchange.expire(monotonic())
         self.flush()
-        when = self.exchange.next_time()
-        if when != float('inf'):
-            self._arm(when)
 
     # --- for LastSent ---
 

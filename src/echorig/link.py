@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 from collections.abc import MutableMapping
+from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from ._exchange import DELIVER, NOTICE, STORM, Exchange
+from ._exchange import DELIVER, ECHO, NOTICE, STORM, Exchange
 from .communicator import Communicator
 from .delivery import Delivery
 from .errors import ConnectionClosedError, EchoError
 from .messenger import Messenger
+from .peers import Peers
 from .redact import Shown
 from .tcp import Connection
 from .tuning import DEFAULT_TUNING, Tuning
+from .udp import max_size as udp_limit
 from .uri import Address, as_address
 
 __all__ = ['Link']
@@ -81,7 +85,13 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
-        self._exchange = Exchange(tuning, not self._is_udp, self.max_message_size)
+        self._exchange = Exchange(
+            tuning,
+            stream=not self._is_udp,
+            max_size=self.max_message_size,
+            number=random.getrandbits(31),
+            max_frame=udp_limit(self.hostname) if self._is_udp else tuning.max_stream_message,
+        )
         self._delivery = Delivery(self._loop, self._exchange, self._transmit, self._who, self.logger)
         self._last_sent = self._delivery.last_sent
         self.on_connection_lost = self._loop.create_future()
@@ -138,6 +148,11 @@ class Link(Messenger, asyncio.DatagramProtocol):
             return f'{self.name} ({self.server_uri})'
         return f'{self.protocol}://{addr[0]}:{addr[1]} (client of {self.name})'
 
+    @property
+    def peers(self) -> Peers:
+        """Peers: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
+        return Peers(self._exchange)
+
     # --- receiving ---
 
     def _received(self, frame: bytes, addr: Address) -> None:
@@ -161,20 +176,27 @@ class Link(Messenger, asyncio.DatagramProtocol):
         """
         if self._delivery.last_sent.by_hand and self._matches_by_hand(data, addr):
             return
-        kind = self._exchange.receive(data, addr, self._loop.time())
+        kind = self._exchange.receive(data, addr, monotonic())
+        if kind in (DELIVER, ECHO):
+            self._reply(self._exchange.reply, addr)
         if kind in (DELIVER, NOTICE):
             if self.logger.isEnabledFor(logging.INFO):
                 self.logger.info('Received %r from %s://%s:%s', Shown(data), self.protocol, *addr)
-            if kind == DELIVER:
-                try:
-                    self._transmit(data, addr)
-                except (OSError, EchoError) as ex:
-                    self.logger.warning('No echo sent to %s:%s: %s', *addr, ex)
             Communicator._receive(self, data, addr)
         elif kind == STORM:
             self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', len(data), *addr)
         else:
             self._delivery.flush()
+
+    def _reply(self, frame: bytes, addr: Address) -> None:
+        try:
+            self._transmit(frame, addr)
+        except (OSError, EchoError) as ex:
+            self.logger.warning('No echo sent to %s:%s: %s', *addr, ex)
+
+    def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
+        self._exchange.malformed(addr, monotonic())
+        super()._malformed(data, addr, why, expected_list)
 
     def _matches_by_hand(self, data: bytes, addr: Address) -> bool:
         """Tell whether a frame was dealt with as the echo of a pair put into `_last_sent` by hand."""
@@ -251,7 +273,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
         if not self.on_error_received.done():
             self.on_error_received.set_result(exc)
         if self._role == 'client' and isinstance(exc, ConnectionRefusedError):
-            self._exchange.refused(self._server_addr, self._loop.time())
+            self._exchange.refused(self._server_addr, monotonic())
             self._delivery.flush()
 
     def eof_received(self) -> None:

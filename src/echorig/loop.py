@@ -71,9 +71,9 @@ def install_policy() -> bool:
 def _with_child_watcher(base: Any, default: Any) -> Any:
     """Return a policy under which the loops of asyncio can still start processes.
 
-    Before Python 3.12 they ask the policy who waits for them, and uvloop's has no answer.
+    Before Python 3.14 they ask the policy who waits for them, and uvloop's has no answer.
     """
-    if sys.version_info >= (3, 12) or sys.platform == 'win32':
+    if sys.platform == 'win32' or not hasattr(default, 'get_child_watcher'):
         return base
 
     class Policy(base):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Any
 
 from . import sockets, tcp, udp
@@ -13,6 +14,8 @@ from .tuning import DEFAULT_TUNING
 from .uri import Address, Uri, as_address, is_valid_ip, resolve, resolve_host
 
 __all__ = ['EchoProtocol']
+
+_RAW = (str, bytes, bytearray, memoryview)  # what travels as it is
 
 
 class EchoProtocol(Link):
@@ -214,17 +217,45 @@ class EchoProtocol(Link):
         TypeError
             In the server role, `addr` is missing; or the message cannot be written as JSON.
         """
+        target, timeout = await self._checked(addr, timeout)
+        frame = self._frame(data)
+        await self._delivery.send(frame, target, timeout, not isinstance(data, _RAW))
+
+    async def ping(self, addr: Any = None, timeout: float | None = None) -> float:
+        """Measure the round-trip time to a peer of any kind; no callback runs there.
+
+        Parameters
+        ----------
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+        timeout : float, optional
+            How long to wait, in seconds; by default `default_echo_timeout`.
+
+        Returns
+        -------
+        float
+            The round-trip time in seconds.
+
+        Raises
+        ------
+        EchoTimeoutError, PeerUnreachableError, ConnectionClosedError, ValueError, TypeError
+            As in `confirmed_send`.
+        """
+        target, timeout = await self._checked(addr, timeout)
+        return await self._delivery.ping(target, timeout)
+
+    async def _checked(self, addr: Any, timeout: float | None) -> tuple[Address, float]:
+        """Check what a call that waits was given; return the numeric address and the timeout."""
         if addr is None and self._role == 'server':
-            raise TypeError("confirmed_send() in the server role needs 'addr', the (host, port) of the client")
+            raise TypeError("In the server role, 'addr' is required: the (host, port) of the client")
         target = self._server_addr if addr is None else await self._resolved(addr)
         timeout = self.default_echo_timeout if timeout is None else timeout
         if not timeout > 0:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
         self._check_open()
-        frame = self._frame(data)
         if not self._is_udp and self._role == 'server' and target not in self._connections:
             raise ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {target[0]}:{target[1]}')
-        await self._delivery.send(frame, target, timeout)
+        return target, timeout
 
     def send(self, data: Any, addr: Any = None) -> None:
         """Send a message without waiting for its confirmation.
@@ -258,8 +289,7 @@ class EchoProtocol(Link):
             task.add_done_callback(self._callbacks.tasks.discard)
             return
         self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
-        self._exchange.sent(frame, target, self._loop.time())
-        self._transmit(frame, target)
+        self._transmit(self._exchange.sent(frame, target, monotonic(), not isinstance(data, _RAW)), target)
 
     async def _send_to_name(self, frame: bytes, target: Address) -> None:
         try:
@@ -274,7 +304,7 @@ class EchoProtocol(Link):
             raise ValueError('An empty message cannot be sent: nobody would see it')
         if self._is_udp:
             udp.check_size(frame, self._server_addr[0])
-        elif isinstance(data, (str, bytes, bytearray, memoryview)):
+        elif isinstance(data, _RAW):
             tcp.check_whole(frame)
         return frame
 

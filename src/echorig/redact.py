@@ -1,10 +1,10 @@
-"""How messages are shown: as text, with the Alyx tokens in them replaced by ``***``."""
+"""How messages are shown: as text, without delivery tags, and with the Alyx tokens in them replaced by ``***``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ._codec import decode, encode, peek
+from ._codec import decode, encode, peek, untagged
 from .messages import ExpMessage
 
 __all__ = ['Shown', 'shown']
@@ -28,6 +28,7 @@ def shown(frame: bytes | None) -> str:
     """
     if frame is None:
         return str(None)
+    frame = untagged(frame)
     if b'128' in frame:
         frame = _without_tokens(frame)
     text = frame[: 4 * _LONGEST].decode('utf-8', 'backslashreplace')

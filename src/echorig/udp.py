@@ -12,11 +12,16 @@ from .uri import Uri
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ['check_size', 'connect', 'listen']
+__all__ = ['check_size', 'connect', 'listen', 'max_size']
 
 _MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 # The IPv4 total length is 16 bits and includes 20 bytes of IP and 8 of UDP header (RFC 791, RFC 768); the
 # IPv6 payload length is 16 bits and includes only the 8 bytes of UDP header (RFC 8200).
+
+
+def max_size(host: str) -> int:
+    """Return the largest message, in bytes, that one datagram to an IP address can carry."""
+    return _MAX_PAYLOAD[socket.AF_INET6 if ':' in host else socket.AF_INET]
 
 
 def check_size(frame: bytes, host: str) -> None:
@@ -34,7 +39,7 @@ def check_size(frame: bytes, host: str) -> None:
     MessageTooLongError
         It is too long.
     """
-    limit = _MAX_PAYLOAD[socket.AF_INET6 if ':' in host else socket.AF_INET]
+    limit = max_size(host)
     if len(frame) > limit:
         raise MessageTooLongError(
             f'The message has {len(frame)} bytes and a datagram carries at most {limit}: use a tcp:// URI'
