@@ -20,7 +20,7 @@ import pytest_asyncio
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
-from rigs import Lab
+from rigs import Lab, RawUdp
 
 try:
     import uvloop
@@ -69,6 +69,8 @@ async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     finally:
         if watch:
             blockbuster.deactivate()
+    while RawUdp.opened:  # those of a test that failed before it closed them
+        RawUdp.opened.pop().close()
     for _ in range(400):
         left = {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}
         if not left:

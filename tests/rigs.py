@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, ClassVar
 
 from echorig import EchoProtocol, Services
+from echorig._codec import is_ping, read_tag
 
 REF = '2022-01-01_1_subject'
 
@@ -57,6 +58,8 @@ class Lab:
 class RawUdp(asyncio.DatagramProtocol):
     """A UDP peer that does only what the test says; it keeps what it hears."""
 
+    opened: ClassVar[list[RawUdp]] = []
+
     def __init__(self) -> None:
         self.heard: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
         self.transport: asyncio.DatagramTransport
@@ -65,6 +68,7 @@ class RawUdp(asyncio.DatagramProtocol):
     async def open(cls, host: str = '127.0.0.1') -> RawUdp:
         loop = asyncio.get_running_loop()
         _, peer = await loop.create_datagram_endpoint(cls, local_addr=(host, 0))
+        cls.opened.append(peer)
         return peer
 
     @property
@@ -86,7 +90,11 @@ class RawUdp(asyncio.DatagramProtocol):
         pass
 
     async def hear(self, timeout: float = 2.0) -> tuple[bytes, Any]:
-        return await asyncio.wait_for(self.heard.get(), timeout)
+        """Return the next message; pings, which a silent peer is sent, are passed over."""
+        while True:
+            data, addr = await asyncio.wait_for(self.heard.get(), timeout)
+            if read_tag(data) < 0 or not is_ping(data):
+                return data, addr
 
     async def silence(self, seconds: float = 0.1) -> bool:
         """Tell whether nothing is heard for a while."""

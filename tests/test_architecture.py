@@ -19,12 +19,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = {
-    'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'loop'),
+    'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
     'wire': ('_codec', '_framing', '_peer', '_exchange'),
     'model': ('redact', 'service', 'callbacks', 'communicator', 'messenger', 'peers'),
-    'shells': ('delivery', 'tcp', 'udp', 'sockets', 'link'),
+    'shells': ('delivery', 'last_sent', 'tcp', 'udp', 'sockets', 'link'),
     'user': ('protocol', 'rig_listener', 'services', 'entry'),
-    'faces': ('app', 'base', '__init__', 'cli', 'demo', '__main__'),
+    'faces': ('app', 'base', '__init__', 'cli', 'demo', 'testing', '__main__'),
 }
 FLOOR_OF = {module: floor for floor, (_, modules) in enumerate(FLOORS.items()) for module in modules}
 FORBIDDEN_IN_WIRE = {'asyncio', 'socket', 'select', 'selectors', 'ssl', 'threading', 'time', 'uvloop', 'winloop'}

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from echorig import ExpMessage
+from echorig import EchoError, ExpMessage, Services, ServicesError, Tuning
 from echorig.base import Communicator, is_success
 from echorig.callbacks import Backlog
 from rigs import REF, RawUdp
@@ -208,9 +208,53 @@ def test_the_backlog_is_bounded_in_number_and_age():
     assert kept.take(ExpMessage.EXPEND, 4.0) is None
     assert kept.take(ExpMessage.any(), 4.0) == (ExpMessage.EXPINIT, [2], addr)
     assert kept.take(ExpMessage.EXPINIT, 13.5) == (ExpMessage.EXPINIT, [4], addr)
-    kept.put(ExpMessage.EXPEND, [9], addr, clock)
+    kept.put(ExpMessage.EXPINIT, [7], addr, clock)
+    for i in range(100):  # what nobody waits for makes no room for itself
+        kept.put(ExpMessage.EXPEND, [i], addr, clock)
+    assert kept.take(ExpMessage.EXPEND, 4.0) == (ExpMessage.EXPEND, [97], addr)
     clock.soon.pop()()
     assert kept.take(ExpMessage.EXPEND, 4.0) is None
+    assert kept.take(ExpMessage.EXPINIT, 4.0) == (ExpMessage.EXPINIT, [7], addr)
+
+
+async def test_a_message_whose_reader_is_cancelled_in_its_turn_is_kept(lab):
+    server = await lab.server()
+    first = asyncio.ensure_future(server.on_event('EXPINIT'))
+    await asyncio.sleep(0)
+    server._receive(b'[1, "precious"]', ('127.0.0.1', 9))
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await asyncio.wait_for(server.on_event('EXPINIT'), 2))[0] == ['precious']
+
+
+async def test_clearing_tells_those_who_wait_what_happened(lab):
+    server, client = await lab.pair()
+    waiting = asyncio.ensure_future(client.on_event('EXPINIT'))
+    both = asyncio.ensure_future(client.on_event(A_B))
+    rigs = Services([client], timeout=None)
+    call = asyncio.ensure_future(rigs.init())
+    await server.on_event('EXPINIT')
+    client.clear_callbacks('EXPINIT')
+    with pytest.raises(EchoError, match='clear_callbacks'):
+        await waiting
+    with pytest.raises(ServicesError, match='clear_callbacks'):
+        await call
+    assert not both.done()
+    client.clear_callbacks('EXPEND')
+    with pytest.raises(EchoError, match='clear_callbacks'):
+        await both
+
+
+async def test_more_messages_than_are_kept_are_logged(lab, caplog):
+    server = await lab.server(tuning=Tuning(max_backlog=3))
+    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
+    await asyncio.sleep(0)
+    for i in range(6):
+        server._receive(b'[1, %d]' % i, ('127.0.0.1', 9))
+    assert (await waiting)[0] == [0]
+    assert [(await server.on_event('EXPINIT'))[0] for _ in range(3)] == [[3], [4], [5]]
+    assert '2 so far' in caplog.text
 
 
 def test_encode_and_decode_of_the_communicator():

@@ -36,7 +36,7 @@ async def test_close_as_documented(lab):
     for task in (sending, queued, waiting):
         with pytest.raises(ConnectionClosedError, match='camera'):
             await task
-    assert shown_echo.cancelled() or shown_echo.done()
+    assert shown_echo.cancelled()
     assert client._transport.is_closing()
     await client.wait_closed()
     peer.close()
@@ -100,8 +100,9 @@ async def test_a_client_is_told_when_its_connection_is_gone(lab):
     assert await client.on_eof_received is True
     with pytest.raises(ConnectionClosedError, match='lost its connection'):
         await waiting
-    with pytest.raises(ConnectionClosedError):
-        await client.init()
+    for call in (lambda: client.init(), lambda: client.on_event('EXPEND')):
+        with pytest.raises(ConnectionClosedError):
+            await asyncio.wait_for(call(), 2)
     assert not client.is_connected
 
 
@@ -117,7 +118,7 @@ async def test_sends_fail_at_once_when_the_connection_breaks(lab):
     for send in sends:
         with pytest.raises(ConnectionClosedError, match=r'camera .*EXPINIT') as caught:
             await asyncio.wait_for(send, 5)
-    assert isinstance(caught.value.__cause__, (OSError, type(None)))
+    assert 'EXPINIT' in str(caught.value)
     raw.close()
     await raw.wait_closed()
 

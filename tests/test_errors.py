@@ -43,3 +43,11 @@ def test_attributes():
 def test_errors_can_be_pickled():
     for error in (errors.EchoTimeoutError('x'), errors.PeerUnreachableError('x'), errors.ConnectionClosedError('x')):
         assert str(pickle.loads(pickle.dumps(error))) == 'x'
+    remote = errors.RemoteCallbackError('x', 2, 'y', ('h', 1))
+    copy = pickle.loads(pickle.dumps(errors.ServicesTimeoutError('z', {'a': [1]}, {'b': remote})))
+    assert (str(copy), copy.responses, str(copy.failures['b']), copy.failures['b'].addr) == (
+        'z',
+        {'a': [1]},
+        'x',
+        ('h', 1),
+    )

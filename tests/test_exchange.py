@@ -1,4 +1,7 @@
-"""The rules of delivery, and the exchange against a slow model of them."""
+"""The rules of delivery between plain peers, and the exchange against a slow model of them.
+
+What tags add to the rules is in test_exchange_tags.py, and tried against bad networks in tests/simulation.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ START, INIT, STATUS = b'[2, "ref", null]', b'[1, null]', b'[32, 20]'
 
 
 def exchange(stream=False, max_size=65535, **tuning) -> Exchange:
-    return Exchange(Tuning(**tuning), stream, max_size)
+    return Exchange(Tuning(tags=False, **tuning), stream, max_size)
 
 
 def emptied(items: list) -> list:
@@ -83,7 +86,7 @@ def test_a_stream_is_pipelined_but_for_bare_text():
 def test_the_time_counts_from_the_call_and_a_late_echo_is_swallowed():
     ex = exchange()
     first, second = ex.send(START, A, None, 0.0, 1.0), ex.send(INIT, A, None, 0.5, 1.0)
-    assert ex.next_time() == 1.0
+    assert ex.alarm == 1.0
     ex.expire(0.99)
     assert not ex.finished
     ex.expire(1.0)
@@ -94,7 +97,8 @@ def test_the_time_counts_from_the_call_and_a_late_echo_is_swallowed():
     assert ex.receive(START, A, 1.1) == DELIVER  # only once
     assert ex.receive(INIT, A, 1.2) == CONFIRMED
     assert second.outcome == CONFIRMED
-    assert ex.next_time() == float('inf')
+    ex.expire(1.5)
+    assert ex.alarm == float('inf')
 
 
 def test_what_has_waited_too_long_in_the_queue_is_never_sent():
@@ -194,6 +198,11 @@ def test_malformed_frames_that_keep_coming_back_are_dropped():
     ex = exchange(malformed_burst=4, burst_time=1.0)
     assert [ex.receive(b'foo', A, 0.1) for _ in range(6)] == [DELIVER] * 4 + [STORM, DELIVER]
     assert [ex.receive(b'bar', A, 2 * i) for i in range(10)] == [DELIVER] * 10
+    ex = exchange(message_burst=64)
+    assert [ex.receive(START, A, 0.01 * i) for i in range(66)] == [DELIVER] * 64 + [STORM, DELIVER]
+    ex = exchange(message_burst=64)  # also if two of them take turns
+    kinds = [ex.receive(frame, A, 0.001 * i) for i in range(66) for frame in (START, b'foo', INIT)]
+    assert kinds.count(STORM) == 2 + 66 // 5
     assert ex.receive(b'', A, 0.0) == IGNORED
 
 
@@ -297,7 +306,8 @@ class PlainPeerModel(RuleBasedStateMachine):
     def in_order_and_nothing_pending_for_ever(self):
         assert self.sent_out == sorted(self.sent_out)
         assert self.ex.n_waiting == self.n - len(self.ended)
-        assert self.ex.next_time() > self.now
+        assert self.ex.alarm > self.now
+        assert self.ex.n_waiting == 0 or self.ex.alarm < float('inf')
 
 
 TestPlainPeerModel = PlainPeerModel.TestCase

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from echorig import EchoMismatchError
+from echorig._codec import acknowledged
 from echorig.base import Communicator
 from echorig.redact import Shown, shown
 from rigs import RawUdp
@@ -33,6 +34,8 @@ def test_the_user_is_shown_and_the_token_is_not():
         Communicator.encode([128, 'https://alyx.example', TOKEN]),
         Communicator.encode([128, 'https://alyx.example', ['mouse', TOKEN], TOKEN]),
         Communicator.encode([128, {'token': TOKEN}]),
+        Communicator.encode(['alyx', 'https://alyx.example', {'mouse': {'token': TOKEN}}]),
+        b'[ "ALYX" , 1, "' + TOKEN.encode() + b'"',
         ALYX * 2,
     ],
 )
@@ -68,12 +71,27 @@ async def test_a_token_travels_and_leaves_no_trace(lab, caplog, transport):
     assert TOKEN not in caplog.text
 
 
+async def test_only_the_client_that_was_asked_may_answer(lab, transport):
+    server = await lab.server(transport)
+    addrs = asyncio.Queue()
+    server.assign_callback('EXPINIT', lambda data, addr: addrs.put_nowait(addr))
+    asked, other = await lab.client(server, 'asked'), await lab.client(server, 'other')
+    await asked.init()
+    addr = await addrs.get()
+    request = asyncio.ensure_future(asked.on_event('ALYX'))
+    answer = asyncio.ensure_future(server.alyx(None, addr=addr))
+    await request
+    await other.alyx(type('Other', (Alyx,), {'user': 'other'})())
+    await asked.alyx(Alyx())
+    assert await answer == ['https://alyx.example', {'mouse': {'token': TOKEN}}]
+
+
 async def test_not_even_in_errors(lab, caplog):
     peer = await RawUdp.open()
     client = await lab.client(peer.uri)
     sending = asyncio.ensure_future(client.alyx(Alyx()))
     data, addr = await peer.hear()
-    peer.say(data.replace(b'mouse', b'other'), addr)
+    peer.say(acknowledged(data.replace(b'mouse', b'other')), addr)
     with pytest.raises(EchoMismatchError) as caught:
         await sending
     assert TOKEN not in str(caught.value)

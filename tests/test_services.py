@@ -19,6 +19,7 @@ from echorig import (
     ServicesError,
     ServicesTimeoutError,
 )
+from echorig._codec import untagged
 from rigs import REF, RawUdp, free_port
 
 
@@ -64,7 +65,7 @@ async def test_order_and_no_waiting_for_echoes(lab):
         assert told == order
         for peer, (data, addr) in zip(peers, heard, strict=True):
             peer.say(data, addr)
-            peer.say(data, addr)
+            peer.say(untagged(data), addr)
         assert len(await call_) == 3
         for com in rigs.values():
             com._transport = com._transport._mock_wraps
@@ -209,7 +210,7 @@ async def test_await_all(lab):
         await server.stop(i, addr=addr)
     assert await waiting == {'rig0': [0], 'rig1': [1]}
     rigs.timeout = 0.05
-    with pytest.raises(ServicesTimeoutError, match=r'2 of 2.*EXPEND'):
+    with pytest.raises(ServicesTimeoutError, match=r'2 of 2.*rig0 did not answer EXPEND'):
         await rigs.await_all('EXPEND')
 
 

@@ -11,6 +11,8 @@ import subprocess
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Tuning
+from echorig._codec import untagged
+from echorig._framing import FrameSplitter
 from rigs import REF
 
 
@@ -80,8 +82,9 @@ async def test_messages_are_pipelined(lab):
     client = await lab.client(f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}')
     sends = [asyncio.ensure_future(client.info(0, i)) for i in range(10)]
     reader, writer = await accepted.get()
-    everything = b''.join(client.encode([64, 0, i]) for i in range(10))
-    assert await asyncio.wait_for(reader.readexactly(len(everything)), 2) == everything
+    expected = [client.encode([64, 0, i]) for i in range(10)]
+    everything = await asyncio.wait_for(reader.readexactly(sum(len(frame) + 32 for frame in expected)), 2)
+    assert [untagged(frame) for frame in FrameSplitter(10**6).feed(everything)] == expected
     writer.write(everything)
     await asyncio.gather(*sends)
     writer.close()
@@ -130,6 +133,49 @@ async def test_the_end_inside_a_message_is_logged(lab, caplog):
     assert all(r.levelno < logging.ERROR for r in caplog.records)
     writer.close()
     await client.init()
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_does_not_delay_closing(lab, caplog):
+    server = await lab.server('tcp', tuning=Tuning(max_unsent=2**20, close_grace=0.05))
+    _, writer = await asyncio.open_connection(server.hostname, server.port)
+    frame = server.encode([64, 'x' * 100_000])
+    while 'has not read 1048576 bytes' not in caplog.text:
+        if not writer.is_closing():
+            writer.write(frame)
+        await asyncio.sleep(0.001)
+    writer.transport.abort()
+    other = await lab.server('tcp', tuning=Tuning(close_grace=0.05))
+    _, writer = await asyncio.open_connection(other.hostname, other.port)
+    waiting = asyncio.ensure_future(other.on_event('EXPINFO'))
+    for _ in range(80):
+        writer.write(frame)
+    await waiting
+    other.close()
+    await asyncio.wait_for(other.wait_closed(), 5)
+    writer.transport.abort()
+
+
+@pytest.mark.blocks
+async def test_a_client_that_never_shakes_hands_does_not_delay_closing(lab, certificate):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    server = await lab.server('wss', ssl=context, tuning=Tuning(close_grace=0.05))
+    with socket.create_connection((server.hostname, server.port)):
+        await asyncio.sleep(0.02)
+        server.close()
+        await asyncio.wait_for(server.wait_closed(), 5)
+
+
+async def test_nothing_is_heard_after_closing(lab, caplog):
+    server = await lab.server('tcp')
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: (heard.append(event), server.close()))
+    _, writer = await asyncio.open_connection(server.hostname, server.port)
+    writer.write(b'[4, null][1, 1][1, 2]')
+    await asyncio.wait_for(server.wait_closed(), 5)
+    assert heard == [ExpMessage.EXPEND]
+    assert 'No echo sent' not in caplog.text
+    writer.close()
 
 
 async def test_data_may_be_fed_by_hand(lab):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig.base import hostname2ip, is_valid_ip, validate_uri
-from echorig.uri import Uri, as_address, parse, resolve
+from echorig.names import resolve
+from echorig.uri import Uri, as_address, parse
 
 
 @pytest.mark.parametrize(

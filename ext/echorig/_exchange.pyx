@@ -100,6 +100,7 @@ cdef class Send:
     cdef double interval     # between two repetitions
     cdef double retry_at
     cdef bint repeated
+    cdef int repetitions
 
     def __cinit__(self):
         self.outcome = V_WAITING
@@ -247,6 +248,8 @@ cdef class Exchange:
             number = self._next_number()
             frame = tag(frame, number)
             peer.note_sent(number, frame, now, self.limits)
+            if peer.kind != TAGGING and len(frame) > self.limits.min_truncated and peek(frame) != 0:
+                peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif peek(frame) != 0:
             peer.owe(frame, now, self.limits)
         return frame
@@ -291,25 +294,34 @@ cdef class Exchange:
         peer.heard = True
         peer.refused = False
         peer.last_seen = now
-        value = read_tag(frame) if self.limits.tags else -1
+        value = read_tag(frame)
+        if value >= 0 and not self.limits.tags and not self._is_own_ping(peer, frame, value, now):
+            value = -1
         if value < 0:
             return self._untagged(peer, frame, now)
         if value & ACK:
             return self._flagged(peer, frame, <unsigned int>(value & NUMBERS), now)
         return self._tagged(peer, frame, <unsigned int>value, now)
 
+    cdef bint _is_own_ping(self, Peer peer, bytes frame, long long value, double now):
+        """Tell whether a frame is the echo of a ping: of tags, one who has none knows this much."""
+        return is_ping(frame) and (
+            value & ACK or self._find(peer, <unsigned int>value) is not None
+            or peer.was_sent(<unsigned int>value, frame, now, self.limits)
+        )
+
     cdef int _flagged(self, Peer peer, bytes frame, unsigned int number, double now):
         """A frame with the ACK flag is an echo from a tagging peer, and is never echoed."""
         cdef Send send = self._find(peer, number)
         if send is not None:
-            peer.kind = TAGGING
-            if send.pings is not None or is_echo(send.frame, frame):
+            if is_ping(frame) if send.pings is not None else is_echo(send.frame, frame):
+                peer.kind = TAGGING
                 self._confirm(peer, send, number, now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now, True)
             return V_MISMATCH
-        if peer.probing and peer.probe == number:
+        if peer.probing and peer.probe == number and is_ping(frame):
             self._learn(peer, TAGGING, now)
         peer.n_strays += 1
         return V_SWALLOWED
@@ -325,16 +337,19 @@ cdef class Exchange:
             self._learn(peer, PLAIN, now)
             peer.n_strays += 1
             return V_SWALLOWED
-        peer.kind = TAGGING
+        # It may also be an old or damaged echo, or a ping of one who has no tags: only an answer with the flag says
+        # that the peer is tagging. What was plain may have been replaced.
+        if peer.kind == PLAIN:
+            peer.kind = UNKNOWN
         if peek(frame) == 0:
-            if peer.is_known(number, now, self.limits):
+            if peer.is_known(number, frame, now, self.limits):
                 peer.n_duplicates += 1
                 return V_IGNORED
             return V_NOTICE
         self.reply = acknowledged(frame)
         if is_ping(frame):
             return V_ECHO
-        if peer.is_known(number, now, self.limits):
+        if peer.is_known(number, frame, now, self.limits):
             peer.n_duplicates += 1
             return V_ECHO
         return V_DELIVER
@@ -381,6 +396,16 @@ cdef class Exchange:
             return V_STORM
         self.reply = frame
         return V_DELIVER
+
+    def set_max_size(self, Py_ssize_t max_size) -> None:
+        """Set the size of a truncated echo.
+
+        Parameters
+        ----------
+        max_size : int
+            The size in bytes of an echo that plain peers may cut a longer message down to.
+        """
+        self.limits.max_size = max_size
 
     def malformed(self, addr, double now) -> None:
         """Count a frame that was delivered and turned out to be no message.
@@ -488,7 +513,9 @@ cdef class Exchange:
     cdef _retry(self, Peer peer, Send send, double now):
         """Send a message again, or ask a peer not yet known what it is."""
         cdef int kind = peer.current_kind(now, self.limits)
-        send.interval = min(2 * send.interval, self.limits.max_retry)
+        send.repetitions += 1
+        if send.repetitions > self.limits.quick_retries:
+            send.interval = min(2 * send.interval, self.limits.max_retry)
         send.retry_at = now + send.interval
         if send.pings is not None:
             self._tag(send, PING)
@@ -656,6 +683,7 @@ cdef class Exchange:
     cdef _fly(self, Peer peer, Send send, double now):
         send.flying = True
         send.flown = now
+        peer.refused = False  # what was refused was something else
         peer.flying.append(send)
         self.outbox.append((send.frame, send.addr))
         if send.tagged:
@@ -677,8 +705,10 @@ cdef class Exchange:
             if send.tagged:
                 if send.number == number:
                     return send
-                if send.pings is not None and any(entry[0] == number for entry in send.pings):
-                    return send
+                if send.pings is not None:
+                    for entry in send.pings:
+                        if entry[0] == number:
+                            return send
         return None
 
     cdef _confirm(self, Peer peer, Send send, unsigned int number, double now):

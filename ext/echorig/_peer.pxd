@@ -1,6 +1,6 @@
 cdef enum:
     SLOTS = 64       # numbers remembered, in each direction
-    REPEATERS = 4    # untagged frames whose repetition is counted
+    REPEATERS = 16   # untagged frames whose repetition is counted
     UNKNOWN = 0
     TAGGING = 1
     PLAIN = 2
@@ -9,7 +9,7 @@ cdef class Limits:
     cdef bint tags
     cdef double first_retry, min_retry, max_retry, due_age, burst_time
     cdef Py_ssize_t max_peers, max_due, max_numbers, min_truncated, max_size
-    cdef int message_burst, malformed_burst
+    cdef int message_burst, malformed_burst, quick_retries
 
 cdef class Peer:
     cdef list flying           # sends that are out, in order
@@ -25,6 +25,7 @@ cdef class Peer:
     cdef double srtt, rttvar, min_rtt
     cdef unsigned long long n_sent, n_confirmed, n_failed, n_retransmitted, n_duplicates, n_strays, n_malformed
     cdef unsigned int received[SLOTS]
+    cdef Py_hash_t received_hash[SLOTS]
     cdef double received_at[SLOTS]
     cdef int n_received
     cdef unsigned int sent[SLOTS]
@@ -36,7 +37,7 @@ cdef class Peer:
     cdef int repeats[REPEATERS]
 
     cdef int current_kind(self, double now, Limits limits) noexcept
-    cdef bint is_known(self, unsigned int number, double now, Limits limits) noexcept
+    cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef void owe(self, bytes frame, double now, Limits limits)

@@ -17,6 +17,7 @@ cdef class Limits:
         self.first_retry = tuning.first_retry
         self.min_retry = tuning.min_retry
         self.max_retry = tuning.max_retry
+        self.quick_retries = tuning.quick_retries
         self.max_peers = tuning.max_peers
         self.max_due = tuning.max_due
         self.max_numbers = tuning.max_numbers
@@ -44,14 +45,20 @@ cdef class Peer:
 
     # --- numbers received ---
 
-    cdef bint is_known(self, unsigned int number, double now, Limits limits) noexcept:
-        """Tell whether a number was received before, and note it if not."""
+    cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits):
+        """Tell whether a frame was received before, and note it if not.
+
+        A frame with a known number but other bytes is new: the one before it was damaged, or this one is.
+        """
+        cdef Py_hash_t digest = hash(frame)
         cdef Py_ssize_t i, filled = min(<Py_ssize_t>self.n_received, limits.max_numbers)
         for i in range(filled):
-            if self.received[i] == number and now - self.received_at[i] <= limits.due_age:
-                return True
+            if self.received[i] == number and self.received_hash[i] == digest:
+                if now - self.received_at[i] <= limits.due_age:
+                    return True
         i = self.n_received % limits.max_numbers
         self.received[i] = number
+        self.received_hash[i] = digest
         self.received_at[i] = now
         self.n_received += 1
         if self.n_received >= 2 * limits.max_numbers:  # the ring is full, and the counter must not overflow

@@ -19,7 +19,7 @@ from typing import Any
 from .messages import ExpMessage
 from .uri import Address
 
-__all__ = ['Backlog', 'CallbackTable', 'Listener', 'WithService', 'is_success']
+__all__ = ['Backlog', 'CallbackTable', 'Listener', 'WithService', 'each', 'is_success']
 
 Listener = Callable[..., Any] | asyncio.Future[Any]
 Report = Callable[[Callable[..., Any], ExpMessage, BaseException, Address], None]
@@ -60,14 +60,14 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
         """
         if not callable(listener) and not asyncio.isfuture(listener):
             raise TypeError(f'A callback must be callable or a Future, not {type(listener).__name__}: {listener!r}')
-        events = _single(event)
+        events = each(event)
         for single in events:
             self[single].append((listener, len(events) > 1))
 
     def remove(self, event: ExpMessage, listener: Listener | None, cancel_futures: bool) -> int:
         """Remove one listener, or all, from an event or a combination of events, and count them."""
         removed = []
-        for single in _single(event):
+        for single in each(event):
             entries = self[single]
             gone = [entry for entry in entries if listener is None or _same(entry[0], listener)]
             self[single] = [entry for entry in entries if entry not in gone]
@@ -142,7 +142,8 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
             entries.clear()
 
 
-def _single(event: ExpMessage) -> list[ExpMessage]:
+def each(event: ExpMessage) -> list[ExpMessage]:
+    """Return the single events of a combination; the notice is one too."""
     return list(event) if event else [NOTICE]
 
 
@@ -177,6 +178,9 @@ class WithService:
         return repr(self.callback)
 
 
+_Kept = tuple[float, ExpMessage, list[Any], Address]
+
+
 class Backlog:
     """Messages that came while nobody waited for them, in order.
 
@@ -193,46 +197,57 @@ class Backlog:
     """
 
     def __init__(self, limit: int, age: float) -> None:
-        self._limit = limit
-        self._age = age
-        self._kept: deque[tuple[float, ExpMessage, list[Any], Address]] = deque()
-        self._wanted = 0
-        self._turn_ends = False
+        self.limit = limit
         self.dropped = 0
+        self._age = age
+        self._kept: deque[_Kept] = deque()
+        self._turn: deque[_Kept] = deque(maxlen=limit)
+        self._wanted = 0
 
     def want(self, event: ExpMessage) -> None:
         """Keep messages of this event from now on."""
         self._wanted |= int(event)
 
-    def put(self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop) -> None:
-        """Keep a message."""
+    def put(self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop) -> bool:
+        """Keep a message; return False if the oldest had to make room."""
         now = loop.time()
-        if not event & self._wanted and not self._turn_ends:
-            self._turn_ends = True
-            loop.call_soon(self._end_turn)
+        if not event & self._wanted:
+            if not self._turn:
+                loop.call_soon(self._end_turn)
+            self._turn.append((now, event, data, addr))
+            return True
         self._prune(now)
-        if len(self._kept) >= self._limit:
-            self._kept.popleft()
-            self.dropped += 1
         self._kept.append((now, event, data, addr))
+        if len(self._kept) <= self.limit:
+            return True
+        self._kept.popleft()
+        self.dropped += 1
+        return False
+
+    def put_back(self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop) -> None:
+        """Keep a message that was taken and not used, before all others."""
+        if event & self._wanted:
+            self._kept.appendleft((loop.time(), event, data, addr))
 
     def take(self, event: ExpMessage, now: float) -> tuple[ExpMessage, list[Any], Address] | None:
         """Return the oldest message of an event or combination, or None."""
         self._prune(now)
-        for i, (_, kept, data, addr) in enumerate(self._kept):
-            if kept & event or kept == event:  # the notice, 0, has no bit in common with anything
-                del self._kept[i]
-                return kept, data, addr
+        for messages in (self._kept, self._turn):
+            for i, (_, kept, data, addr) in enumerate(messages):
+                if kept & event or kept == event:  # the notice, 0, has no bit in common with anything
+                    del messages[i]
+                    return kept, data, addr
         return None
 
     def clear(self) -> None:
         """Forget all messages."""
         self._kept.clear()
+        self._turn.clear()
 
     def _end_turn(self) -> None:
-        self._turn_ends = False
-        if any(not entry[1] & self._wanted for entry in self._kept):
-            self._kept = deque(entry for entry in self._kept if entry[1] & self._wanted)
+        # What somebody has begun to wait for meanwhile stays.
+        self._kept.extend(entry for entry in self._turn if entry[1] & self._wanted)
+        self._turn.clear()
 
     def _prune(self, now: float) -> None:
         while self._kept and now - self._kept[0][0] > self._age:

@@ -9,16 +9,20 @@ from abc import abstractmethod
 from typing import Any
 
 from . import _codec
-from .callbacks import Backlog, CallbackTable, Listener
+from .callbacks import Backlog, CallbackTable, Listener, each, is_success
 from .errors import ConnectionClosedError, EchoError
 from .messages import ExpMessage
+from .names import validate_uri
 from .redact import shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
-from .uri import Address, parse, validate_uri
+from .uri import Address, address_text, parse
 
 __all__ = ['Communicator', 'event_of_notice']
 
+# Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
+_warned: dict[Any, Any] = {}
+_MAX_WARNED = 100
 _LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
 
 
@@ -145,7 +149,10 @@ class Communicator(Service):
         TypeError, ValueError
             There is no such event.
         """
-        removed = self._callbacks.remove(ExpMessage.validate(event), callback, cancel_futures)
+        event = ExpMessage.validate(event)
+        if callback is None:  # nobody has cancelled the tasks that wait in on_event, so they are told what happened
+            self._fail_waiters(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
+        removed = self._callbacks.remove(event, callback, cancel_futures)
         self.logger.debug('[%s] %i callbacks cleared', self.name, removed)
         return removed
 
@@ -182,12 +189,21 @@ class Communicator(Service):
         event = ExpMessage.validate(event)
         if self._keeps_messages:
             self._backlog.want(event)
+        return await self._next(event)
+
+    async def _next(self, event: ExpMessage) -> tuple[Any, ...]:
+        """Return the next message of an event, be it one that has been kept."""
         if kept := self._backlog.take(event, asyncio.get_running_loop().time()):
             came, data, addr = kept
             return (data, addr, came) if came != event else (data, addr)
         waiter = self._expect(event)
         try:
             return await waiter
+        except asyncio.CancelledError:
+            if is_success(waiter):  # the message came in the turn in which its reader was cancelled
+                data, addr, *came_ = waiter.result()
+                self._backlog.put_back(came_[0] if came_ else event, data, addr, asyncio.get_running_loop())
+            raise
         finally:
             self._forget(waiter)
 
@@ -205,12 +221,15 @@ class Communicator(Service):
         if waiter.done() and not waiter.cancelled():
             waiter.exception()  # it may have failed with nobody looking
 
-    def _fail_waiters(self, why: str) -> None:
-        """End every coroutine that waits in `on_event`."""
-        for waiter in self._waiters:
-            self._callbacks.clear_futures(waiter)
+    def _fail_waiters(self, error: EchoError, event: ExpMessage | None = None) -> None:
+        """End the coroutines that wait in `on_event`: all of them, or those for an event."""
+        waiters = self._waiters
+        if event is not None:
+            listening = {id(listener) for one in each(event) for listener, _ in self._callbacks[one]}
+            waiters = {waiter for waiter in waiters if id(waiter) in listening}
+        for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(ConnectionClosedError(f'{self.name} ({self.server_uri}) {why}'))
+                waiter.set_exception(type(error)(str(error)))  # each its own, for its own traceback
 
     # --- receiving ---
 
@@ -242,27 +261,34 @@ class Communicator(Service):
             self._log_notice(content, addr)
         listeners = self._callbacks[event]
         awaited = any(asyncio.isfuture(listener) and listener in self._waiters for listener, _ in listeners)
-        if not awaited:
-            self._backlog.put(event, content, addr, asyncio.get_running_loop())
+        if not awaited and not self._backlog.put(event, content, addr, asyncio.get_running_loop()):
+            self.logger.warning(
+                'More than %d messages wait for on_event; the oldest is dropped (%d so far)',
+                self._backlog.limit,
+                self._backlog.dropped,
+            )
         if not listeners:
             self.logger.debug('No callbacks to execute for event %s', event.name)
             return
         self._callbacks.dispatch(event, content, addr, self.logger, self._report)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
-        """Count and log what is no message."""
+        """Log what is no message."""
         self.logger.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, shown(data))
         if expected_list:
-            warnings.warn(f'Expected list, got {shown(data)}', RuntimeWarning, stacklevel=2)
+            if len(_warned) > _MAX_WARNED:
+                _warned.clear()
+            warnings.warn_explicit(
+                f'Expected list, got {shown(data)}', RuntimeWarning, __file__, 0, module=__name__, registry=_warned
+            )
 
     def _log_notice(self, content: list[Any], addr: Address) -> None:
         text = str(content[0]) if content else 'no details'
         name = event_of_notice(content)
         self.logger.error(
-            'Callback for %s on %s://%s:%s failed with %s',
+            'Callback for %s on %s failed with %s',
             'an unnamed event' if name is None else ExpMessage(name).name or name,
-            self.protocol,
-            *addr,
+            address_text(self.protocol, addr),
             text,
         )
 
@@ -347,7 +373,7 @@ class Communicator(Service):
 
     def close(self) -> None:
         """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""
-        self._fail_waiters('was closed')
+        self._fail_waiters(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
         self._callbacks.close()
         self._backlog.clear()
 

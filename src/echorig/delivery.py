@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ._codec import DIFFERENT, compare, peek
+from ._codec import peek
 from ._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, Exchange, Send
-from .callbacks import is_success
 from .errors import (
     ConnectionClosedError,
     EchoError,
@@ -28,7 +27,7 @@ from .messages import ExpMessage
 from .redact import shown
 from .uri import Address
 
-__all__ = ['Delivery', 'LastSent', 'describe_event']
+__all__ = ['Delivery', 'describe_event']
 
 NEVER = float('inf')
 _LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
@@ -71,13 +70,13 @@ class Delivery:
     ) -> None:
         self.loop = loop
         self.exchange = exchange
-        self.last_sent = LastSent(self)
         self._transmit = transmit
         self._who = who
         self._logger = logger
         self._timer: asyncio.TimerHandle | None = None
         self._armed = NEVER
         self._causes: dict[Address, BaseException] = {}
+        self._reasons: dict[Address, OSError] = {}
         self._exposed: dict[Send, asyncio.Future[bool]] = {}
 
     async def send(self, frame: bytes, addr: Address, timeout: float, taggable: bool) -> None:
@@ -110,11 +109,11 @@ class Delivery:
         return send.round_trip
 
     async def _end_of(self, send: Send, waiter: asyncio.Future[bool]) -> None:
-        self.flush()
         try:
+            self.flush()
             await waiter
-        except asyncio.CancelledError:
-            self.exchange.cancel(send, monotonic())
+        except BaseException:
+            self.exchange.cancel(send, monotonic())  # nothing, where the send has ended
             if (exposed := self._exposed.pop(send, None)) is not None:
                 exposed.cancel()
             self.flush()
@@ -130,8 +129,8 @@ class Delivery:
                 except EchoError as ex:
                     self._causes[addr] = ex
                     exchange.lost(addr, monotonic())
-                except OSError:
-                    exchange.refused(addr, monotonic())
+                except OSError as ex:
+                    self.system_error(addr, ex)
             for send in _taken(exchange.finished):
                 self._wake(send)
         self._causes.clear()
@@ -139,6 +138,12 @@ class Delivery:
             self._arm(exchange.alarm)
 
     def _wake(self, send: Send) -> None:
+        try:
+            self._tell(send)
+        finally:
+            self._reasons.pop(send.addr, None)
+
+    def _tell(self, send: Send) -> None:
         waiter: asyncio.Future[bool] = send.waiter
         exposed = self._exposed.pop(send, None)
         if send.outcome == CONFIRMED:
@@ -171,9 +176,10 @@ class Delivery:
         """Say what became of a send: who, which event, how long, and why."""
         who, event = self._who(send.addr), describe_event(send.frame)
         waited = monotonic() - send.started
+        cause: BaseException | None = self._reasons.get(send.addr)
         error: EchoError
         if send.outcome == TIMED_OUT:
-            error = EchoTimeoutError(f'{who} did not echo {event} within {waited:.3f} s')
+            error = EchoTimeoutError(f'{who} did not echo {event} within {waited:.3f} s{_because(cause)}')
         elif send.outcome == UNREACHABLE:
             error = PeerUnreachableError(f'Nobody listens at {who}: {event} was refused, {waited:.3f} s waited')
         elif send.outcome == MISMATCH:
@@ -182,10 +188,16 @@ class Delivery:
             )
         else:
             cause = self._causes.get(send.addr)
-            why = f': {cause}' if cause is not None else ''
-            error = ConnectionClosedError(f'{who} is closed; {event} was not confirmed{why}')
-            error.__cause__ = cause
+            error = ConnectionClosedError(f'{who} is closed; {event} was not confirmed{_because(cause)}')
+        error.__cause__ = cause
         return error
+
+    def system_error(self, addr: Address, error: OSError) -> None:
+        """Take in what the system reports of a datagram to a peer; the sender is told if no echo comes."""
+        if self.exchange.newest(addr) is not None:
+            self._reasons[addr] = error
+            if isinstance(error, ConnectionRefusedError):
+                self.exchange.refused(addr, monotonic())
 
     def lost(self, addr: Address, cause: BaseException | None) -> None:
         """End the sends to a peer whose connection is gone."""
@@ -202,7 +214,6 @@ class Delivery:
             self._armed = NEVER
         self.exchange.lose_all(monotonic())
         self.flush()
-        self.last_sent.cancel_all()
 
     # --- the timer ---
 
@@ -229,77 +240,12 @@ class Delivery:
         return self._exposed[send]
 
 
+def _because(cause: BaseException | None) -> str:
+    return f': {cause}' if cause is not None else ''
+
+
 def _taken(items: list[Any]) -> list[Any]:
     """Empty a list that others hold, and return what was in it."""
     taken = items.copy()
     items.clear()
     return taken
-
-
-class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
-    """The newest unconfirmed message to each address, and a future for its echo.
-
-    A pair put in by hand counts as a message sent: for as long as its future has no result, what comes from
-    that address is compared with it.
-
-    Parameters
-    ----------
-    delivery : Delivery
-        Where the other sends are.
-    """
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self.by_hand: dict[Address, tuple[Any, asyncio.Future[Any]]] = {}
-
-    def __getitem__(self, addr: Address) -> tuple[Any, asyncio.Future[Any]]:
-        if addr in self.by_hand:
-            return self.by_hand[addr]
-        send = self._delivery.exchange.newest(addr)
-        if send is None:
-            raise KeyError(addr)
-        return send.frame, self._delivery.expose(send)
-
-    def __setitem__(self, addr: Address, pair: tuple[Any, asyncio.Future[Any]]) -> None:
-        self.by_hand[addr] = pair
-
-    def __delitem__(self, addr: Address) -> None:
-        del self.by_hand[addr]
-
-    def __iter__(self) -> Iterator[Address]:
-        return iter({**self.by_hand, **dict.fromkeys(self._delivery.exchange.waiting_for())})
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def take(self, frame: bytes, addr: Address, min_truncated: int, max_size: int) -> Exception | bool | None:
-        """Compare a frame with the pair put in by hand for its address.
-
-        Returns
-        -------
-        Exception, bool or None
-            None if there is no such pair or the frame is a message of another event; True if the frame is
-            the echo; the error if it is not.
-        """
-        pair = self.by_hand.get(addr)
-        if pair is None or is_success(pair[1]):
-            return None
-        expected, future = pair
-        if compare(expected, frame, min_truncated, max_size) != DIFFERENT:
-            if not future.done():
-                future.set_result(True)
-            return True
-        event = peek(frame)
-        if event == 0 or (event > 0 and isinstance(expected, bytes) and event != peek(expected)):
-            return None
-        error = EchoMismatchError(f'Unexpected response: expected {shown(expected)}, got {shown(frame)}')
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # it is logged: a future that nobody asks is no second error
-        return error
-
-    def cancel_all(self) -> None:
-        """Cancel the futures put in by hand and forget the pairs."""
-        for _, future in self.by_hand.values():
-            future.cancel('Close called on communicator')
-        self.by_hand.clear()

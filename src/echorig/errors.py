@@ -96,6 +96,9 @@ class RemoteCallbackError(EchoError, RuntimeError):
         self.message = message
         self.addr = addr
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.event, self.message, self.addr)
+
 
 class ServicesError(EchoError):
     """At least one rig of a set failed; the others were told all the same.
@@ -121,6 +124,9 @@ class ServicesError(EchoError):
         super().__init__(text)
         self.responses = dict(responses)
         self.failures = dict(failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.responses, self.failures)
 
 
 class ServicesTimeoutError(ServicesError, EchoTimeoutError):

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import MutableMapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -21,13 +20,14 @@ from ._exchange import DELIVER, ECHO, NOTICE, STORM, Exchange
 from .communicator import Communicator
 from .delivery import Delivery
 from .errors import ConnectionClosedError, EchoError
+from .last_sent import LastSent
 from .messenger import Messenger
 from .peers import Peers
 from .redact import Shown
 from .tcp import Connection
 from .tuning import DEFAULT_TUNING, Tuning
 from .udp import max_size as udp_limit
-from .uri import Address, as_address
+from .uri import Address, address_text, as_address
 
 __all__ = ['Link']
 
@@ -59,7 +59,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
     on_connection_lost: asyncio.Future[Any]
     on_error_received: asyncio.Future[Exception]
     on_eof_received: asyncio.Future[bool]
-    _last_sent: MutableMapping[Address, tuple[Any, asyncio.Future[Any]]]
+    _last_sent: LastSent
 
     Server: asyncio.Server | None = None
     default_echo_timeout: float = 1.0
@@ -82,6 +82,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self._socket: Any = None
         self._connections: dict[Address, Connection] = {}
         self._closed = False
+        self._sending_to: Address | None = None
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
@@ -93,7 +94,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
             max_frame=udp_limit(self.hostname) if self._is_udp else tuning.max_stream_message,
         )
         self._delivery = Delivery(self._loop, self._exchange, self._transmit, self._who, self.logger)
-        self._last_sent = self._delivery.last_sent
+        self._last_sent = LastSent(self._delivery)
+        self._lost = False
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
         self.on_eof_received = self._loop.create_future()
@@ -135,7 +137,9 @@ class Link(Messenger, asyncio.DatagramProtocol):
             else:
                 self._transport.write(frame)
         elif self._is_udp:
+            self._sending_to = addr  # the loops report an error of the system without the address
             self._transport.sendto(frame, addr)
+            self._sending_to = None
         else:
             connection = self._connections.get(addr)
             if connection is None:
@@ -146,7 +150,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
         """Name a peer for people."""
         if self._role == 'client':
             return f'{self.name} ({self.server_uri})'
-        return f'{self.protocol}://{addr[0]}:{addr[1]} (client of {self.name})'
+        return f'{address_text(self.protocol, addr)} (client of {self.name})'
 
     @property
     def peers(self) -> Peers:
@@ -157,6 +161,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     def _received(self, frame: bytes, addr: Address) -> None:
         """Take a frame from a shell; nothing gets out of here into the event loop."""
+        if self._closed:
+            return
         try:
             self._receive(frame, addr)
         except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
@@ -174,14 +180,15 @@ class Link(Messenger, asyncio.DatagramProtocol):
         addr : tuple of (str, int)
             Where it came from.
         """
-        if self._delivery.last_sent.by_hand and self._matches_by_hand(data, addr):
+        if self._last_sent.by_hand and self._matches_by_hand(data, addr):
             return
+        self._exchange.set_max_size(self.max_message_size)
         kind = self._exchange.receive(data, addr, monotonic())
         if kind in (DELIVER, ECHO):
             self._reply(self._exchange.reply, addr)
         if kind in (DELIVER, NOTICE):
             if self.logger.isEnabledFor(logging.INFO):
-                self.logger.info('Received %r from %s://%s:%s', Shown(data), self.protocol, *addr)
+                self.logger.info('Received %r from %s', Shown(data), address_text(self.protocol, addr))
             Communicator._receive(self, data, addr)
         elif kind == STORM:
             self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', len(data), *addr)
@@ -200,7 +207,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     def _matches_by_hand(self, data: bytes, addr: Address) -> bool:
         """Tell whether a frame was dealt with as the echo of a pair put into `_last_sent` by hand."""
-        outcome = self._delivery.last_sent.take(data, addr, self.tuning.min_truncated, self.max_message_size)
+        outcome = self._last_sent.take(data, addr, self.tuning.min_truncated, self.max_message_size)
         if outcome is True:
             self.logger.info('Confirmation received')
         elif outcome is not None:
@@ -229,6 +236,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self._transport = transport
         if self.Server is None:
             self._socket = sock
+        if self._role == 'client' and (peername := transport.get_extra_info('peername')):
+            # What the system made of the address: of 0.0.0.0 this computer, of a scope's name its number.
+            self._server_addr = as_address(peername)
+            self._names[self.hostname] = self._server_addr[0]
         self.logger.debug('Connected with socket %s', sock)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -241,8 +252,6 @@ class Link(Messenger, asyncio.DatagramProtocol):
         addr : tuple
             Where it came from.
         """
-        if self._closed:
-            return
         source = addr if len(addr) == 2 else as_address(addr)
         if self._role == 'client' and source[0] != self._server_addr[0]:
             self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
@@ -272,9 +281,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self.logger.error('Error received: %s', exc)
         if not self.on_error_received.done():
             self.on_error_received.set_result(exc)
-        if self._role == 'client' and isinstance(exc, ConnectionRefusedError):
-            self._exchange.refused(self._server_addr, monotonic())
-            self._delivery.flush()
+        addr = self._server_addr if self._role == 'client' else self._sending_to
+        if addr is not None and isinstance(exc, OSError):
+            self._delivery.system_error(addr, exc)
+            self._loop.call_soon(self._delivery.flush)  # not from within one
 
     def eof_received(self) -> None:
         """Called when a TCP peer has ended its side of the connection; the connection closes."""
@@ -291,9 +301,11 @@ class Link(Messenger, asyncio.DatagramProtocol):
             The reason; None if this end or the other closed it in the ordinary way.
         """
         self.logger.info('Connection closed')
+        self._lost = True
         if not self._closed:
             self._delivery.lost(self._server_addr, exc)
-            self._fail_waiters('lost its connection' + (f': {exc}' if exc else ''))
+            why = f': {exc}' if exc else ''
+            self._fail_waiters(ConnectionClosedError(f'{self.name} ({self.server_uri}) lost its connection{why}'))
         if not self.on_connection_lost.done():
             self.on_connection_lost.set_result(exc)
         self._settle()
@@ -332,12 +344,12 @@ class Link(Messenger, asyncio.DatagramProtocol):
             if self.Server is not None:
                 self.Server.close()
             for connection in list(self._connections.values()):
-                if connection.transport is not None:
-                    connection.transport.close()
+                connection.close()
             if self._transport is not None:
                 self._transport.close()
             super().close()
             self._delivery.close()
+            self._last_sent.cancel_all()
             for future in (self.on_error_received, self.on_eof_received):
                 future.cancel(_CLOSED_HERE)
             if not self.on_connection_lost.done():
@@ -349,7 +361,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
         """Wait until the communicator is closed and its sockets are gone."""
         await asyncio.shield(self._gone)
         if self.Server is not None:
-            await self.Server.wait_closed()
+            # Some loops wait here for whoever has connected and never shaken hands.
+            closing = asyncio.ensure_future(self.Server.wait_closed())
+            await asyncio.wait({closing}, timeout=self.tuning.close_grace)
+            closing.cancel()
 
     def _settle(self) -> None:
         """Note that the sockets are gone, once they are."""
@@ -359,6 +374,12 @@ class Link(Messenger, asyncio.DatagramProtocol):
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) is closed')
+        if self._lost and self._role == 'client':
+            raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection')
+
+    def _is_from(self, sender: Address, addr: Any) -> bool:
+        host, port = as_address(addr)
+        return sender == (self._names.get(host, host), port)
 
     async def __aenter__(self: _Self) -> _Self:
         return self

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from time import monotonic
 from typing import Any
 
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
+from .uri import Address, as_address
 
 __all__ = ['Messenger']
 
@@ -27,6 +29,10 @@ class Messenger(Communicator):
     @abstractmethod
     async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
         """Send a message and wait for its echo."""
+
+    def _is_from(self, sender: Address, addr: Any) -> bool:
+        """Tell whether a message came from an address that a user gave."""
+        return sender == as_address(addr)
 
     async def init(self, data: Any = None, addr: Any = None) -> None:
         """Tell the remote host to get ready for an experiment.
@@ -171,7 +177,11 @@ class Messenger(Communicator):
         answer = self._expect(ExpMessage.ALYX)
         try:
             await self.confirmed_send(message, addr=addr)
-            data, _ = await asyncio.wait_for(answer, self.response_timeout)
+            until = monotonic() + self.response_timeout
+            data, sender = await asyncio.wait_for(answer, self.response_timeout)
+            while addr is not None and not self._is_from(sender, addr):
+                # Another client's; the right one may have come in the same turn.
+                data, sender = await asyncio.wait_for(self._next(ExpMessage.ALYX), max(0.0, until - monotonic()))
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:

@@ -9,9 +9,10 @@ from typing import Any
 from . import sockets, tcp, udp
 from .errors import ConnectionClosedError, EchoError
 from .link import Link
+from .names import resolve, resolve_host
 from .redact import Shown
 from .tuning import DEFAULT_TUNING
-from .uri import Address, Uri, as_address, is_valid_ip, resolve, resolve_host
+from .uri import Address, Uri, as_address, is_valid_ip
 
 __all__ = ['EchoProtocol']
 
@@ -180,8 +181,11 @@ class EchoProtocol(Link):
         bool
             True while waiting.
         """
-        pairs = self._last_sent.values() if addr is None else [self._last_sent.get(tuple(addr))]
-        return any(pair is not None and not pair[1].done() for pair in pairs)
+        if addr is None:
+            return any(not echo.done() for _, echo in self._last_sent.values())
+        host, port = as_address(addr)
+        pair = self._last_sent.get((self._names.get(host, host), port))
+        return pair is not None and not pair[1].done()
 
     # --- sending ---
 
@@ -330,6 +334,8 @@ class EchoProtocol(Link):
         if host not in self._names and not is_valid_ip(host):
             self._names[host] = await resolve_host(host)
         target = self._names.get(host, host), port
+        if (':' in target[0]) != (':' in self._server_addr[0]):
+            raise ValueError(f'{addr} and {self.server_uri} are not both IPv4 or both IPv6 addresses')
         if self._role == 'client' and target != self._server_addr:
             raise ValueError(f'Unexpected remote address {addr}: {self.name} is connected to {self.server_uri}')
         return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ._codec import decode, encode, peek, untagged
@@ -10,6 +11,7 @@ from .messages import ExpMessage
 __all__ = ['Shown', 'shown']
 
 HIDDEN = '***'
+_NAMED = re.compile(rb'\s*\[\s*"\s*alyx', re.IGNORECASE)  # an event may also be given by its name
 _LONGEST = 1000
 
 
@@ -29,7 +31,7 @@ def shown(frame: bytes | None) -> str:
     if frame is None:
         return str(None)
     frame = untagged(frame)
-    if b'128' in frame:
+    if b'128' in frame or b'alyx' in frame.lower():
         frame = _without_tokens(frame)
     text = frame[: 4 * _LONGEST].decode('utf-8', 'backslashreplace')
     if not text.isprintable():  # nothing that a terminal would obey gets into a log
@@ -40,7 +42,7 @@ def shown(frame: bytes | None) -> str:
 def _without_tokens(frame: bytes) -> bytes:
     """Hide the tokens in an ALYX message, and in a notice that quotes one."""
     event = peek(frame)
-    if event == ExpMessage.ALYX:
+    if event == ExpMessage.ALYX or _NAMED.match(frame):
         try:
             code, *rest = decode(frame)
         except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from .callbacks import each
 from .communicator import event_of_notice
 from .errors import ConnectionClosedError, EchoTimeoutError, RemoteCallbackError
 from .messages import ExpMessage
@@ -29,6 +30,7 @@ class RigListener:
     def __init__(self, rig: Any, event: ExpMessage) -> None:
         self.rig = rig
         self.event = event
+        self._begun = asyncio.get_running_loop().time()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answer = asyncio.ensure_future(rig.on_event(event))
         try:
@@ -55,20 +57,19 @@ class RigListener:
         await method(*args, **kwargs)
         if timeout:
             deadline = asyncio.get_running_loop().time() + timeout
-        return await self.answer(deadline)
+        return await self.answer(deadline, 'confirmed, but ')
 
-    async def answer(self, deadline: float | None) -> Any:
+    async def answer(self, deadline: float | None, so_far: str = '') -> Any:
         """Return the data of the answer, or raise what means that there will be none."""
         loop = asyncio.get_running_loop()
-        begun = loop.time()
-        timeout = None if deadline is None else max(0.0, deadline - begun)
+        timeout = None if deadline is None else max(0.0, deadline - loop.time())
         await asyncio.wait({self._answer, self._failure}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._answer.done():
             return self._answer.result()[0]
         if self._failure.done():
             self._failure.result()
         raise EchoTimeoutError(
-            f'{self.rig.name} confirmed, but did not answer {self.event.name} within {loop.time() - begun:.3f} s'
+            f'{self.rig.name} {so_far}did not answer {_names(self.event)} within {loop.time() - self._begun:.3f} s'
         )
 
     def leave(self) -> None:
@@ -108,6 +109,10 @@ class RigListener:
     def _on_lost(self, future: asyncio.Future[Any]) -> None:
         reason = '' if future.cancelled() or future.result() is None else f': {future.result()}'
         self._fail(ConnectionClosedError(f'{self.rig.name} is closed or lost{reason}'))
+
+
+def _names(event: ExpMessage) -> str:
+    return ' or '.join(str(single.name) for single in each(event))
 
 
 def _see(future: asyncio.Future[Any]) -> None:

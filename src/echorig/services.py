@@ -379,8 +379,9 @@ class Services(Service, UserDict[str, Any]):
         self, rigs: list[Any], event: ExpMessage, work: Callable[[RigListener], Awaitable[Any]]
     ) -> dict[str, Any]:
         """Do something with a listener of each rig, in order and at once, while all of them listen."""
-        listeners = [RigListener(rig, event) for rig in rigs]
+        listeners: list[RigListener] = []
         try:
+            listeners.extend(RigListener(rig, event) for rig in rigs)
             await asyncio.sleep(0)  # the tasks that listen take their first step
             return await self._gather({listener.rig.name: partial(work, listener) for listener in listeners})
         finally:

@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.addr: Address = ('', 0)
         self.cause: BaseException | None = None
+        self._grace: asyncio.TimerHandle | None = None
         self._splitter = FrameSplitter(owner.tuning.max_stream_message)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,6 +47,7 @@ class Connection(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         self.transport = cast('asyncio.Transport', transport)
+        self.transport.set_write_buffer_limits(high=self.owner.tuning.max_unsent)
         _send_at_once(transport)
         self.addr = as_address(peername)
         self.owner._connected(self)
@@ -54,15 +56,9 @@ class Connection(asyncio.Protocol):
         """Called by the event loop."""
         for frame in self._splitter.feed(bytes(data)):
             self.owner._received(frame, self.addr)
-        if self._splitter.overflow and self.cause is None:
+        if self._splitter.overflow:
             limit = self.owner.tuning.max_stream_message
-            self.cause = ConnectionClosedError(
-                f'A message from {self.addr[0]}:{self.addr[1]} is larger than {limit} bytes'
-                ' (Tuning.max_stream_message); the connection is closed'
-            )
-            self.owner.logger.error('%s', self.cause)
-            if self.transport is not None:
-                self.transport.abort()
+            self._give_up(f'sent a message larger than {limit} bytes (Tuning.max_stream_message)')
 
     def eof_received(self) -> None:
         """Called by the event loop; the transport closes itself."""
@@ -74,10 +70,30 @@ class Connection(asyncio.Protocol):
             )
         self.owner.eof_received()
 
+    def pause_writing(self) -> None:
+        """Called by the event loop when the peer does not read, and too much waits to be sent to it."""
+        self._give_up(f'has not read {self.owner.tuning.max_unsent} bytes (Tuning.max_unsent)')
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
+        if self._grace is not None:
+            self._grace.cancel()
         if self.transport is not None:
             self.owner._disconnected(self, exc or self.cause)
+
+    def _give_up(self, why: str) -> None:
+        """Break the connection off, once, with the reason logged and kept as the cause."""
+        if self.cause is None and self.transport is not None:
+            self.cause = ConnectionClosedError(f'{self.addr[0]}:{self.addr[1]} {why}; the connection is closed')
+            self.owner.logger.error('%s', self.cause)
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Close the connection, after a short time for the peer to read what is on its way."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
 
     def write(self, frame: bytes) -> None:
         """Send a message.

@@ -33,6 +33,11 @@ class Tuning:
     """float: The shortest time before a message is sent again, in seconds: peers are programs that may be busy,
     and each needless repetition costs both ends."""
 
+    quick_retries: int = 3
+    """int: How many repetitions follow each other at the first interval before it begins to double. Where a fifth of
+    all packets is lost each way, one round trip in three fails: the first five tries are what makes the 99th
+    percentile, and they should not be spread over a tenth of a second."""
+
     max_retry: float = 0.100
     """float: The longest time between two repetitions, in seconds. The interval doubles up to it, so that a dead
     peer costs 10 packets a second."""
@@ -40,6 +45,13 @@ class Tuning:
     max_stream_message: int = 64 * 2**20
     """int: The largest message accepted over TCP, in bytes. A larger one closes the connection: no message
     of the field comes near it, and a peer must not be able to fill our memory."""
+
+    max_unsent: int = 128 * 2**20
+    """int: How much may wait to be sent on one TCP connection, in bytes: twice the largest message. A peer that does
+    not read is cut off there."""
+
+    close_grace: float = 1.0
+    """float: How long a closed TCP connection has for what is on its way, in seconds."""
 
     max_peers: int = 4096
     """int: How many remote addresses a UDP communicator remembers. The ones idle for longest are forgotten."""

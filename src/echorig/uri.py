@@ -1,33 +1,29 @@
-"""Addresses: parsing a URI once, and turning names into numbers.
+"""Addresses: a URI is parsed once, into a frozen :class:`Uri`; everything after that uses its fields.
 
-1. A URI is parsed into a frozen :class:`Uri`; everything after that uses its fields.
-2. Names are resolved when a communicator is opened, once, and never on the event loop.
-3. An address is ``(host, port)``, for IPv6 as for IPv4; a scope travels in the host (``fe80::1%eth0``).
+An address is ``(host, port)``, for IPv6 as for IPv4; a scope travels in the host (``fe80::1%4``). IP addresses are
+always in their shortest form, so that equal ones compare equal.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
-import socket
-import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 __all__ = [
     'LISTEN_PORT',
+    'SCHEMES',
     'Address',
+    'IPAddress',
     'Uri',
+    'address_text',
     'as_address',
-    'external_ip',
-    'hostname2ip',
+    'canonical',
     'is_valid_ip',
     'parse',
-    'resolve',
-    'resolve_host',
-    'validate_uri',
+    'require_port',
 ]
 
 LISTEN_PORT = 11001
@@ -71,6 +67,20 @@ class Uri:
         return self.host, self.port
 
 
+def address_text(scheme: str, addr: Address) -> str:
+    """Return an address as a URI, for people."""
+    return str(Uri(scheme, *addr))
+
+
+@lru_cache(maxsize=4096)
+def canonical(host: str) -> str:
+    """Return an IP address in its shortest form; anything else as it is."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
+
+
 def is_valid_ip(ip_address: object) -> bool:
     """Tell whether something is an IP address.
 
@@ -89,60 +99,6 @@ def is_valid_ip(ip_address: object) -> bool:
     except ValueError:
         return False
     return True
-
-
-def external_ip() -> IPAddress:
-    """Ask the internet for this network's public IP address.
-
-    Blocks for as long as the request takes, at most 10 seconds.
-
-    Returns
-    -------
-    ipaddress.IPv4Address or ipaddress.IPv6Address
-        The address that the outside world sees.
-
-    Raises
-    ------
-    OSError
-        There is no way to the internet.
-    """
-    with urllib.request.urlopen('https://ident.me', timeout=10) as reply:
-        return ipaddress.ip_address(reply.read().decode('ascii').strip())
-
-
-def hostname2ip(hostname: str | None = None) -> IPAddress:
-    """Resolve a host name; IPv4 is preferred, because every existing rig speaks it.
-
-    Parameters
-    ----------
-    hostname : str, optional
-        The name to resolve, by default that of this computer.
-
-    Returns
-    -------
-    ipaddress.IPv4Address or ipaddress.IPv6Address
-        The address.
-
-    Raises
-    ------
-    ValueError
-        The name does not resolve.
-    """
-    hostname = hostname or socket.gethostname()
-    try:
-        found = socket.getaddrinfo(hostname, None, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as ex:
-        raise ValueError(f'Failed to resolve the host name {hostname!r}: {ex}') from ex
-    return _preferred(found)
-
-
-def _preferred(found: list[Any]) -> IPAddress:
-    """Return the first IPv4 address of a getaddrinfo() answer, else the first of all."""
-    family, *_, sockaddr = min(found, key=lambda info: info[0] != socket.AF_INET)
-    host = str(sockaddr[0])
-    if family == socket.AF_INET6 and sockaddr[3] and '%' not in host:
-        host = f'{host}%{sockaddr[3]}'
-    return ipaddress.ip_address(host)
 
 
 def parse(uri: str | IPAddress, default_port: int | str = LISTEN_PORT, default_proc: str = 'udp') -> Uri:
@@ -194,7 +150,7 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
         host, _, port = rest.partition(':')
         if host and not is_valid_ip(host) and not _is_hostname(host):
             raise ValueError(f'Invalid host name {host!r} in {uri!r}')
-    return Uri(scheme, host, _port(port or default_port, uri))
+    return Uri(scheme, canonical(host), _port(port or default_port, uri))
 
 
 def _is_hostname(host: str) -> bool:
@@ -213,104 +169,10 @@ def _port(port: int | str, uri: object) -> int:
     return number
 
 
-def _require_port(uri: Uri) -> None:
+def require_port(uri: Uri) -> None:
+    """Refuse port 0, which means any that is free."""
     if uri.port == 0:
         raise ValueError(f'Invalid port number 0 in {uri}: ports are 1 to 65535')
-
-
-def validate_uri(
-    uri: str | IPAddress,
-    resolve_host: bool = True,
-    default_port: int | str = LISTEN_PORT,
-    default_proc: str = 'udp',
-) -> str:
-    """Complete a URI and check it.
-
-    Blocks while a name is resolved; inside an event loop use ``EchoProtocol.client`` and ``server``, which
-    do not.
-
-    Parameters
-    ----------
-    uri : str, ipaddress.IPv4Address or ipaddress.IPv6Address
-        A URI, a host with or without a port, or an IP address.
-    resolve_host : bool
-        Whether to replace a host name by its IP address.
-    default_port : int or str
-        The port if there is none.
-    default_proc : str
-        The scheme if there is none.
-
-    Returns
-    -------
-    str
-        ``scheme://host:port``.
-
-    Raises
-    ------
-    TypeError
-        `uri` is neither text nor an IP address.
-    ValueError
-        The host name does not resolve or has characters that a name cannot have; or the port is not in 1 to
-        65535.
-    """
-    parsed = parse(uri, default_port, default_proc)
-    _require_port(parsed)
-    if resolve_host and not is_valid_ip(parsed.host):
-        parsed = Uri(parsed.scheme, str(hostname2ip(parsed.host)), parsed.port)
-    elif not parsed.host:
-        parsed = Uri(parsed.scheme, socket.gethostname(), parsed.port)
-    return str(parsed)
-
-
-async def resolve_host(host: str) -> str:
-    """Return the IP address of a host as text, without blocking the event loop.
-
-    Parameters
-    ----------
-    host : str
-        A name, an IP address (returned as it is), or ``''`` for this computer.
-
-    Returns
-    -------
-    str
-        The address.
-
-    Raises
-    ------
-    ValueError
-        The name does not resolve.
-    """
-    if is_valid_ip(host):
-        return host
-    return str(await asyncio.get_running_loop().run_in_executor(None, hostname2ip, host))
-
-
-async def resolve(uri: str | IPAddress, any_port: bool = False) -> tuple[Uri, Uri]:
-    """Parse the URI of a communicator and resolve its host, without blocking the event loop.
-
-    Parameters
-    ----------
-    uri : str, ipaddress.IPv4Address or ipaddress.IPv6Address
-        What the user gave.
-    any_port : bool
-        Whether port 0 is allowed.
-
-    Returns
-    -------
-    tuple of (Uri, Uri)
-        The URI as given, and with a numeric host.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is not valid, its scheme is not one of a communicator, or the name does not resolve.
-    """
-    given = parse(uri)
-    if given.scheme not in SCHEMES:
-        raise ValueError(f'Unknown scheme {given.scheme!r} in {uri!r}; choose from {", ".join(SCHEMES)}')
-    if not any_port:
-        _require_port(given)
-    return given, Uri(given.scheme, await resolve_host(given.host), given.port)
 
 
 def as_address(addr: Any) -> Address:
@@ -333,7 +195,7 @@ def as_address(addr: Any) -> Address:
     """
     if not isinstance(addr, (tuple, list)) or len(addr) < 2:
         raise TypeError(f'An address is a (host, port) pair, not {addr!r}')
-    host, port = str(addr[0]), _port(addr[1], addr)
+    host, port = canonical(str(addr[0])), _port(addr[1], addr)
     if len(addr) == 4 and addr[3] and '%' not in host:
         host = f'{host}%{addr[3]}'
     return host, port
