@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# How many simulated schedules, and the seed of the first.
+N ?= 1000000
+SEED ?= 0
 # What must be installed for the tests: "required" real peers fail the build if they cannot be had.
 PEERS ?= wanted
 
@@ -9,11 +12,12 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*.pyx ext/echorig/*.pxd)
 
-.PHONY: help demo test test-only coverage lint types stubs docs wheel wheel-test bench bench-smoke clean
+.PHONY: help demo test test-only simulate coverage lint types stubs docs wheel wheel-test bench bench-smoke clean
 
 help:
 	@echo 'make demo        a whole session on real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
 	@echo 'make test        the tests (ARGS="-k tcp")'
+	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0)'
 	@echo 'make coverage    the tests, and which lines they reach, Cython included'
 	@echo 'make bench       the benchmarks; bench-smoke: each once'
 	@echo 'make lint types stubs docs wheel-test    the other gates'
@@ -52,6 +56,10 @@ test: $(VENV)/.test
 
 test-only: $(VENV)/.test-only
 	$(PY) -m pytest $(ARGS)
+
+# A failing seed is shown with its trace; `make simulate N=1 SEED=...` shows it again.
+simulate: $(VENV)/.test-only
+	PYTHONPATH=tests $(PY) -m simulation $(N) --seed $(SEED)
 
 lint: $(VENV)/.lint
 	$(PY) -m ruff check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -60,7 +61,7 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
         members = {name: thing}
         if inspect.isclass(thing):
             members = {f'{name}.{key}': inspect.getattr_static(thing, key) for key in dir(thing) if key[0] != '_'}
-            if '__init__' in vars(thing) and thing is not echorig.Tuning:  # its fields are described one by one
+            if '__init__' in vars(thing) and not dataclasses.is_dataclass(thing):  # fields are described one by one
                 members[f'{name}.__init__'] = thing
         for label, member in members.items():
             member = getattr(member, '__func__', member)
@@ -152,16 +153,17 @@ def test_results_and_errors_are_described(name: str) -> None:
     assert 'Raises\n------\n' in text or name.endswith('wait_closed')
 
 
-def test_tuning_fields_are_described() -> None:
-    tree = ast.parse((ROOT / 'src' / 'echorig' / 'tuning.py').read_text('utf-8'))
+@pytest.mark.parametrize(('cls', 'module'), [(echorig.Tuning, 'tuning'), (echorig.PeerStatistics, 'peers')])
+def test_fields_are_described(cls: Any, module: str) -> None:
+    tree = ast.parse((ROOT / 'src' / 'echorig' / f'{module}.py').read_text('utf-8'))
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
     fields = [
         (node.target.id, ast.unparse(node.annotation), behind.value.value)
         for node, behind in pairwise(body)
         if isinstance(node, ast.AnnAssign) and isinstance(behind, ast.Expr)
     ]
-    assert {name for name, _, _ in fields} == set(echorig.Tuning.__dataclass_fields__)
-    assert all(text.startswith(f'{kind}: ') for _, kind, text in fields)
+    assert {name for name, _, _ in fields} == set(cls.__dataclass_fields__)
+    assert all(text.startswith(f'{kind.replace(" | ", " or ")}: ') for _, kind, text in fields)
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'src' / 'echorig').glob('[!_]*.py')), ids=lambda path: path.stem)

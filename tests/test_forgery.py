@@ -71,8 +71,7 @@ async def server(lab):
 
 @pytest_asyncio.fixture
 async def sending(lab, liar):
-    """A communicator that the liar is the server of."""
-    return await lab.client(liar.uri)
+    return await lab.client(liar.uri)  # the liar is its server
 
 
 async def test_acks_of_other_numbers(sending, liar):
@@ -201,18 +200,9 @@ def answers(frame, chances):
     """A hundred things to say to a frame, one of them the truth."""
     number = read_tag(frame)
     bare = untagged(frame)
-    lies = [
-        frame,
-        bare,
-        frame[:-1],
-        tag(bare, (number + 1) % FLAG | FLAG),
-        tag(b'[2, "lie", null]', number | FLAG),
-        tag(b'[]', number ^ 1),
-        b'',
-        b'junk',
-        b'[0, "Error: lie", 1]',
-    ]
-    return [chances.choice(lies[3:]) if chances.random() < 0.5 else acknowledged(frame) for _ in range(100)]
+    lies = [tag(bare, (number + 1) % FLAG | FLAG), tag(b'[2, "lie", null]', number | FLAG), tag(b'[]', number ^ 1)]
+    lies += [b'', b'junk', b'[0, "Error: lie", 1]']
+    return [chances.choice(lies) if chances.random() < 0.5 else acknowledged(frame) for _ in range(100)]
 
 
 @pytest.mark.parametrize('truth', [True, False])
@@ -220,8 +210,6 @@ async def test_a_hundred_answers_to_each_frame(sending, liar, truth):
     """Whoever answers each frame with a hundred, is sent no more than it would be otherwise."""
     chances = random.Random(2)
     heard = listening(sending)
-    notices = []
-    sending.assign_callback(0, lambda data, addr: notices.append(data))
     n_frames = n_confirmed = 0
     for i in range(10):
         task, frame = await begun(sending, liar, [64, 20, i], 0.3)
@@ -248,12 +236,10 @@ async def test_ping_pong(lab, liar):
     com = await lab.client(liar.uri)
     heard = listening(com)
     task = asyncio.create_task(com.init())
-    n_frames, n_said = 0, 0
+    n_said = 0
     while n_said < 5000 and not await liar.silence(0.3):
-        n_frames += 1
         while not liar.heard.empty():
             liar.heard.get_nowait()
-            n_frames += 1
         liar.say(b'[1, null]', address(com))  # untagged, and so without a sign of being an echo
         n_said += 1
     with pytest.raises(EchoMismatchError):  # the bytes came, but not with the number: no echo

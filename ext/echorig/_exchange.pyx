@@ -321,7 +321,7 @@ cdef class Exchange:
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now, True)
             return V_MISMATCH
-        if peer.probing and peer.probe == number and is_ping(frame):
+        if peer.probing and is_ping(frame) and peer.was_sent(number, tag(PING, number), now, self.limits):
             self._learn(peer, TAGGING, now)
         peer.n_strays += 1
         return V_SWALLOWED
@@ -513,8 +513,11 @@ cdef class Exchange:
     cdef _retry(self, Peer peer, Send send, double now):
         """Send a message again, or ask a peer not yet known what it is."""
         cdef int kind = peer.current_kind(now, self.limits)
+        cdef unsigned int number
         send.repetitions += 1
-        if send.repetitions > self.limits.quick_retries:
+        if kind != TAGGING:
+            send.interval = self.limits.first_probe
+        elif send.repetitions > self.limits.quick_retries:
             send.interval = min(2 * send.interval, self.limits.max_retry)
         send.retry_at = now + send.interval
         if send.pings is not None:
@@ -526,9 +529,9 @@ cdef class Exchange:
             self._repeat(peer, send)
         elif kind == UNKNOWN:
             peer.probing = True
-            peer.probe = self._next_number()
-            frame = tag(PING, peer.probe)
-            peer.note_sent(peer.probe, frame, now, self.limits)
+            number = self._next_number()
+            frame = tag(PING, number)
+            peer.note_sent(number, frame, now, self.limits)
             self.outbox.append((frame, send.addr))
         # A plain peer may still turn out to have been replaced by a tagging one: the timer goes on.
 
@@ -547,6 +550,8 @@ cdef class Exchange:
                 for send in peer.flying:
                     if send.tagged and send.pings is None and send.retry_at != NEVER:
                         self._repeat(peer, send)
+                        send.repetitions = 0
+                        self._schedule(peer, send, now)
 
     # --- what a shell may ask ---
 
@@ -691,10 +696,15 @@ cdef class Exchange:
             if send.pings is not None:
                 send.pings.append((send.number, now))
             if not self.stream:
-                send.interval = peer.retry_interval(self.limits)
-                send.retry_at = now + send.interval
-                if send.retry_at < self.alarm:
-                    self.alarm = send.retry_at
+                peer.current_kind(now, self.limits)
+                self._schedule(peer, send, now)
+
+    cdef _schedule(self, Peer peer, Send send, double now):
+        """Set when a send is repeated for the first time."""
+        send.interval = peer.retry_interval(self.limits)
+        send.retry_at = now + send.interval
+        if send.retry_at < self.alarm:
+            self.alarm = send.retry_at
 
     cdef Send _find(self, Peer peer, unsigned int number):
         """Return the flying send with a number, or None."""

@@ -7,7 +7,7 @@ cdef enum:
 
 cdef class Limits:
     cdef bint tags
-    cdef double first_retry, min_retry, max_retry, due_age, burst_time
+    cdef double first_probe, first_retry, min_retry, max_retry, due_age, burst_time
     cdef Py_ssize_t max_peers, max_due, max_numbers, min_truncated, max_size
     cdef int message_burst, malformed_burst, quick_retries
 
@@ -18,8 +18,7 @@ cdef class Peer:
     cdef int kind
     cdef bint heard            # something came from it
     cdef bint refused          # the system says that nobody listens there
-    cdef bint probing          # a ping is out to learn its kind,
-    cdef unsigned int probe    # with this number
+    cdef bint probing          # a ping is out to learn its kind
     cdef double active         # when it was last heard from or sent to
     cdef double last_seen      # when it was last heard from
     cdef double srtt, rttvar, min_rtt

@@ -14,6 +14,7 @@ cdef class Limits:
 
     def __init__(self, tuning, Py_ssize_t max_size):
         self.tags = tuning.tags
+        self.first_probe = tuning.first_probe
         self.first_retry = tuning.first_retry
         self.min_retry = tuning.min_retry
         self.max_retry = tuning.max_retry
@@ -142,7 +143,9 @@ cdef class Peer:
         self.srtt -= deviation / 8
 
     cdef double retry_interval(self, Limits limits) noexcept:
-        """Return how long to wait before the first repetition."""
+        """Return how long to wait before the first repetition, or before asking a peer what it is."""
+        if self.kind != TAGGING:
+            return limits.first_probe
         if self.srtt == 0.0:
             return limits.first_retry
         return min(max(self.srtt + 4 * self.rttvar, limits.min_retry), limits.max_retry)

@@ -154,7 +154,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     @property
     def peers(self) -> Peers:
-        """Peers: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
+        """mapping: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
         return Peers(self._exchange)
 
     # --- receiving ---

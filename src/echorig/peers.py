@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from ._exchange import Exchange
 from .uri import Address, as_address
@@ -19,7 +18,7 @@ class PeerStatistics:
     Times are in seconds; messages are counted since the peer was first met.
     """
 
-    kind: Literal['unknown', 'tagging', 'plain']
+    kind: str
     """str: ``tagging`` for another echorig, ``plain`` for iblutil or MATLAB, ``unknown`` before its first echo."""
     sent: int
     """int: Messages to it, confirmed sends and others."""

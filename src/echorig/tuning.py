@@ -25,9 +25,14 @@ class Tuning:
     """bool: Whether messages carry delivery tags. Without them the communicator is a plain peer: it confirms and
     is confirmed, but lost messages are not sent again and duplicates are not recognized."""
 
+    first_probe: float = 0.250
+    """float: When a peer not yet known is pinged because no echo has come, and how often again, in seconds. An
+    incumbent that finds a ping behind a message which it is answering takes it for a wrong echo and closes, so it is
+    given longer than a rig is usually busy or a network slow."""
+
     first_retry: float = 0.020
-    """float: When a message is sent again (or a ping in its place) while no round-trip time is known, in seconds:
-    many times that of a local network, and short against what people notice."""
+    """float: When a message is sent again to a tagging peer while no round-trip time is known, in seconds: many
+    times that of a local network, and short against what people notice."""
 
     min_retry: float = 0.010
     """float: The shortest time before a message is sent again, in seconds: peers are programs that may be busy,
