@@ -268,6 +268,26 @@ cdef class Exchange:
             self._end(self.peers[send.addr], send, V_LOST, now, False)
 
     # --- receiving ---
+    #
+    # The first line that fits decides; docs/protocol.md has the same table in words.
+    #
+    #   frame                                                     verdict      sent back      where
+    #   empty                                                     IGNORED      -              receive
+    #   ACK flag, number waited for, equal but for the flag       CONFIRMED    -              _flagged
+    #   ACK flag, number waited for, other bytes                  MISMATCH     -
+    #   ACK flag, else                                            SWALLOWED    -
+    #   tag, our own frame, waited for                            CONFIRMED    -              _tagged
+    #   tag, our own frame, else                                  SWALLOWED    -
+    #   tag, a notice                                             NOTICE       -              (once)
+    #   tag, a ping                                               ECHO         with the flag
+    #   tag, seen before                                          ECHO         with the flag
+    #   tag, else                                                 DELIVER      with the flag
+    #   equal to, or a long enough beginning of, a waiting send   CONFIRMED    -              _untagged
+    #   equal to one that is due                                  SWALLOWED    -
+    #   a notice                                                  NOTICE       -
+    #   malformed, or of the event of an untagged waiting send    MISMATCH     -              (while one waits)
+    #   the same bytes too often                                  STORM        -
+    #   else                                                      DELIVER      as it is
 
     def receive(self, bytes frame not None, addr, double now) -> int:
         """Tell what a frame from a peer is.

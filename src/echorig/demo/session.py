@@ -36,6 +36,9 @@ class RigRecord:
     state: str = 'starting'
     event: str = ''
     confirmed: int = 0
+    kind: str = ''
+    repeated: int = 0
+    """How often a message had to be sent again."""
     round_trips: list[float] = field(default_factory=list)
     """From the call that sent each message to its confirmation, in seconds."""
     failure: str = ''
@@ -44,6 +47,11 @@ class RigRecord:
     def name(self) -> str:
         """str: Its label."""
         return self.process.name
+
+    def observe(self) -> None:
+        """Note what the communicator knows of the rig."""
+        for known in () if self.com is None else self.com.peers.values():
+            self.kind, self.repeated = known.kind, known.retransmitted
 
     def fail(self, why: object) -> None:
         """Take the rig out of the session; the first reason stays."""
@@ -160,6 +168,7 @@ class Session:
                 rigs[name].fail(error)
         for rig in self._working():
             rig.state = rig.state if state is None else state.name
+            rig.observe()
         self.changed()
         return dict(answers)
 

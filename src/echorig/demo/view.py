@@ -24,7 +24,7 @@ from .session import EVENTS, RigRecord, Session
 
 __all__ = ['View', 'histogram', 'percentile', 'report', 'save_svg']
 
-WIDTH = 92  # columns, where there is no terminal to ask
+WIDTH = 104
 REFRESH = 0.1  # seconds
 NEWEST = 5000  # messages of each rig, in the live table
 BAR = 40  # columns
@@ -104,9 +104,9 @@ def table(session: Session, newest: int = 0) -> Table:
     found = Table(
         title=f'Round {session.done:,} of {session.rounds:,}', title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False
     )
-    for heading in ('Rig', 'Address', 'State', 'Last event'):
+    for heading in ('Rig', 'Address', 'Kind', 'State', 'Last event'):
         found.add_column(heading, no_wrap=True)
-    for heading in ('Confirmed', 'p50 ms', 'p99 ms'):
+    for heading in ('Confirmed', 'Again', 'p50 ms', 'p99 ms'):
         found.add_column(heading, no_wrap=True, justify='right')
     for rig in session.rigs:
         found.add_row(*_row(rig, newest))
@@ -117,7 +117,8 @@ def _row(rig: RigRecord, newest: int) -> list[RenderableType]:
     times = sorted(rig.round_trips[-newest:])
     speed = [f'{percentile(times, q) * 1e3:.2f}' if times else '' for q in (0.5, 0.99)]
     state = Text(rig.state, style=_STYLES.get(rig.state, ''))
-    return [Text(rig.name), Text(rig.uri), state, Text(rig.event), f'{rig.confirmed:,}', *speed]
+    facts = [Text(rig.name), Text(rig.uri), Text(rig.kind), state, Text(rig.event)]
+    return [*facts, f'{rig.confirmed:,}', f'{rig.repeated:,}', *speed]
 
 
 def summary(session: Session) -> Table:
