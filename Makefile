@@ -90,7 +90,7 @@ bench: $(VENV)/.test
 	$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
 
 bench-smoke: $(VENV)/.test
-	ECHORIG_BENCH=smoke $(PY) -m pytest benchmarks --benchmark-only -q $(ARGS)
+	ECHORIG_BENCH=smoke $(PY) -m pytest benchmarks --benchmark-only --benchmark-max-time=0.02 --benchmark-min-rounds=2 --timeout 60 -q $(ARGS)
 
 # A traced build is slow and must not stay: it is made in an environment of its own.
 coverage:

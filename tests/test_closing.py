@@ -145,6 +145,19 @@ async def test_one_client_leaving_fails_only_what_goes_to_it(lab):
     assert not server.on_connection_lost.done()
 
 
+@pytest.mark.parametrize('scheme', ['udp', 'tcp'])
+def test_close_between_two_runs_of_the_loop(scheme):
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(EchoProtocol.server(f'{scheme}://127.0.0.1:0', 'server'))
+    client = loop.run_until_complete(EchoProtocol.client(server.server_uri, 'client'))
+    loop.run_until_complete(client.init())
+    client.close()
+    server.close()
+    for com in (client, server):
+        loop.run_until_complete(com.wait_closed())
+    loop.close()
+
+
 def test_close_after_the_loop_has_ended():
     loop = asyncio.new_event_loop()
     client = loop.run_until_complete(EchoProtocol.client('127.0.0.1:9', 'client'))

@@ -43,7 +43,7 @@ def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def rows(out: str) -> dict[str, list[str]]:
     """Return the cells of the table, by name of the rig."""
-    return {cells[0]: cells[1:] for line in out.splitlines() if len(cells := line.split()) == 7 and '://' in cells[1]}
+    return {cells[0]: cells[1:] for line in out.splitlines() if len(cells := line.split()) == 9 and '://' in cells[1]}
 
 
 @pytest.mark.parametrize('loop', list(LOOPS))
@@ -53,9 +53,10 @@ def test_a_small_demo_and_its_figures(loop):
     sent = 3 * len(EVENTS)
     table = rows(done.stdout)
     assert list(table) == ['udp-1', 'udp-2', 'tcp-1']
-    for name, (uri, state, event, confirmed, p50, p99) in table.items():
+    for name, (uri, kind, state, event, confirmed, again, p50, p99) in table.items():
         assert uri.startswith(f'{name[:3]}://127.0.0.1:')
-        assert (state, event, confirmed) == ('CONNECTED', 'EXPCLEANUP', str(sent))
+        assert (kind, state, event, confirmed) == ('tagging', 'CONNECTED', 'EXPCLEANUP', str(sent))
+        assert int(again) >= 0
         assert 0 < float(p50) <= float(p99)
     assert done.stdout.startswith('Round 3 of 3')
     assert done.stdout.count('Round 3 of 3') == 1  # only the end of it, where there is no terminal
@@ -81,7 +82,7 @@ def test_with_the_incumbent():
     pytest.importorskip('iblutil')
     done = run('--rigs', '1', '--tcp', '1', '--rounds', '3', '--with-iblutil')
     assert (done.returncode, done.stderr) == (0, '')
-    assert rows(done.stdout)['iblutil'][3] == '21'
+    assert rows(done.stdout)['iblutil'][1:5] == ['plain', 'CONNECTED', 'EXPCLEANUP', '21']
     assert '63 of 63 confirmed' in done.stdout
 
 

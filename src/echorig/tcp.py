@@ -92,8 +92,7 @@ class Connection(asyncio.Protocol):
         """Close the connection, after a short time for the peer to read what is on its way."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
-            loop = asyncio.get_running_loop()
-            self._grace = loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
+            self._grace = self.owner._loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
 
     def write(self, frame: bytes) -> None:
         """Send a message.
