@@ -246,6 +246,19 @@ async def test_clearing_tells_those_who_wait_what_happened(lab):
         await both
 
 
+async def test_messages_that_nobody_fetched_in_time_are_logged(lab, caplog):
+    server = await lab.server(tuning=Tuning(backlog_age=0.01))
+    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
+    await asyncio.sleep(0)
+    for i in range(3):
+        server._receive(b'[1, %d]' % i, ('127.0.0.1', 9))
+    await waiting
+    await asyncio.sleep(0.03)
+    server._receive(b'[1, "new"]', ('127.0.0.1', 9))
+    assert (await server.on_event('EXPINIT'))[0] == ['new']
+    assert '2 messages that nobody waited for in time are dropped' in caplog.text
+
+
 async def test_more_messages_than_are_kept_are_logged(lab, caplog):
     server = await lab.server(tuning=Tuning(max_backlog=3))
     waiting = asyncio.ensure_future(server.on_event('EXPINIT'))

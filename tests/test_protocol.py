@@ -431,8 +431,8 @@ async def test_wrong_schemes_and_addresses_in_use(lab):
     server = await lab.server('tcp')
     with pytest.raises(OSError):
         await EchoProtocol.server(server.server_uri)
-    with pytest.raises(OSError):
-        await EchoProtocol.client(f'tcp://127.0.0.1:{free_port()}')
+    with pytest.raises(PeerUnreachableError, match=r'Nobody listens at camera \(tcp://'):
+        await EchoProtocol.client(f'tcp://127.0.0.1:{free_port()}', 'camera')
 
 
 async def test_an_address_that_is_not_ours_leaves_nothing_behind(lab, transport):

@@ -199,6 +199,7 @@ class Backlog:
     def __init__(self, limit: int, age: float) -> None:
         self.limit = limit
         self.dropped = 0
+        self.expired = 0
         self._age = age
         self._kept: deque[_Kept] = deque()
         self._turn: deque[_Kept] = deque(maxlen=limit)
@@ -252,3 +253,4 @@ class Backlog:
     def _prune(self, now: float) -> None:
         while self._kept and now - self._kept[0][0] > self._age:
             self._kept.popleft()
+            self.expired += 1

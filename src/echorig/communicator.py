@@ -193,7 +193,9 @@ class Communicator(Service):
 
     async def _next(self, event: ExpMessage) -> tuple[Any, ...]:
         """Return the next message of an event, be it one that has been kept."""
-        if kept := self._backlog.take(event, asyncio.get_running_loop().time()):
+        kept = self._backlog.take(event, asyncio.get_running_loop().time())
+        self._tell_of_expired()
+        if kept:
             came, data, addr = kept
             return (data, addr, came) if came != event else (data, addr)
         waiter = self._expect(event)
@@ -206,6 +208,13 @@ class Communicator(Service):
             raise
         finally:
             self._forget(waiter)
+
+    def _tell_of_expired(self) -> None:
+        if self._backlog.expired:
+            self.logger.warning(
+                '%d messages that nobody waited for in time are dropped (Tuning.backlog_age)', self._backlog.expired
+            )
+            self._backlog.expired = 0
 
     def _expect(self, event: ExpMessage) -> asyncio.Future[tuple[Any, ...]]:
         """Return a future for the next message of an event; it fails when the communicator is closed."""
@@ -261,6 +270,7 @@ class Communicator(Service):
             self._log_notice(content, addr)
         listeners = self._callbacks[event]
         awaited = any(asyncio.isfuture(listener) and listener in self._waiters for listener, _ in listeners)
+        self._tell_of_expired()
         if not awaited and not self._backlog.put(event, content, addr, asyncio.get_running_loop()):
             self.logger.warning(
                 'More than %d messages wait for on_event; the oldest is dropped (%d so far)',

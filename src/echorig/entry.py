@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 from ._codec import encode
-from .errors import EchoTimeoutError
+from .errors import EchoError, EchoTimeoutError
 from .messages import ExpMessage
 from .protocol import EchoProtocol
 from .redact import shown
@@ -81,9 +82,10 @@ async def _tell(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> No
     timeout = kwargs.pop('timeout', None)
     if timeout is not None and not timeout > 0:
         raise ValueError(f'The timeout must be a positive number of seconds, not {timeout!r}')
-    loop = asyncio.get_running_loop()
     try:
         com = await asyncio.wait_for(EchoProtocol.client(server_uri, name, **kwargs), timeout)
+    except EchoError:
+        raise
     except asyncio.TimeoutError as ex:
         if isinstance(ex, OSError) and ex.errno is not None:
             raise  # the system's own limit, with its reason
@@ -91,6 +93,6 @@ async def _tell(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> No
     async with com:
         if timeout is not None:
             com.default_echo_timeout = timeout
-        begun = loop.time()
+        begun = perf_counter()
         await com.start(exp_ref)
-        print(f'{com.server_uri} confirmed EXPSTART {exp_ref} in {(loop.time() - begun) * 1e3:.2f} ms', flush=True)
+        print(f'{com.server_uri} confirmed EXPSTART {exp_ref} in {(perf_counter() - begun) * 1e3:.2f} ms', flush=True)

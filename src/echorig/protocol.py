@@ -149,8 +149,10 @@ class EchoProtocol(Link):
         ------
         TypeError, ValueError
             The URI is not valid or the name does not resolve.
+        PeerUnreachableError
+            Over TCP: nobody listens there (a `ConnectionRefusedError`).
         OSError
-            Over TCP: nobody listens there.
+            There is no way to the address, or the TLS handshake failed.
         """
         given, uri = await resolve(server_uri)
         com = EchoProtocol(str(uri), 'client', name, log, kwargs.pop('tuning', DEFAULT_TUNING))

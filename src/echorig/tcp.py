@@ -13,7 +13,7 @@ import ssl as ssl_module
 from typing import TYPE_CHECKING, Any, cast
 
 from ._framing import FrameSplitter
-from .errors import ConnectionClosedError
+from .errors import ConnectionClosedError, PeerUnreachableError
 from .redact import shown
 from .uri import Address, Uri, as_address
 
@@ -184,8 +184,10 @@ async def connect(owner: Link, uri: Uri, hostname: str, **kwargs: Any) -> None:
     ------
     ValueError
         There is an ``ssl`` context, but the scheme is not wss.
+    PeerUnreachableError
+        Nobody listens there (a `ConnectionRefusedError`).
     OSError
-        Nobody listens there, or the TLS handshake failed.
+        There is no way there, or the TLS handshake failed.
     """
     if uri.scheme == 'wss':
         kwargs['ssl'] = kwargs.get('ssl') or ssl_module.create_default_context()
@@ -193,7 +195,10 @@ async def connect(owner: Link, uri: Uri, hostname: str, **kwargs: Any) -> None:
     _check_plain(uri, kwargs)
     if 'sock' not in kwargs:
         kwargs.update(host=uri.host, port=uri.port)
-    await asyncio.get_running_loop().create_connection(lambda: Connection(owner), **kwargs)
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: Connection(owner), **kwargs)
+    except ConnectionRefusedError as ex:
+        raise PeerUnreachableError(f'Nobody listens at {owner.name} ({uri})') from ex
 
 
 def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:
