@@ -23,6 +23,7 @@ from echorig.messages import ExpMessage, ExpStatus
 
 cdef enum:
     TAG_SIZE = 32
+    FLIP = 32 ^ 9   # what makes a tab of a space
 
 DIFFERENT = 0
 EQUAL = 1
@@ -365,7 +366,7 @@ cpdef bytes tag(bytes frame, unsigned int number):
     memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
     out += n - 1
     for bit in range(TAG_SIZE):
-        out[bit] = 9 if (number >> (31 - bit)) & 1 else 32
+        out[bit] = <char>(32 ^ FLIP * ((number >> (31 - bit)) & 1))
     out[TAG_SIZE] = 93
     return tagged
 
@@ -386,20 +387,18 @@ cpdef long long read_tag(bytes frame) noexcept:
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
     cdef const char *src = PyBytes_AS_STRING(frame)
     cdef long long value = 0
+    cdef unsigned int c, bit, wrong = 0
     cdef int i
-    cdef char c
     if n < TAG_SIZE + 2 or src[n - 1] != 93:
         return -1
     src += n - 1 - TAG_SIZE
     for i in range(TAG_SIZE):
-        c = src[i]
-        if c == 32:
-            value = value << 1
-        elif c == 9:
-            value = value << 1 | 1
-        else:
-            return -1
-    return value
+        # Without branches: which bit comes next is not to be guessed.
+        c = <unsigned char>src[i] ^ 32
+        bit = c & 1
+        wrong |= c ^ FLIP * bit
+        value = value << 1 | bit
+    return -1 if wrong else value
 
 
 cpdef bytes acknowledged(bytes frame):

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ['Counters', 'Rule', 'Ways', 'corrupted', 'dice', 'each_way']
 
 T = TypeVar('T')
 
 
-class Ways(NamedTuple, Generic[T]):
-    """A value for each way."""
+class Ways(tuple[T, T], Generic[T]):
+    """A value for each way.
 
-    there: T
-    """Any: From client to server."""
-    back: T
-    """Any: From server to client."""
+    Parameters
+    ----------
+    there : Any
+        That from client to server.
+    back : Any
+        That from server to client.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, there: T, back: T) -> Ways[T]:
+        """Make a pair."""
+        return super().__new__(cls, (there, back))
+
+    @property
+    def there(self) -> T:
+        """Any: That from client to server."""
+        return self[0]
+
+    @property
+    def back(self) -> T:
+        """Any: That from server to client."""
+        return self[1]
 
 
 @dataclass
