@@ -19,7 +19,7 @@ from echorig import (
     MessageTooLongError,
     PeerUnreachableError,
 )
-from echorig._codec import acknowledged, untagged
+from echorig._codec import acknowledged, read_tag, untagged
 from rigs import REF, RawUdp, free_port
 
 
@@ -255,6 +255,16 @@ async def test_send_without_confirmation(lab, transport):
     assert (await back)[0] == [20, None]
     await client.init()  # the echoes of both are in by now
     assert [args[2].name for args in heard] == ['EXPINFO']
+
+
+async def test_a_message_sent_to_a_name_is_tagged_like_any_other(lab):
+    server, peer = await lab.server(), await RawUdp.open()
+    for host in ('127.0.0.1', 'localhost'):
+        server.send([ExpMessage.EXPSTATUS, 20], (host, peer.addr[1]))
+        data, _ = await peer.hear()
+        assert untagged(data) == b'[32, 20]'
+        assert read_tag(data) >= 0
+    peer.close()
 
 
 async def test_send_to_an_unexpected_address(lab, caplog):

@@ -138,8 +138,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
                 self._transport.write(frame)
         elif self._is_udp:
             self._sending_to = addr  # the loops report an error of the system without the address
-            self._transport.sendto(frame, addr)
-            self._sending_to = None
+            try:
+                self._transport.sendto(frame, addr)
+            finally:
+                self._sending_to = None
         else:
             connection = self._connections.get(addr)
             if connection is None:

@@ -290,17 +290,17 @@ class EchoProtocol(Link):
             self.logger.warning('Message not sent: unexpected address %s', addr)
             return
         if not is_valid_ip(target[0]):
-            task = self._loop.create_task(self._send_to_name(frame, target))
+            task = self._loop.create_task(self._send_to_name(data, target))
             self._callbacks.tasks.add(task)
             task.add_done_callback(self._callbacks.tasks.discard)
             return
         self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
         self._transmit(self._exchange.sent(frame, target, monotonic(), not isinstance(data, _RAW)), target)
 
-    async def _send_to_name(self, frame: bytes, target: Address) -> None:
+    async def _send_to_name(self, data: Any, target: Address) -> None:
         try:
-            self.send(frame, await self._resolved(target))
-        except (EchoError, ValueError) as ex:
+            self.send(data, await self._resolved(target))
+        except (EchoError, OSError, ValueError) as ex:
             self.logger.warning('Message not sent: %s', ex)
 
     def _frame(self, data: Any) -> bytes:
