@@ -18,37 +18,37 @@ from collections import deque
 from echorig._codec cimport acknowledged, compare, is_echo, is_ping, peek, read_tag, tag
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, Limits, Peer
 
-# What a frame is.
-IGNORED = 0      # nothing to do
-CONFIRMED = 1    # the echo of a waiting send
-DELIVER = 2      # new: send `reply` back, then deliver it
-NOTICE = 3       # new, but never sent back: deliver it
-SWALLOWED = 4    # the echo of something that nobody waits for
-MISMATCH = 5     # not the echo of the waiting send, though it should be
-STORM = 6        # the same bytes again and again: dropped, so that an endless exchange ends
-ECHO = 7         # a duplicate or a ping: send `reply` back, but do not deliver it
-
-# How a send ended (or CONFIRMED, MISMATCH).
-WAITING = 8
-TIMED_OUT = 9
-UNREACHABLE = 10
-LOST = 11
-
-KINDS = ('unknown', 'tagging', 'plain')
-
 cdef enum:
-    V_IGNORED = 0
-    V_CONFIRMED = 1
-    V_DELIVER = 2
-    V_NOTICE = 3
-    V_SWALLOWED = 4
-    V_MISMATCH = 5
-    V_STORM = 6
-    V_ECHO = 7
+    # What a frame is.
+    V_IGNORED = 0     # nothing to do
+    V_CONFIRMED = 1   # the echo of a waiting send
+    V_DELIVER = 2     # new: send `reply` back, then deliver it
+    V_NOTICE = 3      # new, but never sent back: deliver it
+    V_SWALLOWED = 4   # the echo of something that nobody waits for
+    V_MISMATCH = 5    # not the echo of the waiting send, though it should be
+    V_STORM = 6       # the same bytes again and again: dropped, so that an endless exchange ends
+    V_ECHO = 7        # a duplicate or a ping: send `reply` back, but do not deliver it
+    # How a send ended (or confirmed, mismatch).
     V_WAITING = 8
     V_TIMED_OUT = 9
     V_UNREACHABLE = 10
     V_LOST = 11
+
+# The same for Python.
+IGNORED = V_IGNORED
+CONFIRMED = V_CONFIRMED
+DELIVER = V_DELIVER
+NOTICE = V_NOTICE
+SWALLOWED = V_SWALLOWED
+MISMATCH = V_MISMATCH
+STORM = V_STORM
+ECHO = V_ECHO
+WAITING = V_WAITING
+TIMED_OUT = V_TIMED_OUT
+UNREACHABLE = V_UNREACHABLE
+LOST = V_LOST
+
+KINDS = ('unknown', 'tagging', 'plain')
 
 cdef double NEVER = float('inf')
 cdef unsigned int NUMBERS = 0x7FFFFFFF
