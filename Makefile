@@ -69,7 +69,7 @@ types: $(VENV)/.lint
 	$(PY) -m mypy --strict src
 
 stubs: $(VENV)/.lint
-	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt echorig._codec echorig._framing echorig._exchange
+	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt echorig._codec echorig._framing echorig._peer echorig._exchange
 
 docs: $(VENV)/.lint
 	$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
