@@ -8,6 +8,10 @@ from setuptools import Extension, setup
 # Line tracing for coverage of the .pyx files (slow; `make coverage` sets it).
 trace = os.environ.get('ECHORIG_TRACE') == '1'
 
+MODULES = ['_codec', '_framing', '_peer', '_exchange', '_courier']
+if os.name == 'posix':  # elsewhere the event loop's own datagram transport serves
+    MODULES.append('_datagram')
+
 extensions = [
     Extension(
         f'echorig.{name}',
@@ -15,7 +19,7 @@ extensions = [
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
         extra_compile_args=[] if os.name == 'nt' else ['-O3'],
     )
-    for name in ('_codec', '_framing', '_peer', '_exchange')
+    for name in MODULES
 ]
 
 setup(

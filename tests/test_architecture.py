@@ -22,7 +22,7 @@ FLOORS = {
     'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
     'wire': ('_codec', '_framing', '_peer', '_exchange'),
     'model': ('redact', 'service', 'callbacks', 'communicator', 'messenger', 'peers'),
-    'shells': ('delivery', 'last_sent', 'tcp', 'udp', 'sockets', 'link'),
+    'shells': ('_datagram', '_courier', 'delivery', 'last_sent', 'tcp', 'udp', 'sockets', 'link'),
     'user': ('protocol', 'rig_listener', 'services', 'entry'),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', 'testing', '__main__'),
 }

@@ -18,22 +18,6 @@ from collections import deque
 from echorig._codec cimport acknowledged, compare, is_echo, is_ping, peek, read_tag, tag
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, Limits, Peer
 
-cdef enum:
-    # What a frame is.
-    V_IGNORED = 0     # nothing to do
-    V_CONFIRMED = 1   # the echo of a waiting send
-    V_DELIVER = 2     # new: send `reply` back, then deliver it
-    V_NOTICE = 3      # new, but never sent back: deliver it
-    V_SWALLOWED = 4   # the echo of something that nobody waits for
-    V_MISMATCH = 5    # not the echo of the waiting send, though it should be
-    V_STORM = 6       # the same bytes again and again: dropped, so that an endless exchange ends
-    V_ECHO = 7        # a duplicate or a ping: send `reply` back, but do not deliver it
-    # How a send ended (or confirmed, mismatch).
-    V_WAITING = 8
-    V_TIMED_OUT = 9
-    V_UNREACHABLE = 10
-    V_LOST = 11
-
 # The same for Python.
 IGNORED = V_IGNORED
 CONFIRMED = V_CONFIRMED
@@ -81,27 +65,6 @@ cdef class Send:
         From sending to the echo, in seconds; of a ping sent more than once, of the one that was answered.
     """
 
-    cdef readonly bytes frame
-    cdef readonly object addr
-    cdef readonly object waiter
-    cdef readonly double started
-    cdef readonly double deadline
-    cdef readonly int outcome
-    cdef readonly bint truncated
-    cdef readonly bytes answer
-    cdef readonly double round_trip
-    cdef bint alone          # no other message may be under way with this one
-    cdef bint flying         # it has been sent
-    cdef bint tagged
-    cdef bint crossed        # a message of the same event came, which may be meant as the echo
-    cdef unsigned int number
-    cdef list pings          # (number, time) of each ping sent, if it is one
-    cdef double flown        # when it was first sent
-    cdef double interval     # between two repetitions
-    cdef double retry_at
-    cdef bint repeated
-    cdef int repetitions
-
     def __cinit__(self):
         self.outcome = V_WAITING
         self.retry_at = NEVER
@@ -136,17 +99,6 @@ cdef class Exchange:
         When `expire` may have something to do, in seconds; infinity if nothing is waited for.
     """
 
-    cdef readonly list outbox
-    cdef readonly list finished
-    cdef readonly bytes reply
-    cdef readonly double alarm
-    cdef dict peers
-    cdef Limits limits
-    cdef bint stream
-    cdef unsigned int number
-    cdef Py_ssize_t max_frame
-    cdef Py_ssize_t waiting
-
     def __init__(self, tuning, bint stream, Py_ssize_t max_size, unsigned int number=0, Py_ssize_t max_frame=2**62):
         self.outbox = []
         self.finished = []
@@ -159,7 +111,7 @@ cdef class Exchange:
 
     # --- sending ---
 
-    def send(self, bytes frame not None, addr, waiter, double now, double timeout, bint taggable=True) -> Send:
+    cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=True):
         """Begin a confirmed send.
 
         Parameters
@@ -289,7 +241,7 @@ cdef class Exchange:
     #   the same bytes too often                                  STORM        -
     #   else                                                      DELIVER      as it is
 
-    def receive(self, bytes frame not None, addr, double now) -> int:
+    cpdef int receive(self, bytes frame, addr, double now) except -1:
         """Tell what a frame from a peer is.
 
         Parameters
@@ -417,7 +369,7 @@ cdef class Exchange:
         self.reply = frame
         return V_DELIVER
 
-    def set_max_size(self, Py_ssize_t max_size) -> None:
+    cpdef void set_max_size(self, Py_ssize_t max_size) noexcept:
         """Set the size of a truncated echo.
 
         Parameters

@@ -16,7 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from ._exchange import DELIVER, ECHO, NOTICE, STORM, Exchange
+from ._exchange import DELIVER, NOTICE, STORM, Exchange
 from .communicator import Communicator
 from .delivery import Delivery
 from .errors import ConnectionClosedError, EchoError
@@ -82,20 +82,23 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self._socket: Any = None
         self._connections: dict[Address, Connection] = {}
         self._closed = False
-        self._sending_to: Address | None = None
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
+        self._max_datagram = udp_limit(self.hostname)
         self._exchange = Exchange(
             tuning,
             stream=not self._is_udp,
             max_size=self.max_message_size,
             number=random.getrandbits(31),
-            max_frame=udp_limit(self.hostname) if self._is_udp else tuning.max_stream_message,
+            max_frame=self._max_datagram if self._is_udp else tuning.max_stream_message,
         )
-        self._delivery = Delivery(self._loop, self._exchange, self._transmit, self._who, self.logger)
+        self._delivery = Delivery(
+            self, self._loop, self._exchange, self.logger, datagrams=self._is_udp, connected=self._role == 'client'
+        )
         self._last_sent = LastSent(self._delivery)
         self._lost = False
+        self._source: tuple[Any, Address] = (None, ('', 0))  # the sender of the last datagram, as given and as kept
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
         self.on_eof_received = self._loop.create_future()
@@ -127,26 +130,12 @@ class Link(Messenger, asyncio.DatagramProtocol):
             return self.Server.is_serving()
         return self._transport is not None and not self._transport.is_closing()
 
-    def _transmit(self, frame: bytes, addr: Address) -> None:
-        """Hand bytes to the transport."""
-        if self._role == 'client':
-            if self._transport is None or self._transport.is_closing() is True:
-                raise ConnectionClosedError(f'{self.name} ({self.server_uri}) is not connected')
-            if self._is_udp:
-                self._transport.sendto(frame)
-            else:
-                self._transport.write(frame)
-        elif self._is_udp:
-            self._sending_to = addr  # the loops report an error of the system without the address
-            try:
-                self._transport.sendto(frame, addr)
-            finally:
-                self._sending_to = None
-        else:
-            connection = self._connections.get(addr)
-            if connection is None:
-                raise ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
-            connection.write(frame)
+    def _write(self, frame: bytes, addr: Address) -> None:
+        """Hand bytes to the stream of a client."""
+        connection = self._connections.get(addr)
+        if connection is None:
+            raise ConnectionClosedError(f'{self._who(addr)} is not connected')
+        connection.write(frame)
 
     def _who(self, addr: Address) -> str:
         """Name a peer for people."""
@@ -184,24 +173,13 @@ class Link(Messenger, asyncio.DatagramProtocol):
         """
         if self._last_sent.by_hand and self._matches_by_hand(data, addr):
             return
-        self._exchange.set_max_size(self.max_message_size)
-        kind = self._exchange.receive(data, addr, monotonic())
-        if kind in (DELIVER, ECHO):
-            self._reply(self._exchange.reply, addr)
+        kind = self._delivery.take(data, addr)
         if kind in (DELIVER, NOTICE):
             if self.logger.isEnabledFor(logging.INFO):
                 self.logger.info('Received %r from %s', Shown(data), address_text(self.protocol, addr))
             Communicator._receive(self, data, addr)
         elif kind == STORM:
             self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', len(data), *addr)
-        else:
-            self._delivery.flush()
-
-    def _reply(self, frame: bytes, addr: Address) -> None:
-        try:
-            self._transmit(frame, addr)
-        except (OSError, EchoError) as ex:
-            self.logger.warning('No echo sent to %s:%s: %s', *addr, ex)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         self._exchange.malformed(addr, monotonic())
@@ -254,11 +232,13 @@ class Link(Messenger, asyncio.DatagramProtocol):
         addr : tuple
             Where it came from.
         """
-        source = addr if len(addr) == 2 else as_address(addr)
-        if self._role == 'client' and source[0] != self._server_addr[0]:
-            self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
-            return
-        self._received(data, source)
+        if addr is not self._source[0]:  # the transport gives the same object for the same sender, where it can
+            source = addr if len(addr) == 2 else as_address(addr)
+            if self._role == 'client' and source[0] != self._server_addr[0]:
+                self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
+                return
+            self._source = addr, source
+        self._received(data, self._source[1])
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the newest TCP connection, as its transport delivers them.
@@ -283,7 +263,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self.logger.error('Error received: %s', exc)
         if not self.on_error_received.done():
             self.on_error_received.set_result(exc)
-        addr = self._server_addr if self._role == 'client' else self._sending_to
+        addr = self._server_addr if self._role == 'client' else self._delivery.sending_to
         if addr is not None and isinstance(exc, OSError):
             self._delivery.system_error(addr, exc)
             self._loop.call_soon(self._delivery.flush)  # not from within one

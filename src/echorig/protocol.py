@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 from typing import Any
 
 from . import sockets, tcp, udp
@@ -17,6 +16,11 @@ from .uri import Address, Uri, as_address, is_valid_ip
 __all__ = ['EchoProtocol']
 
 _RAW = (str, bytes, bytearray, memoryview)  # what travels as it is
+
+
+def _is_written_here(data: Any) -> bool:
+    """Tell whether a message is written as JSON, and not by the user."""
+    return type(data) is tuple or not isinstance(data, _RAW)
 
 
 class EchoProtocol(Link):
@@ -223,9 +227,14 @@ class EchoProtocol(Link):
         TypeError
             In the server role, `addr` is missing; or the message cannot be written as JSON.
         """
-        target, timeout = await self._checked(addr, timeout)
-        frame = self._frame(data)
-        await self._delivery.send(frame, target, timeout, not isinstance(data, _RAW))
+        target = self._server_addr if addr is None and self._role == 'client' else await self._resolved(addr)
+        timeout = self._checked(target, timeout)
+        send = self._delivery.begin(self._frame(data), target, timeout, _is_written_here(data))
+        try:
+            await send.waiter
+        except BaseException:
+            self._delivery.give_up(send)
+            raise
 
     async def ping(self, addr: Any = None, timeout: float | None = None) -> float:
         """Measure the round-trip time to a peer of any kind; no callback runs there.
@@ -247,21 +256,19 @@ class EchoProtocol(Link):
         EchoTimeoutError, PeerUnreachableError, ConnectionClosedError, ValueError, TypeError
             As in `confirmed_send`.
         """
-        target, timeout = await self._checked(addr, timeout)
-        return await self._delivery.ping(target, timeout)
+        target = await self._resolved(addr)
+        return await self._delivery.ping(target, self._checked(target, timeout))
 
-    async def _checked(self, addr: Any, timeout: float | None) -> tuple[Address, float]:
-        """Check what a call that waits was given; return the numeric address and the timeout."""
-        if addr is None and self._role == 'server':
-            raise TypeError("In the server role, 'addr' is required: the (host, port) of the client")
-        target = self._server_addr if addr is None else await self._resolved(addr)
+    def _checked(self, target: Address, timeout: float | None) -> float:
+        """Check whether a call may wait for an address now; return for how long."""
         timeout = self.default_echo_timeout if timeout is None else timeout
         if not timeout > 0:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
-        self._check_open()
+        if self._closed or self._lost:
+            self._check_open()
         if not self._is_udp and self._role == 'server' and target not in self._connections:
             raise ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {target[0]}:{target[1]}')
-        return target, timeout
+        return timeout
 
     def send(self, data: Any, addr: Any = None) -> None:
         """Send a message without waiting for its confirmation.
@@ -295,7 +302,7 @@ class EchoProtocol(Link):
             task.add_done_callback(self._callbacks.tasks.discard)
             return
         self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
-        self._transmit(self._exchange.sent(frame, target, monotonic(), not isinstance(data, _RAW)), target)
+        self._delivery.post(frame, target, _is_written_here(data))
 
     async def _send_to_name(self, data: Any, target: Address) -> None:
         try:
@@ -309,7 +316,8 @@ class EchoProtocol(Link):
         if not frame:
             raise ValueError('An empty message cannot be sent: nobody would see it')
         if self._is_udp:
-            udp.check_size(frame, self._server_addr[0])
+            if len(frame) > self._max_datagram:
+                raise udp.too_long(frame, self._max_datagram)
         elif isinstance(data, _RAW):
             tcp.check_whole(frame)
         return frame
@@ -332,6 +340,10 @@ class EchoProtocol(Link):
 
     async def _resolved(self, addr: Any) -> Address:
         """Return the address to send to, with a numeric host."""
+        if addr is None:
+            if self._role == 'server':
+                raise TypeError("In the server role, 'addr' is required: the (host, port) of the client")
+            return self._server_addr
         host, port = as_address(addr)
         if host not in self._names and not is_valid_ip(host):
             self._names[host] = await resolve_host(host)

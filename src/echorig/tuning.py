@@ -25,6 +25,10 @@ class Tuning:
     """bool: Whether messages carry delivery tags. Without them the communicator is a plain peer: it confirms and
     is confirmed, but lost messages are not sent again and duplicates are not recognized."""
 
+    fast_datagrams: bool = True
+    """bool: Whether datagrams go through the compiled transport, where there is one, and not through the event loop's.
+    The environment variable ``ECHORIG_DATAGRAM=loop`` says no for a whole program."""
+
     first_probe: float = 0.250
     """float: When a peer not yet known is pinged because no echo has come, and how often again, in seconds. An
     incumbent that finds a ping behind a message which it is answering takes it for a wrong echo and closes, so it is
@@ -95,7 +99,7 @@ class Tuning:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            if not getattr(self, name) > 0 and name != 'tags':
+            if not getattr(self, name) > 0 and name not in ('tags', 'fast_datagrams'):
                 raise ValueError(f'Tuning.{name} must be positive, not {getattr(self, name)!r}')
         if self.max_numbers > _SLOTS:
             raise ValueError(f'Tuning.max_numbers must be at most {_SLOTS}, not {self.max_numbers}')

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 from .errors import MessageTooLongError
+from .tuning import Tuning
 from .uri import Uri
+
+try:
+    from ._datagram import DatagramTransport as FastTransport
+except ImportError:  # Windows
+    FastTransport = None  # type: ignore[assignment, misc]
 
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ['check_size', 'connect', 'listen', 'max_size']
+__all__ = ['ENVIRONMENT', 'connect', 'listen', 'max_size', 'too_long']
+
+ENVIRONMENT = 'ECHORIG_DATAGRAM'
+"""str: The environment variable that chooses the datagram transport: ``fast`` (the default) or the ``loop``'s own."""
 
 _MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 # The IPv4 total length is 16 bits and includes 20 bytes of IP and 8 of UDP header (RFC 791, RFC 768); the
@@ -24,31 +34,50 @@ def max_size(host: str) -> int:
     return _MAX_PAYLOAD[socket.AF_INET6 if ':' in host else socket.AF_INET]
 
 
-def check_size(frame: bytes, host: str) -> None:
-    """Refuse a message that one datagram cannot carry.
+def too_long(frame: bytes, limit: int) -> MessageTooLongError:
+    """Return the error that says that one datagram cannot carry a message.
 
     Parameters
     ----------
     frame : bytes
         The message.
-    host : str
-        The IP address of the server, which tells IPv4 from IPv6.
+    limit : int
+        What a datagram can carry, in bytes.
 
-    Raises
-    ------
+    Returns
+    -------
     MessageTooLongError
-        It is too long.
+        The error, for the caller to raise.
     """
-    limit = max_size(host)
-    if len(frame) > limit:
-        raise MessageTooLongError(
-            f'The message has {len(frame)} bytes and a datagram carries at most {limit}: use a tcp:// URI'
-        )
+    return MessageTooLongError(
+        f'The message has {len(frame)} bytes and a datagram carries at most {limit}: use a tcp:// URI'
+    )
 
 
 def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:
     if kwargs.pop('ssl', None):
         raise ValueError(f'{uri} is UDP, which has no TLS, but ssl= was given: use wss:// for TLS')
+
+
+def _wants_fast(tuning: Tuning) -> bool:
+    """Tell whether the compiled transport is there and wanted."""
+    choice = os.environ.get(ENVIRONMENT, '').strip().lower()
+    if choice not in ('', 'fast', 'loop'):
+        raise ValueError(f"{ENVIRONMENT} is {choice!r}; it must be 'fast' or 'loop', or not be set")
+    return FastTransport is not None and tuning.fast_datagrams and choice != 'loop'
+
+
+async def _open(owner: Link, kwargs: dict[str, Any]) -> None:
+    """Make the transport: the compiled one, or the loop's where the loop or the arguments ask for it."""
+    loop = asyncio.get_running_loop()
+    sock = kwargs.get('sock')
+    if kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast(owner.tuning):
+        try:
+            FastTransport(loop, sock, owner)
+            return
+        except NotImplementedError:  # a loop without readers, such as the proactor of Windows
+            pass
+    await loop.create_datagram_endpoint(lambda: owner, **kwargs)
 
 
 async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
@@ -71,9 +100,11 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
         The address is in use or not of this machine.
     """
     _check_plain(uri, kwargs)
-    if 'sock' not in kwargs:
+    if sock := kwargs.get('sock'):
+        sock.setblocking(False)
+    else:
         kwargs.setdefault('local_addr', uri.address)
-    await asyncio.get_running_loop().create_datagram_endpoint(lambda: owner, **kwargs)
+    await _open(owner, kwargs)
 
 
 async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
@@ -101,4 +132,4 @@ async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
         sock.connect(uri.address)
     else:
         kwargs.setdefault('remote_addr', uri.address)
-    await asyncio.get_running_loop().create_datagram_endpoint(lambda: owner, **kwargs)
+    await _open(owner, kwargs)

@@ -1,0 +1,223 @@
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+"""What happens for every message: from the exchange to the transport, and from the transport to who waits.
+
+1. Every call into the exchange is followed by `flush`, which sends what it wants sent and wakes whose send has ended.
+2. What is new is confirmed before anybody is told of it.
+3. There is one timer for each communicator, armed only while something is waited for. The clock is the system's
+   monotonic one: that of uvloop stands still during a turn and counts milliseconds.
+4. What goes wrong is left to `Delivery`, which knows words for it.
+"""
+
+import logging
+from time import monotonic
+
+from echorig.errors import ConnectionClosedError
+
+from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, Exchange, Send
+
+cdef object _monotonic = monotonic
+cdef object INFO = logging.INFO
+cdef double NEVER = float('inf')
+cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
+cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
+
+
+cdef class Courier:
+    """Carries the frames of one communicator.
+
+    Parameters
+    ----------
+    owner : Link
+        The communicator: its ``_transport`` takes what it sends, but what a server sends over TCP its ``_write``.
+    loop : asyncio.AbstractEventLoop
+        The loop that it all runs on.
+    exchange : Exchange
+        The rules.
+    logger : logging.Logger
+        Where confirmations are logged.
+    datagrams, connected : bool
+        Whether the transport carries datagrams, and whether it has but one peer.
+
+    Attributes
+    ----------
+    sending_to : tuple or None
+        Where a datagram is being sent to at this moment; the loops report an error of the system without it.
+    exposed : dict
+        The futures of sends that a program has looked up.
+    """
+
+    cdef readonly object owner
+    cdef readonly object loop
+    cdef readonly Exchange exchange
+    cdef readonly object logger
+    cdef readonly object sending_to
+    cdef readonly dict exposed      # {send: future} of those that somebody looked up
+    cdef object create_future
+    cdef bint datagrams, connected
+    cdef object timer
+    cdef double armed               # when the timer goes off
+
+    def __init__(self, owner, loop, Exchange exchange not None, logger, bint datagrams, bint connected):
+        self.owner = owner
+        self.loop = loop
+        self.exchange = exchange
+        self.logger = logger
+        self.datagrams = datagrams
+        self.connected = connected
+        self.armed = NEVER
+        self.exposed = {}
+        self.create_future = loop.create_future
+
+    def begin(self, bytes frame not None, addr, double timeout, bint taggable) -> Send:
+        """Send a message.
+
+        Parameters
+        ----------
+        frame : bytes
+            The message.
+        addr : tuple of (str, int)
+            The peer.
+        timeout : float
+            How long to wait for its echo, in seconds.
+        taggable : bool
+            Whether it is an array that was encoded here.
+
+        Returns
+        -------
+        Send
+            The send, whose `waiter` is a future: done when the echo has come, or with what went wrong.
+        """
+        cdef Send send = self.exchange.send(frame, addr, self.create_future(), _monotonic(), timeout, taggable)
+        self.flush()
+        return send
+
+    def post(self, bytes frame not None, addr, bint taggable) -> None:
+        """Send a message whose echo nobody waits for.
+
+        Parameters
+        ----------
+        frame : bytes
+            The message.
+        addr : tuple of (str, int)
+            The peer.
+        taggable : bool
+            Whether it is an array that was encoded here.
+
+        Raises
+        ------
+        OSError, ConnectionClosedError
+            The transport did not take it.
+        """
+        self._hand_over(self.exchange.sent(frame, addr, _monotonic(), taggable), addr)
+
+    def take(self, bytes frame not None, addr) -> int:
+        """Take a frame in: confirm it if it is new, wake who waited if it is an echo.
+
+        Parameters
+        ----------
+        frame : bytes
+            What came.
+        addr : tuple of (str, int)
+            Where it came from.
+
+        Returns
+        -------
+        int
+            What it is; see :meth:`Exchange.receive`.
+        """
+        cdef Exchange exchange = self.exchange
+        cdef Py_ssize_t n = len(frame)
+        cdef int kind
+        if n < 2 or frame[n - 2] > 32:  # it has no tag; only then may it have been cut short
+            exchange.set_max_size(self.owner.max_message_size)
+        kind = exchange.receive(frame, addr, _monotonic())
+        if kind == V_DELIVER or kind == V_ECHO:
+            try:
+                self._hand_over(exchange.reply, addr)
+            except Exception as ex:
+                self.no_echo(addr, ex)
+        if exchange.finished or exchange.outbox:
+            self.flush()
+        return kind
+
+    cpdef flush(self):
+        """Send what is to be sent and wake those whose send has ended."""
+        cdef Exchange exchange = self.exchange
+        while exchange.outbox or exchange.finished:
+            if exchange.outbox:
+                frame, addr = exchange.outbox.pop(0)
+                try:
+                    self._hand_over(frame, addr)
+                except Exception as ex:
+                    self.not_sent(addr, ex)
+            else:
+                self._wake(exchange.finished.pop(0))
+        if exchange.alarm < self.armed:
+            self._arm(exchange.alarm)
+
+    cdef _hand_over(self, bytes frame, addr):
+        """Give a frame to the transport."""
+        transport = self.owner._transport  # looked up each time: programs put their own there
+        if not (self.datagrams or self.connected):
+            self.owner._write(frame, addr)
+        elif transport is None or (not self.datagrams and transport.is_closing() is True):
+            raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
+        elif not self.datagrams:
+            transport.write(frame)
+        elif self.connected:
+            transport.sendto(frame)
+        else:
+            self.sending_to = addr
+            try:
+                transport.sendto(frame, addr)
+            finally:
+                self.sending_to = None
+
+    cdef _wake(self, Send send):
+        if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed:
+            if self.logger.isEnabledFor(INFO):
+                self.logger.info('Confirmation received')
+            if not send.waiter.done():
+                send.waiter.set_result(True)
+        else:
+            self.tell(send)
+
+    # --- the timer ---
+
+    cdef _arm(self, double when):
+        self._disarm()
+        self.armed = when
+        delay = min(max(when - <double>_monotonic(), SHORTEST_SLEEP), LONGEST_SLEEP)
+        self.timer = self.loop.call_later(delay, self._tick)
+
+    cdef _disarm(self):
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.armed = NEVER
+
+    def _tick(self):
+        self.timer = None
+        self.armed = NEVER
+        self.exchange.expire(_monotonic())
+        self.flush()
+
+    def close(self) -> None:
+        """End every send."""
+        self._disarm()
+        self.exchange.lose_all(_monotonic())
+        self.flush()
+
+    # --- what goes wrong: for those who know words for it ---
+
+    def not_sent(self, addr, error) -> None:
+        """Take in that a frame could not be handed to the transport."""
+        raise error
+
+    def no_echo(self, addr, error) -> None:
+        """Take in that a message could not be confirmed."""
+        raise error
+
+    def tell(self, send) -> None:
+        """Wake who waits for a send that did not end in the ordinary way."""
+        raise RuntimeError(f'Nobody is told of {send!r}')
