@@ -10,7 +10,7 @@ import pytest
 
 from echorig import EchoError, ExpMessage, Services, ServicesError, Tuning
 from echorig.base import Communicator, is_success
-from echorig.callbacks import Backlog
+from echorig.waiting import Backlog
 from rigs import REF, RawUdp
 
 A_B = ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT
@@ -182,39 +182,35 @@ async def test_a_task_made_before_the_message_hears_it(lab, transport):
     assert (await asyncio.wait_for(task, 2))[0] == ['new']
 
 
-class Clock:
-    """The part of a loop that a backlog uses."""
+def test_the_backlog_is_bounded_in_number_and_age(caplog):
+    kept = Backlog(3, 10.0, logging.getLogger('rig'))
+    messages = [(ExpMessage.EXPINIT, [i], ('h', 1)) for i in range(5)]
+    for i, message in enumerate(messages):
+        kept.put(1, message, float(i))
+    assert (len(kept), kept.dropped) == (3, 2)
+    assert '2 so far' in caplog.text
+    assert kept.take(4, 4.0) is None
+    assert kept.take(255, 4.0) is messages[2]
+    assert kept.take(1, 13.5) is messages[4]
+    assert '1 messages that nobody waited for in time' in caplog.text
+    kept.put(1, messages[0], 14.0)
+    kept.put_back(2, messages[1], 14.0)
+    assert [kept.take(3, 14.0), kept.take(3, 14.0)] == [messages[1], messages[0]]
 
-    def __init__(self):
-        self.now = 0.0
-        self.soon = []
 
-    def time(self):
-        return self.now
-
-    def call_soon(self, function):
-        self.soon.append(function)
-
-
-def test_the_backlog_is_bounded_in_number_and_age():
-    clock, kept = Clock(), Backlog(3, 10.0)
-    addr = ('h', 1)
-    kept.want(ExpMessage.EXPINIT)
-    for i in range(5):
-        clock.now = float(i)
-        kept.put(ExpMessage.EXPINIT, [i], addr, clock)
-    assert kept.dropped == 2
-    assert not clock.soon
-    assert kept.take(ExpMessage.EXPEND, 4.0) is None
-    assert kept.take(ExpMessage.any(), 4.0) == (ExpMessage.EXPINIT, [2], addr)
-    assert kept.take(ExpMessage.EXPINIT, 13.5) == (ExpMessage.EXPINIT, [4], addr)
-    kept.put(ExpMessage.EXPINIT, [7], addr, clock)
-    for i in range(100):  # what nobody waits for makes no room for itself
-        kept.put(ExpMessage.EXPEND, [i], addr, clock)
-    assert kept.take(ExpMessage.EXPEND, 4.0) == (ExpMessage.EXPEND, [97], addr)
-    clock.soon.pop()()
-    assert kept.take(ExpMessage.EXPEND, 4.0) is None
-    assert kept.take(ExpMessage.EXPINIT, 4.0) == (ExpMessage.EXPINIT, [7], addr)
+async def test_of_a_turn_that_nobody_has_asked_for_only_so_much_is_kept(lab):
+    server = await lab.server(tuning=Tuning(max_backlog=3))
+    for i in range(100):
+        server._receive(b'[4, %d]' % i, ('127.0.0.1', 9))
+    got = [(await server.on_event('EXPEND'))[0] for _ in range(3)]
+    assert got == [[0], [1], [2]]
+    await asyncio.sleep(0)
+    for event in (4, 1):
+        server._receive(b'[%d, "old"]' % event, ('127.0.0.1', 9))
+    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
+    await asyncio.sleep(0)
+    assert waiting.done()  # that of its turn
+    assert (await server.on_event('EXPEND'))[0] == ['old']  # an event that is waited for in a loop
 
 
 async def test_a_message_whose_reader_is_cancelled_in_its_turn_is_kept(lab):

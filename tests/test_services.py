@@ -176,7 +176,7 @@ async def test_nothing_is_left_behind(lab):
     } == set()
     for com in rigs.values():
         assert not any(com._callbacks.values())
-        assert not com._waiters
+        assert not com._waiting.waiters
     gc.collect()
 
 

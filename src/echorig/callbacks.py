@@ -3,23 +3,21 @@
 1. A listener that fails stops nobody: each failure is reported and the next listener runs.
 2. A future is told once and then removed, from every event that it was registered for.
 3. A listener registered for a combination of events is also told which one came.
-4. While nobody waits for an event that a server's program waits for in a loop, its messages are kept
-   (`Backlog`), bounded in number and age.
+4. The lists are never changed in place: one that is being gone through stays as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import cache, partial
 from logging import Logger
 from typing import Any
 
 from .messages import ExpMessage
 from .uri import Address
 
-__all__ = ['Backlog', 'CallbackTable', 'Listener', 'WithService', 'each', 'is_success']
+__all__ = ['CallbackTable', 'Listener', 'WithService', 'each', 'is_success']
 
 Listener = Callable[..., Any] | asyncio.Future[Any]
 Report = Callable[[Callable[..., Any], ExpMessage, BaseException, Address], None]
@@ -62,7 +60,7 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
             raise TypeError(f'A callback must be callable or a Future, not {type(listener).__name__}: {listener!r}')
         events = each(event)
         for single in events:
-            self[single].append((listener, len(events) > 1))
+            self[single] = [*self[single], (listener, len(events) > 1)]
 
     def remove(self, event: ExpMessage, listener: Listener | None, cancel_futures: bool) -> int:
         """Remove one listener, or all, from an event or a combination of events, and count them."""
@@ -101,7 +99,7 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
         report : callable
             Told of each failure: ``report(callback, event, exception, addr)``.
         """
-        for listener, told in list(self[event]):
+        for listener, told in self[event]:
             if asyncio.isfuture(listener):
                 self.clear_futures(listener)
                 if listener.cancelled():
@@ -116,7 +114,7 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
             except (Exception, asyncio.CancelledError) as ex:
                 report(listener, event, ex, addr)
             else:
-                if isinstance(result, Coroutine):
+                if result is not None and isinstance(result, Coroutine):
                     self._run(result, partial(report, listener, event), addr)
 
     def _run(
@@ -135,16 +133,17 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
 
     def close(self) -> None:
         """Remove every listener and cancel the futures among them."""
-        for entries in self.values():
+        for event, entries in self.items():
             for listener, _ in entries:
                 if asyncio.isfuture(listener):
                     listener.cancel('Close called on communicator')
-            entries.clear()
+            self[event] = []
 
 
-def each(event: ExpMessage) -> list[ExpMessage]:
+@cache  # there are 256 at most
+def each(event: ExpMessage) -> tuple[ExpMessage, ...]:
     """Return the single events of a combination; the notice is one too."""
-    return list(event) if event else [NOTICE]
+    return tuple(event) if event else (NOTICE,)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -176,81 +175,3 @@ class WithService:
 
     def __repr__(self) -> str:
         return repr(self.callback)
-
-
-_Kept = tuple[float, ExpMessage, list[Any], Address]
-
-
-class Backlog:
-    """Messages that came while nobody waited for them, in order.
-
-    Those of an event that is *wanted* are kept for a while. Those of any other are kept for the rest of the
-    event loop's turn only: a loop may deliver a message before a task made earlier has begun to wait for it
-    (uvloop looks at its sockets before it runs new tasks).
-
-    Parameters
-    ----------
-    limit : int
-        How many are kept; the oldest is dropped for the next.
-    age : float
-        How long one is kept, in seconds.
-    """
-
-    def __init__(self, limit: int, age: float) -> None:
-        self.limit = limit
-        self.dropped = 0
-        self.expired = 0
-        self._age = age
-        self._kept: deque[_Kept] = deque()
-        self._turn: deque[_Kept] = deque(maxlen=limit)
-        self._wanted = 0
-
-    def want(self, event: ExpMessage) -> None:
-        """Keep messages of this event from now on."""
-        self._wanted |= int(event)
-
-    def put(self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop) -> bool:
-        """Keep a message; return False if the oldest had to make room."""
-        now = loop.time()
-        if not event & self._wanted:
-            if not self._turn:
-                loop.call_soon(self._end_turn)
-            self._turn.append((now, event, data, addr))
-            return True
-        self._prune(now)
-        self._kept.append((now, event, data, addr))
-        if len(self._kept) <= self.limit:
-            return True
-        self._kept.popleft()
-        self.dropped += 1
-        return False
-
-    def put_back(self, event: ExpMessage, data: list[Any], addr: Address, loop: asyncio.AbstractEventLoop) -> None:
-        """Keep a message that was taken and not used, before all others."""
-        if event & self._wanted:
-            self._kept.appendleft((loop.time(), event, data, addr))
-
-    def take(self, event: ExpMessage, now: float) -> tuple[ExpMessage, list[Any], Address] | None:
-        """Return the oldest message of an event or combination, or None."""
-        self._prune(now)
-        for messages in (self._kept, self._turn):
-            for i, (_, kept, data, addr) in enumerate(messages):
-                if kept & event or kept == event:  # the notice, 0, has no bit in common with anything
-                    del messages[i]
-                    return kept, data, addr
-        return None
-
-    def clear(self) -> None:
-        """Forget all messages."""
-        self._kept.clear()
-        self._turn.clear()
-
-    def _end_turn(self) -> None:
-        # What somebody has begun to wait for meanwhile stays.
-        self._kept.extend(entry for entry in self._turn if entry[1] & self._wanted)
-        self._turn.clear()
-
-    def _prune(self, now: float) -> None:
-        while self._kept and now - self._kept[0][0] > self._age:
-            self._kept.popleft()
-            self.expired += 1

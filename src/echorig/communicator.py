@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import warnings
 from abc import abstractmethod
 from typing import Any
 
 from . import _codec
-from .callbacks import Backlog, CallbackTable, Listener, each, is_success
+from .callbacks import CallbackTable, Listener
 from .errors import ConnectionClosedError, EchoError
 from .messages import ExpMessage
 from .names import validate_uri
@@ -17,12 +16,14 @@ from .redact import shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
+from .waiting import NOTICE_BIT, Waiting, bits
 
 __all__ = ['Communicator', 'event_of_notice']
 
 # Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
 _warned: dict[Any, Any] = {}
 _MAX_WARNED = 100
+_SINGLE: dict[int, ExpMessage] = {event.value: event for event in (ExpMessage(0), *ExpMessage.__members__.values())}
 _LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
 
 
@@ -55,7 +56,7 @@ class Communicator(Service):
         The URI is not valid, see :func:`echorig.validate_uri`.
     """
 
-    __slots__ = ('_backlog', '_callbacks', '_keeps_messages', '_waiters', 'logger', 'name', 'server_uri')
+    __slots__ = ('_callbacks', '_keeps_messages', '_waiting', 'logger', 'name', 'server_uri')
     server_uri: str
     logger: logging.Logger
     _callbacks: CallbackTable
@@ -71,9 +72,8 @@ class Communicator(Service):
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
         self._callbacks = CallbackTable()
-        self._backlog = Backlog(tuning.max_backlog, tuning.backlog_age)
+        self._waiting = Waiting(tuning.max_backlog, tuning.backlog_age, self.logger)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
-        self._waiters: set[asyncio.Future[Any]] = set()
 
     # --- the address ---
 
@@ -151,8 +151,10 @@ class Communicator(Service):
         """
         event = ExpMessage.validate(event)
         if callback is None:  # nobody has cancelled the tasks that wait in on_event, so they are told what happened
-            self._fail_waiters(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
-        removed = self._callbacks.remove(event, callback, cancel_futures)
+            told = self._waiting.fail(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
+        else:
+            told = 0
+        removed = told + self._callbacks.remove(event, callback, cancel_futures)
         self.logger.debug('[%s] %i callbacks cleared', self.name, removed)
         return removed
 
@@ -188,57 +190,12 @@ class Communicator(Service):
         self._check_open()
         event = ExpMessage.validate(event)
         if self._keeps_messages:
-            self._backlog.want(event)
-        return await self._next(event)
+            self._waiting.want(bits(event))
+        return await self._waiting.next(event)
 
-    async def _next(self, event: ExpMessage) -> tuple[Any, ...]:
-        """Return the next message of an event, be it one that has been kept."""
-        kept = self._backlog.take(event, asyncio.get_running_loop().time())
-        self._tell_of_expired()
-        if kept:
-            came, data, addr = kept
-            return (data, addr, came) if came != event else (data, addr)
-        waiter = self._expect(event)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if is_success(waiter):  # the message came in the turn in which its reader was cancelled
-                data, addr, *came_ = waiter.result()
-                self._backlog.put_back(came_[0] if came_ else event, data, addr, asyncio.get_running_loop())
-            raise
-        finally:
-            self._forget(waiter)
-
-    def _tell_of_expired(self) -> None:
-        if self._backlog.expired:
-            self.logger.warning(
-                '%d messages that nobody waited for in time are dropped (Tuning.backlog_age)', self._backlog.expired
-            )
-            self._backlog.expired = 0
-
-    def _expect(self, event: ExpMessage) -> asyncio.Future[tuple[Any, ...]]:
-        """Return a future for the next message of an event; it fails when the communicator is closed."""
-        waiter: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
-        self._callbacks.add(event, waiter)
-        self._waiters.add(waiter)
-        return waiter
-
-    def _forget(self, waiter: asyncio.Future[tuple[Any, ...]]) -> None:
-        """Stop expecting, whatever became of the future."""
-        self._waiters.discard(waiter)
-        self._callbacks.clear_futures(waiter)
-        if waiter.done() and not waiter.cancelled():
-            waiter.exception()  # it may have failed with nobody looking
-
-    def _fail_waiters(self, error: EchoError, event: ExpMessage | None = None) -> None:
-        """End the coroutines that wait in `on_event`: all of them, or those for an event."""
-        waiters = self._waiters
-        if event is not None:
-            listening = {id(listener) for one in each(event) for listener, _ in self._callbacks[one]}
-            waiters = {waiter for waiter in waiters if id(waiter) in listening}
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(type(error)(str(error)))  # each its own, for its own traceback
+    def _fail_waiters(self, error: EchoError) -> None:
+        """End the coroutines that wait in `on_event`."""
+        self._waiting.fail(error)
 
     # --- receiving ---
 
@@ -260,27 +217,28 @@ class Communicator(Service):
         if not isinstance(message, list) or not message:
             self._malformed(data, addr, 'it is no array with an event code')
             return
-        code, *content = message
-        try:
-            event = ExpMessage(0) if code == 0 and type(code) is int else ExpMessage.validate(code, False)
-        except (TypeError, ValueError) as ex:
-            self._malformed(data, addr, str(ex), expected_list=False)
-            return
-        if not event:
-            self._log_notice(content, addr)
-        listeners = self._callbacks[event]
-        awaited = any(asyncio.isfuture(listener) and listener in self._waiters for listener, _ in listeners)
-        self._tell_of_expired()
-        if not awaited and not self._backlog.put(event, content, addr, asyncio.get_running_loop()):
-            self.logger.warning(
-                'More than %d messages wait for on_event; the oldest is dropped (%d so far)',
-                self._backlog.limit,
-                self._backlog.dropped,
-            )
-        if not listeners:
+        code = message[0]
+        event = _SINGLE.get(code) if type(code) is int else None  # True and 2.0 are no codes
+        if event is None:
+            try:
+                event = ExpMessage.validate(code, False)
+            except (TypeError, ValueError) as ex:
+                self._malformed(data, addr, str(ex), expected_list=False)
+                return
+        del message[0]
+        if not code:
+            self._log_notice(message, addr)
+        waiting = self._waiting
+        bit = event.value or NOTICE_BIT
+        if waiting.asked & bit:
+            heard = waiting.deliver(bit, (event, message, addr))
+        else:
+            heard = False
+            waiting.keep_for_this_turn(bit, (event, message, addr))
+        if self._callbacks[event]:
+            self._callbacks.dispatch(event, message, addr, self.logger, self._report)
+        elif not heard:
             self.logger.debug('No callbacks to execute for event %s', event.name)
-            return
-        self._callbacks.dispatch(event, content, addr, self.logger, self._report)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         """Log what is no message."""
@@ -385,7 +343,7 @@ class Communicator(Service):
         """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""
         self._fail_waiters(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
         self._callbacks.close()
-        self._backlog.clear()
+        self._waiting.clear()
 
 
 def _text(error: BaseException) -> str:

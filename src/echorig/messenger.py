@@ -174,14 +174,15 @@ class Messenger(Communicator):
             await self.confirmed_send(message, addr=addr)
             return None
         # The answer may come together with the echo: listen before asking.
-        answer = self._expect(ExpMessage.ALYX)
+        answer = self._waiting.expect(ExpMessage.ALYX)
         try:
             await self.confirmed_send(message, addr=addr)
             until = monotonic() + self.response_timeout
             data, sender = await asyncio.wait_for(answer, self.response_timeout)
             while addr is not None and not self._is_from(sender, addr):
                 # Another client's; the right one may have come in the same turn.
-                data, sender = await asyncio.wait_for(self._next(ExpMessage.ALYX), max(0.0, until - monotonic()))
+                left = max(0.0, until - monotonic())
+                data, sender = await asyncio.wait_for(self._waiting.next(ExpMessage.ALYX), left)
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:
@@ -189,5 +190,5 @@ class Messenger(Communicator):
                 f'{self.name} ({self.server_uri}) sent no Alyx token within {self.response_timeout} s'
             ) from None
         finally:
-            self._forget(answer)
+            self._waiting.forget(answer)
         return list(data)
