@@ -45,7 +45,7 @@ cdef object _ExpStatus = ExpStatus
 
 # --- encode ----------------------------------------------------------------------------------------------
 
-def encode(obj) -> bytes:
+cpdef bytes encode(obj):
     """Write a message as JSON.
 
     Parameters
@@ -80,6 +80,45 @@ def encode(obj) -> bytes:
         raise ValueError('The message is nested too deep to be written') from None
     except orjson.JSONEncodeError as ex:
         raise TypeError(f'The message cannot be written as JSON: {ex}') from ex
+
+
+def as_bytes(data) -> bytes:
+    """Turn a message into bytes.
+
+    Parameters
+    ----------
+    data : Any
+        Bytes are taken as they are, text is encoded as UTF-8, everything else is written as JSON.
+
+    Returns
+    -------
+    bytes
+        What travels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It cannot be written.
+    """
+    if type(data) is tuple or not is_raw(data):
+        return encode(data)
+    return data.encode() if isinstance(data, str) else bytes(data)
+
+
+cpdef bint is_raw(data):
+    """Tell whether a message travels as it is: bytes or text.
+
+    Parameters
+    ----------
+    data : Any
+        The message.
+
+    Returns
+    -------
+    bool
+        False for what is written as JSON.
+    """
+    return isinstance(data, (str, bytes, bytearray, memoryview))
 
 
 cdef object _with_numbers(object obj):
@@ -223,7 +262,7 @@ cdef bytes _respell(bytes text):
 
 # --- decode ----------------------------------------------------------------------------------------------
 
-def decode(bytes data not None):
+cpdef decode(bytes data):
     """Read a JSON text.
 
     Parameters
@@ -241,6 +280,8 @@ def decode(bytes data not None):
     ValueError
         It is no JSON, no UTF-8, or nested too deep.
     """
+    if data is None:
+        raise TypeError('A message is bytes, not None')
     if not _has_long_number(data):
         try:
             return _orjson_loads(data)

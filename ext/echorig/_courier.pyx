@@ -11,9 +11,16 @@
 import logging
 from time import monotonic
 
-from echorig.errors import ConnectionClosedError
+from echorig._codec cimport is_raw
+from echorig._dispatch cimport deliver
+from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_STORM, Exchange, Send
+from echorig.errors import ConnectionClosedError, EchoError, MessageTooLongError
+from echorig.redact import Shown
+from echorig.tcp import check_whole
+from echorig.uri import address_text
 
-from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, Exchange, Send
+cdef extern from *:
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef object _monotonic = monotonic
 cdef object INFO = logging.INFO
@@ -35,8 +42,10 @@ cdef class Courier:
         The rules.
     logger : logging.Logger
         Where confirmations are logged.
-    datagrams, connected : bool
-        Whether the transport carries datagrams, and whether it has but one peer.
+    connected : bool
+        Whether the transport has but one peer.
+    longest : int, optional
+        What a datagram can carry, in bytes; None if the transport is a stream.
 
     Attributes
     ----------
@@ -54,42 +63,74 @@ cdef class Courier:
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
     cdef object create_future
     cdef bint datagrams, connected
+    cdef Py_ssize_t longest
     cdef object timer
     cdef double armed               # when the timer goes off
 
-    def __init__(self, owner, loop, Exchange exchange not None, logger, bint datagrams, bint connected):
+    def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None):
         self.owner = owner
         self.loop = loop
         self.exchange = exchange
         self.logger = logger
-        self.datagrams = datagrams
+        self.datagrams = longest is not None
+        self.longest = longest if longest is not None else PY_SSIZE_T_MAX
         self.connected = connected
         self.armed = NEVER
         self.exposed = {}
         self.create_future = loop.create_future
 
-    def begin(self, bytes frame not None, addr, double timeout, bint taggable) -> Send:
+    def begin(self, data, addr, timeout=None) -> Send:
         """Send a message.
 
         Parameters
         ----------
-        frame : bytes
+        data : Any
             The message.
         addr : tuple of (str, int)
             The peer.
-        timeout : float
-            How long to wait for its echo, in seconds.
-        taggable : bool
-            Whether it is an array that was encoded here.
+        timeout : float, optional
+            How long to wait for its echo, in seconds; by default the owner's `default_echo_timeout`.
 
         Returns
         -------
         Send
             The send, whose `waiter` is a future: done when the echo has come, or with what went wrong.
+
+        Raises
+        ------
+        ValueError, TypeError, ConnectionClosedError, MessageTooLongError
+            The message cannot be sent; see `EchoProtocol.confirmed_send`.
         """
-        cdef Send send = self.exchange.send(frame, addr, self.create_future(), _monotonic(), timeout, taggable)
+        cdef Send send
+        cdef double seconds = self.checked_timeout(addr, timeout)
+        send = self.exchange.send(
+            self.frame(data), addr, self.create_future(), _monotonic(), seconds, not is_raw(data)
+        )
         self.flush()
         return send
+
+    cpdef double checked_timeout(self, addr, timeout) except -1.0:
+        """Check whether a peer can be waited for now, and for how long."""
+        cdef double seconds = self.owner.default_echo_timeout if timeout is None else timeout
+        if not seconds > 0:
+            raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
+        self.owner._check_open()
+        if not self.datagrams and not self.connected:
+            self.owner._connection_of(addr)
+        return seconds
+
+    cpdef bytes frame(self, data):
+        """Turn a message into bytes that the transport can carry."""
+        cdef bytes frame = self.owner.encode(data)
+        if not frame:
+            raise ValueError('An empty message cannot be sent: nobody would see it')
+        if len(frame) > self.longest:
+            raise MessageTooLongError(
+                f'The message has {len(frame)} bytes and a datagram carries at most {self.longest}: use a tcp:// URI'
+            )
+        if not self.datagrams and is_raw(data):
+            check_whole(frame)
+        return frame
 
     def post(self, bytes frame not None, addr, bint taggable) -> None:
         """Send a message whose echo nobody waits for.
@@ -97,7 +138,7 @@ cdef class Courier:
         Parameters
         ----------
         frame : bytes
-            The message.
+            The message, from :meth:`frame`.
         addr : tuple of (str, int)
             The peer.
         taggable : bool
@@ -110,8 +151,8 @@ cdef class Courier:
         """
         self._hand_over(self.exchange.sent(frame, addr, _monotonic(), taggable), addr)
 
-    def take(self, bytes frame not None, addr) -> int:
-        """Take a frame in: confirm it if it is new, wake who waited if it is an echo.
+    def take(self, bytes frame not None, addr) -> None:
+        """Take a frame in: confirm what is new and tell its listeners, wake who waits for this echo.
 
         Parameters
         ----------
@@ -119,11 +160,6 @@ cdef class Courier:
             What came.
         addr : tuple of (str, int)
             Where it came from.
-
-        Returns
-        -------
-        int
-            What it is; see :meth:`Exchange.receive`.
         """
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = len(frame)
@@ -134,11 +170,16 @@ cdef class Courier:
         if kind == V_DELIVER or kind == V_ECHO:
             try:
                 self._hand_over(exchange.reply, addr)
-            except Exception as ex:
-                self.no_echo(addr, ex)
+            except (OSError, EchoError) as ex:
+                self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
         if exchange.finished or exchange.outbox:
             self.flush()
-        return kind
+        if kind == V_DELIVER or kind == V_NOTICE:
+            if self.logger.isEnabledFor(INFO):
+                self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
+            deliver(self.owner, frame, addr)
+        elif kind == V_STORM:
+            self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
 
     cpdef flush(self):
         """Send what is to be sent and wake those whose send has ended."""
@@ -212,10 +253,6 @@ cdef class Courier:
 
     def not_sent(self, addr, error) -> None:
         """Take in that a frame could not be handed to the transport."""
-        raise error
-
-    def no_echo(self, addr, error) -> None:
-        """Take in that a message could not be confirmed."""
         raise error
 
     def tell(self, send) -> None:

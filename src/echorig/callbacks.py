@@ -83,41 +83,7 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
             if any(entry[0] is future for entry in entries):
                 self[event] = [entry for entry in entries if entry[0] is not future]
 
-    def dispatch(self, event: ExpMessage, data: list[Any], addr: Address, logger: Logger, report: Report) -> None:
-        """Tell every listener of an event, in the order of registration.
-
-        Parameters
-        ----------
-        event : ExpMessage
-            A single event, or the notice (0).
-        data : list
-            What came with it.
-        addr : tuple of (str, int)
-            Who sent it.
-        logger : logging.Logger
-            Where futures that were resolved elsewhere are mentioned.
-        report : callable
-            Told of each failure: ``report(callback, event, exception, addr)``.
-        """
-        for listener, told in self[event]:
-            if asyncio.isfuture(listener):
-                self.clear_futures(listener)
-                if listener.cancelled():
-                    continue
-                if listener.done():
-                    logger.warning('Future %s already resolved', listener)
-                else:
-                    listener.set_result((data, addr, event) if told else (data, addr))
-                continue
-            try:
-                result = listener(data, addr, event) if told else listener(data, addr)
-            except (Exception, asyncio.CancelledError) as ex:
-                report(listener, event, ex, addr)
-            else:
-                if result is not None and isinstance(result, Coroutine):
-                    self._run(result, partial(report, listener, event), addr)
-
-    def _run(
+    def run(
         self, coro: Coroutine[Any, Any, Any], report: Callable[[BaseException, Address], None], addr: Address
     ) -> None:
         """Run an asynchronous callback as a task that is not garbage collected before its end."""

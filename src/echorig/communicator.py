@@ -8,6 +8,7 @@ from abc import abstractmethod
 from typing import Any
 
 from . import _codec
+from ._dispatch import deliver
 from .callbacks import CallbackTable, Listener
 from .errors import ConnectionClosedError, EchoError
 from .messages import ExpMessage
@@ -16,14 +17,13 @@ from .redact import shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
-from .waiting import NOTICE_BIT, Waiting, bits
+from .waiting import Waiting
 
 __all__ = ['Communicator', 'event_of_notice']
 
 # Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
 _warned: dict[Any, Any] = {}
 _MAX_WARNED = 100
-_SINGLE: dict[int, ExpMessage] = {event.value: event for event in (ExpMessage(0), *ExpMessage.__members__.values())}
 _LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
 
 
@@ -209,36 +209,7 @@ class Communicator(Service):
         addr : tuple of (str, int)
             Where it came from.
         """
-        try:
-            message = _codec.decode(data)
-        except ValueError as ex:
-            self._malformed(data, addr, str(ex))
-            return
-        if not isinstance(message, list) or not message:
-            self._malformed(data, addr, 'it is no array with an event code')
-            return
-        code = message[0]
-        event = _SINGLE.get(code) if type(code) is int else None  # True and 2.0 are no codes
-        if event is None:
-            try:
-                event = ExpMessage.validate(code, False)
-            except (TypeError, ValueError) as ex:
-                self._malformed(data, addr, str(ex), expected_list=False)
-                return
-        del message[0]
-        if not code:
-            self._log_notice(message, addr)
-        waiting = self._waiting
-        bit = event.value or NOTICE_BIT
-        if waiting.asked & bit:
-            heard = waiting.deliver(bit, (event, message, addr))
-        else:
-            heard = False
-            waiting.keep_for_this_turn(bit, (event, message, addr))
-        if self._callbacks[event]:
-            self._callbacks.dispatch(event, message, addr, self.logger, self._report)
-        elif not heard:
-            self.logger.debug('No callbacks to execute for event %s', event.name)
+        deliver(self, data, addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         """Log what is no message."""
@@ -275,30 +246,7 @@ class Communicator(Service):
 
     # --- bytes ---
 
-    @staticmethod
-    def encode(data: Any) -> bytes:
-        """Turn a message into bytes.
-
-        Parameters
-        ----------
-        data : Any
-            Bytes are taken as they are, text is encoded as UTF-8, everything else is written as JSON.
-
-        Returns
-        -------
-        bytes
-            What travels.
-
-        Raises
-        ------
-        TypeError, ValueError
-            It cannot be written.
-        """
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            return bytes(data)
-        if isinstance(data, str):
-            return data.encode()
-        return _codec.encode(data)
+    encode = staticmethod(_codec.as_bytes)
 
     @staticmethod
     def decode(data: bytes) -> Any:

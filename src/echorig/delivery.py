@@ -46,16 +46,17 @@ class Delivery(Courier):
         loop: asyncio.AbstractEventLoop,
         exchange: Exchange,
         logger: logging.Logger,
-        datagrams: bool,
         connected: bool,
+        longest: int | None = None,
     ) -> None:
-        super().__init__(owner, loop, exchange, logger, datagrams, connected)
+        super().__init__(owner, loop, exchange, logger, connected, longest)
         self._causes: dict[Address, BaseException] = {}
         self._reasons: dict[Address, OSError] = {}
 
-    async def ping(self, addr: Address, timeout: float) -> float:
+    async def ping(self, addr: Address, timeout: float | None) -> float:
         """Send a ping and return its round-trip time in seconds; raises what a send that fails raises."""
-        send = self.exchange.ping(addr, self.loop.create_future(), monotonic(), timeout)
+        seconds = self.checked_timeout(addr, timeout)
+        send = self.exchange.ping(addr, self.loop.create_future(), monotonic(), seconds)
         try:
             self.flush()
             await send.waiter
@@ -142,10 +143,6 @@ class Delivery(Courier):
             self.system_error(addr, error)
         else:
             raise error
-
-    def no_echo(self, addr: Address, error: Exception) -> None:
-        """Take in that a message could not be confirmed: its sender will send it again, or fail."""
-        self.logger.warning('No echo sent to %s:%s: %s', *addr, error)
 
     def lost(self, addr: Address, cause: BaseException | None) -> None:
         """End the sends to a peer whose connection is gone."""

@@ -85,16 +85,16 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
-        self._max_datagram = udp_limit(self.hostname)
+        max_datagram = udp_limit(self.hostname)
         self._exchange = Exchange(
             tuning,
             stream=not self._is_udp,
             max_size=self.max_message_size,
             number=random.getrandbits(31),
-            max_frame=self._max_datagram if self._is_udp else tuning.max_stream_message,
+            max_frame=max_datagram if self._is_udp else tuning.max_stream_message,
         )
         self._delivery = Delivery(
-            self, self._loop, self._exchange, self.logger, datagrams=self._is_udp, connected=self._role == 'client'
+            self, self._loop, self._exchange, self.logger, self._role == 'client', max_datagram if self._is_udp else None
         )
         self._last_sent = LastSent(self._delivery)
         self._lost = False
@@ -132,10 +132,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     def _write(self, frame: bytes, addr: Address) -> None:
         """Hand bytes to the stream of a client."""
-        connection = self._connections.get(addr)
-        if connection is None:
-            raise ConnectionClosedError(f'{self._who(addr)} is not connected')
-        connection.write(frame)
+        self._connection_of(addr).write(frame)
 
     def _who(self, addr: Address) -> str:
         """Name a peer for people."""
@@ -173,13 +170,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
         """
         if self._last_sent.by_hand and self._matches_by_hand(data, addr):
             return
-        kind = self._delivery.take(data, addr)
-        if kind in (DELIVER, NOTICE):
-            if self.logger.isEnabledFor(logging.INFO):
-                self.logger.info('Received %r from %s', Shown(data), address_text(self.protocol, addr))
-            Communicator._receive(self, data, addr)
-        elif kind == STORM:
-            self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', len(data), *addr)
+        self._delivery.take(data, addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         self._exchange.malformed(addr, monotonic())
@@ -358,6 +349,13 @@ class Link(Messenger, asyncio.DatagramProtocol):
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) is closed')
         if self._lost and self._role == 'client':
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection')
+
+    def _connection_of(self, addr: Address) -> Connection:
+        """Return the connection of a client of a TCP server, or raise `ConnectionClosedError`."""
+        connection = self._connections.get(addr)
+        if connection is None:
+            raise ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
+        return connection
 
     def _is_from(self, sender: Address, addr: Any) -> bool:
         host, port = as_address(addr)

@@ -38,6 +38,8 @@ class ExpMessage(IntFlag):
     ALYX = 128
     """An Alyx token, or the request for one."""
     __version__ = PROTOCOL_VERSION
+    # That of Enum is written in Python, and every message that comes is looked up by its event.
+    __hash__ = int.__hash__
 
     @classmethod
     def any(cls) -> ExpMessage:

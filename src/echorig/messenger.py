@@ -10,6 +10,7 @@ from typing import Any
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
+from .service import Service
 from .uri import Address, as_address
 
 __all__ = ['Messenger']
@@ -49,7 +50,7 @@ class Messenger(Communicator):
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
         """
-        await self.confirmed_send(super().init(data), addr=addr)
+        await self.confirmed_send(Service.init(self, data), addr=addr)
 
     async def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> None:
         """Tell the remote host that the experiment starts.
@@ -69,7 +70,7 @@ class Messenger(Communicator):
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
         """
-        await self.confirmed_send(super().start(exp_ref, data), addr=addr)
+        await self.confirmed_send(Service.start(self, exp_ref, data), addr=addr)
 
     async def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> None:
         """Tell the remote host that the experiment ends.
@@ -88,7 +89,7 @@ class Messenger(Communicator):
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
         """
-        await self.confirmed_send(super().stop(data, immediately=immediately), addr=addr)
+        await self.confirmed_send(Service.stop(self, data, immediately), addr=addr)
 
     async def status(self, status: Any, addr: Any = None) -> None:
         """Tell the remote host a status.
@@ -107,7 +108,7 @@ class Messenger(Communicator):
         ValueError
             There is no such status.
         """
-        await self.confirmed_send(super().status(status), addr=addr)
+        await self.confirmed_send(Service.status(self, status), addr=addr)
 
     async def info(self, status: Any, data: Any = None, addr: Any = None) -> None:
         """Tell the remote host a status with details.
@@ -128,7 +129,7 @@ class Messenger(Communicator):
         ValueError
             There is no such status.
         """
-        await self.confirmed_send(super().info(status, data), addr=addr)
+        await self.confirmed_send(Service.info(self, status, data), addr=addr)
 
     async def cleanup(self, data: Any = None, addr: Any = None) -> None:
         """Tell the remote host to tidy up after the experiment.
@@ -145,7 +146,7 @@ class Messenger(Communicator):
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
         """
-        await self.confirmed_send(super().cleanup(data), addr=addr)
+        await self.confirmed_send(Service.cleanup(self, data), addr=addr)
 
     async def alyx(self, alyx: Any = None, addr: Any = None) -> list[Any] | None:
         """Hand an Alyx token to the remote host, or ask the remote host for one.
@@ -169,7 +170,7 @@ class Messenger(Communicator):
             The remote host did not echo the message in time, or, after a request, sent no token within
             `response_timeout` seconds.
         """
-        message = super().alyx(alyx)
+        message = Service.alyx(self, alyx)
         if all(message):
             await self.confirmed_send(message, addr=addr)
             return None

@@ -6,7 +6,8 @@ import logging
 from typing import Any
 
 from . import sockets, tcp, udp
-from .errors import ConnectionClosedError, EchoError
+from ._codec import is_raw
+from .errors import EchoError
 from .link import Link
 from .names import resolve, resolve_host
 from .redact import Shown
@@ -14,13 +15,6 @@ from .tuning import DEFAULT_TUNING
 from .uri import Address, Uri, as_address, is_valid_ip
 
 __all__ = ['EchoProtocol']
-
-_RAW = (str, bytes, bytearray, memoryview)  # what travels as it is
-
-
-def _is_written_here(data: Any) -> bool:
-    """Tell whether a message is written as JSON, and not by the user."""
-    return type(data) is tuple or not isinstance(data, _RAW)
 
 
 class EchoProtocol(Link):
@@ -228,8 +222,7 @@ class EchoProtocol(Link):
             In the server role, `addr` is missing; or the message cannot be written as JSON.
         """
         target = self._server_addr if addr is None and self._role == 'client' else await self._resolved(addr)
-        timeout = self._checked(target, timeout)
-        send = self._delivery.begin(self._frame(data), target, timeout, _is_written_here(data))
+        send = self._delivery.begin(data, target, timeout)
         try:
             await send.waiter
         except BaseException:
@@ -257,18 +250,7 @@ class EchoProtocol(Link):
             As in `confirmed_send`.
         """
         target = await self._resolved(addr)
-        return await self._delivery.ping(target, self._checked(target, timeout))
-
-    def _checked(self, target: Address, timeout: float | None) -> float:
-        """Check whether a call may wait for an address now; return for how long."""
-        timeout = self.default_echo_timeout if timeout is None else timeout
-        if not timeout > 0:
-            raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
-        if self._closed or self._lost:
-            self._check_open()
-        if not self._is_udp and self._role == 'server' and target not in self._connections:
-            raise ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {target[0]}:{target[1]}')
-        return timeout
+        return await self._delivery.ping(target, timeout)
 
     def send(self, data: Any, addr: Any = None) -> None:
         """Send a message without waiting for its confirmation.
@@ -288,7 +270,7 @@ class EchoProtocol(Link):
             As in `confirmed_send`; over TCP an address that is not connected is only logged.
         """
         self._check_open()
-        frame = self._frame(data)
+        frame = self._delivery.frame(data)
         try:
             target = self._target(addr)
         except ValueError:
@@ -302,25 +284,13 @@ class EchoProtocol(Link):
             task.add_done_callback(self._callbacks.tasks.discard)
             return
         self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
-        self._delivery.post(frame, target, _is_written_here(data))
+        self._delivery.post(frame, target, not is_raw(data))
 
     async def _send_to_name(self, data: Any, target: Address) -> None:
         try:
             self.send(data, await self._resolved(target))
         except (EchoError, OSError, ValueError) as ex:
             self.logger.warning('Message not sent: %s', ex)
-
-    def _frame(self, data: Any) -> bytes:
-        """Turn a message into bytes that the transport can carry."""
-        frame = self.encode(data)
-        if not frame:
-            raise ValueError('An empty message cannot be sent: nobody would see it')
-        if self._is_udp:
-            if len(frame) > self._max_datagram:
-                raise udp.too_long(frame, self._max_datagram)
-        elif isinstance(data, _RAW):
-            tcp.check_whole(frame)
-        return frame
 
     def _target(self, addr: Any) -> Address:
         """Return the address to send to, with names that are known replaced by numbers."""

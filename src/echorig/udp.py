@@ -7,7 +7,6 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from .errors import MessageTooLongError
 from .tuning import Tuning
 from .uri import Uri
 
@@ -19,7 +18,7 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ['ENVIRONMENT', 'connect', 'listen', 'max_size', 'too_long']
+__all__ = ['ENVIRONMENT', 'connect', 'listen', 'max_size']
 
 ENVIRONMENT = 'ECHORIG_DATAGRAM'
 """str: The environment variable that chooses the datagram transport: ``fast`` (the default) or the ``loop``'s own."""
@@ -32,26 +31,6 @@ _MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 def max_size(host: str) -> int:
     """Return the largest message, in bytes, that one datagram to an IP address can carry."""
     return _MAX_PAYLOAD[socket.AF_INET6 if ':' in host else socket.AF_INET]
-
-
-def too_long(frame: bytes, limit: int) -> MessageTooLongError:
-    """Return the error that says that one datagram cannot carry a message.
-
-    Parameters
-    ----------
-    frame : bytes
-        The message.
-    limit : int
-        What a datagram can carry, in bytes.
-
-    Returns
-    -------
-    MessageTooLongError
-        The error, for the caller to raise.
-    """
-    return MessageTooLongError(
-        f'The message has {len(frame)} bytes and a datagram carries at most {limit}: use a tcp:// URI'
-    )
 
 
 def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 1. Events are bits here, the notice one too; `asked` has those for which anything is to be done when one comes.
 2. A coroutine that waits gets the next message. If none waits for an event that is *wanted*, its messages are kept.
-3. A message for which nobody has asked is kept for the rest of the event loop's turn: a loop may deliver it before a
-   task made earlier has begun to wait for it (uvloop looks at its sockets before it runs new tasks).
+3. A message that nobody has heard, not even a callback, is kept for the rest of the event loop's turn: a loop may
+   deliver it before a task made earlier has begun to wait for it (uvloop looks at its sockets before new tasks run).
 """
 
 from __future__ import annotations
@@ -138,11 +138,10 @@ class Waiting:
         if self._wanted & bit:
             self.backlog.put(bit, message, monotonic())
             return True
-        self.keep_for_this_turn(bit, message)
         return False
 
     def keep_for_this_turn(self, bit: int, message: Message) -> None:
-        """Keep a message that nobody has asked for until the tasks that exist now have had their turn."""
+        """Keep a message that nobody has heard until the tasks that exist now have had their turn."""
         turn = self._turn
         if not turn:
             asyncio.get_running_loop().call_soon(turn.clear)

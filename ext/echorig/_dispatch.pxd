@@ -1,0 +1,1 @@
+cpdef deliver(com, bytes data, addr)

@@ -1,0 +1,83 @@
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+"""From the bytes of a message to those who listen.
+
+1. A listener that fails stops nobody: each failure is reported and the next listener runs.
+2. A future is told once and then removed, from every event that it was registered for.
+3. A listener registered for a combination of events is also told which one came.
+4. What is no message is handed to ``_malformed``, and tells nobody.
+"""
+
+from asyncio import CancelledError
+from collections.abc import Coroutine
+from functools import partial
+
+from echorig._codec cimport decode
+from echorig.messages import ExpMessage
+from echorig.waiting import bits
+
+cdef object _validate = ExpMessage.validate
+# {code: (event, bits)} of the single events and the notice: the enum takes ten times as long.
+cdef dict _SINGLE = {event.value: (event, bits(event)) for event in (ExpMessage(0), *ExpMessage.__members__.values())}
+
+
+cpdef deliver(com, bytes data, addr):
+    """Decode a message and tell its listeners.
+
+    Parameters
+    ----------
+    com : Communicator
+        Whose listeners.
+    data : bytes
+        The message.
+    addr : tuple of (str, int)
+        Where it came from.
+    """
+    try:
+        message = decode(data)
+    except ValueError as ex:
+        com._malformed(data, addr, str(ex))
+        return
+    if type(message) is not list or not message:
+        com._malformed(data, addr, 'it is no array with an event code')
+        return
+    code = message[0]
+    known = _SINGLE.get(code) if type(code) is int else None  # True and 2.0 are no codes
+    if known is None:
+        try:
+            known = _SINGLE[_validate(code, False)]
+        except (TypeError, ValueError) as ex:
+            com._malformed(data, addr, str(ex), expected_list=False)
+            return
+    event, bit = <tuple>known
+    del message[0]
+    if not code:
+        com._log_notice(message, addr)
+    waiting = com._waiting
+    heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr))
+    listeners = com._callbacks[event]
+    if listeners:
+        _tell(com, listeners, event, message, addr)
+    elif not heard:
+        waiting.keep_for_this_turn(bit, (event, message, addr))
+        com.logger.debug('No callbacks to execute for event %s', event.name)
+
+
+cdef _tell(com, list listeners, event, message, addr):
+    """Tell every listener, in the order of registration."""
+    for listener, told in listeners:  # the table replaces its lists, it does not change them
+        if callable(listener):
+            try:
+                result = listener(message, addr, event) if told else listener(message, addr)
+            except (Exception, CancelledError) as ex:
+                com._report(listener, event, ex, addr)
+            else:
+                if result is not None and isinstance(result, Coroutine):
+                    com._callbacks.run(result, partial(com._report, listener, event), addr)
+            continue
+        com._callbacks.clear_futures(listener)
+        if listener.cancelled():
+            continue
+        if listener.done():
+            com.logger.warning('Future %s already resolved', listener)
+        else:
+            listener.set_result((message, addr, event) if told else (message, addr))
