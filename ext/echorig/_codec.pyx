@@ -21,9 +21,12 @@ from libc.string cimport memcmp, memcpy
 
 from echorig.messages import ExpMessage, ExpStatus
 
+cdef extern from "_bytes.h":
+    void er_write_bits(unsigned char *out, unsigned int value) noexcept
+    long long er_read_bits(const unsigned char *src) noexcept
+
 cdef enum:
     TAG_SIZE = 32
-    FLIP = 32 ^ 9   # what makes a tab of a space
 
 DIFFERENT = 0
 EQUAL = 1
@@ -403,12 +406,9 @@ cpdef bytes tag(bytes frame, unsigned int number):
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
     cdef bytes tagged = PyBytes_FromStringAndSize(NULL, n + TAG_SIZE)
     cdef char *out = PyBytes_AS_STRING(tagged)
-    cdef int bit
     memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
-    out += n - 1
-    for bit in range(TAG_SIZE):
-        out[bit] = <char>(32 ^ FLIP * ((number >> (31 - bit)) & 1))
-    out[TAG_SIZE] = 93
+    er_write_bits(<unsigned char *>out + n - 1, number)
+    out[n - 1 + TAG_SIZE] = 93
     return tagged
 
 
@@ -427,19 +427,9 @@ cpdef long long read_tag(bytes frame) noexcept:
     """
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
     cdef const char *src = PyBytes_AS_STRING(frame)
-    cdef long long value = 0
-    cdef unsigned int c, bit, wrong = 0
-    cdef int i
     if n < TAG_SIZE + 2 or src[n - 1] != 93:
         return -1
-    src += n - 1 - TAG_SIZE
-    for i in range(TAG_SIZE):
-        # Without branches: which bit comes next is not to be guessed.
-        c = <unsigned char>src[i] ^ 32
-        bit = c & 1
-        wrong |= c ^ FLIP * bit
-        value = value << 1 | bit
-    return -1 if wrong else value
+    return er_read_bits(<const unsigned char *>src + n - 1 - TAG_SIZE)
 
 
 cpdef bytes acknowledged(bytes frame):

@@ -20,13 +20,49 @@ from echorig.tcp import check_whole
 from echorig.uri import address_text
 
 cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <time.h>
+    /* What time.monotonic() returns on Linux; elsewhere it goes by other clocks, so there it is asked. */
+    static double er_monotonic(PyObject *monotonic)
+    {
+        struct timespec now;
+        (void)monotonic;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    }
+    #else
+    static double er_monotonic(PyObject *monotonic)
+    {
+        PyObject *now = PyObject_CallNoArgs(monotonic);
+        double seconds = now ? PyFloat_AsDouble(now) : -1.0;
+        Py_XDECREF(now);
+        return seconds;
+    }
+    #endif
+    """
     Py_ssize_t PY_SSIZE_T_MAX
+    double er_monotonic(object monotonic) except -1.0
 
 cdef object _monotonic = monotonic
 cdef object INFO = logging.INFO
+cdef object Logger = logging.Logger
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
+
+
+cdef inline double _now() except -1.0:
+    return er_monotonic(_monotonic)
+
+
+cdef bint _enabled(logger, level) except -1:
+    """Tell what ``logger.isEnabledFor`` does, which keeps its answers in a table."""
+    if type(logger) is Logger and not logger.disabled:
+        answer = (<dict>logger._cache).get(level)
+        if answer is not None:
+            return answer
+    return logger.isEnabledFor(level)
 
 
 cdef class Courier:
@@ -53,6 +89,8 @@ cdef class Courier:
         Where a datagram is being sent to at this moment; the loops report an error of the system without it.
     exposed : dict
         The futures of sends that a program has looked up.
+    by_hand : dict
+        The pairs of message and future that a program has put into ``_last_sent``.
     """
 
     cdef readonly object owner
@@ -61,6 +99,8 @@ cdef class Courier:
     cdef readonly object logger
     cdef readonly object sending_to
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
+    cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
+    cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
     cdef object create_future
     cdef bint datagrams, connected
     cdef Py_ssize_t longest
@@ -77,6 +117,7 @@ cdef class Courier:
         self.connected = connected
         self.armed = NEVER
         self.exposed = {}
+        self.by_hand = {}
         self.create_future = loop.create_future
 
     def begin(self, data, addr, timeout=None) -> Send:
@@ -103,10 +144,13 @@ cdef class Courier:
         """
         cdef Send send
         cdef double seconds = self.checked_timeout(addr, timeout)
-        send = self.exchange.send(
-            self.frame(data), addr, self.create_future(), _monotonic(), seconds, not is_raw(data)
+        send = self.exchange.begin(
+            self.frame(data), addr, self.create_future(), _now(), seconds, not is_raw(data)
         )
-        self.flush()
+        if send.flying:
+            self._send(send.frame, addr)
+        if self.exchange.outbox or self.exchange.finished or self.exchange.alarm < self.armed:
+            self.flush()
         return send
 
     cpdef double checked_timeout(self, addr, timeout) except -1.0:
@@ -114,7 +158,8 @@ cdef class Courier:
         cdef double seconds = self.owner.default_echo_timeout if timeout is None else timeout
         if not seconds > 0:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
-        self.owner._check_open()
+        if self.owner._closed or self.owner._lost:
+            self.owner._check_open()
         if not self.datagrams and not self.connected:
             self.owner._connection_of(addr)
         return seconds
@@ -149,9 +194,9 @@ cdef class Courier:
         OSError, ConnectionClosedError
             The transport did not take it.
         """
-        self._hand_over(self.exchange.sent(frame, addr, _monotonic(), taggable), addr)
+        self._hand_over(self.exchange.sent(frame, addr, _now(), taggable), addr)
 
-    def take(self, bytes frame not None, addr) -> None:
+    cpdef take(self, bytes frame, addr):
         """Take a frame in: confirm what is new and tell its listeners, wake who waits for this echo.
 
         Parameters
@@ -163,10 +208,15 @@ cdef class Courier:
         """
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = len(frame)
+        cdef Send send
         cdef int kind
         if n < 2 or frame[n - 2] > 32:  # it has no tag; only then may it have been cut short
             exchange.set_max_size(self.owner.max_message_size)
-        kind = exchange.receive(frame, addr, _monotonic())
+        kind = exchange.sort(frame, addr, _now())
+        if exchange.ended is not None:
+            send = exchange.ended
+            exchange.ended = None
+            self._wake(send)
         if kind == V_DELIVER or kind == V_ECHO:
             try:
                 self._hand_over(exchange.reply, addr)
@@ -175,7 +225,7 @@ cdef class Courier:
         if exchange.finished or exchange.outbox:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
-            if self.logger.isEnabledFor(INFO):
+            if _enabled(self.logger, INFO):
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
             deliver(self.owner, frame, addr)
         elif kind == V_STORM:
@@ -187,14 +237,17 @@ cdef class Courier:
         while exchange.outbox or exchange.finished:
             if exchange.outbox:
                 frame, addr = exchange.outbox.pop(0)
-                try:
-                    self._hand_over(frame, addr)
-                except Exception as ex:
-                    self.not_sent(addr, ex)
+                self._send(frame, addr)
             else:
                 self._wake(exchange.finished.pop(0))
         if exchange.alarm < self.armed:
             self._arm(exchange.alarm)
+
+    cdef _send(self, bytes frame, addr):
+        try:
+            self._hand_over(frame, addr)
+        except Exception as ex:
+            self.not_sent(addr, ex)
 
     cdef _hand_over(self, bytes frame, addr):
         """Give a frame to the transport."""
@@ -216,7 +269,7 @@ cdef class Courier:
 
     cdef _wake(self, Send send):
         if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed:
-            if self.logger.isEnabledFor(INFO):
+            if _enabled(self.logger, INFO):
                 self.logger.info('Confirmation received')
             if not send.waiter.done():
                 send.waiter.set_result(True)
@@ -228,7 +281,7 @@ cdef class Courier:
     cdef _arm(self, double when):
         self._disarm()
         self.armed = when
-        delay = min(max(when - <double>_monotonic(), SHORTEST_SLEEP), LONGEST_SLEEP)
+        delay = min(max(when - _now(), SHORTEST_SLEEP), LONGEST_SLEEP)
         self.timer = self.loop.call_later(delay, self._tick)
 
     cdef _disarm(self):
@@ -240,13 +293,13 @@ cdef class Courier:
     def _tick(self):
         self.timer = None
         self.armed = NEVER
-        self.exchange.expire(_monotonic())
+        self.exchange.expire(_now())
         self.flush()
 
     def close(self) -> None:
         """End every send."""
         self._disarm()
-        self.exchange.lose_all(_monotonic())
+        self.exchange.lose_all(_now())
         self.flush()
 
     # --- what goes wrong: for those who know words for it ---
@@ -258,3 +311,60 @@ cdef class Courier:
     def tell(self, send) -> None:
         """Wake who waits for a send that did not end in the ordinary way."""
         raise RuntimeError(f'Nobody is told of {send!r}')
+
+
+# --- methods of the owner, which call each other by name so that each can be replaced ---
+
+def datagram_received(self, data, addr) -> None:
+    """Called by the event loop with each datagram.
+
+    Parameters
+    ----------
+    data : bytes
+        What came.
+    addr : tuple
+        Where it came from.
+    """
+    cdef Courier courier = self._delivery
+    if addr is not courier.given:  # a transport that can gives the same object for the same sender
+        source = self._source_of(addr, data)
+        if source is None:
+            return
+        courier.given = addr
+        courier.source = source
+    received(self, data, courier.source)
+
+
+def received(self, frame, addr) -> None:
+    """Take a frame from a shell; nothing gets out of here into the event loop.
+
+    Parameters
+    ----------
+    frame : bytes
+        What came.
+    addr : tuple of (str, int)
+        Where it came from.
+    """
+    if self._closed:
+        return
+    try:
+        self._receive(frame, addr)
+    except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
+        self.logger.debug('%s', ex)
+    except Exception:
+        self.logger.exception('A message from %s:%s could not be processed', addr[0], addr[1])
+
+
+def receive(self, data, addr) -> None:
+    """Confirm what is new and tell its listeners, and recognize the echo of what was sent.
+
+    Parameters
+    ----------
+    data : bytes
+        What came.
+    addr : tuple of (str, int)
+        Where it came from.
+    """
+    cdef Courier courier = self._delivery
+    if not courier.by_hand or not self._matches_by_hand(data, addr):
+        courier.take(data, addr)

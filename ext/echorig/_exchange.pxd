@@ -49,8 +49,13 @@ cdef class Exchange:
     cdef unsigned int number
     cdef Py_ssize_t max_frame
     cdef Py_ssize_t waiting
+    cdef Send ended          # by the last frame
+    cdef object last_addr    # the peer that was looked up last
+    cdef Peer last_peer
 
     cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=?)
+    cdef Send begin(self, bytes frame, addr, waiter, double now, double timeout, bint taggable)
+    cdef int sort(self, bytes frame, addr, double now) except -1
     cpdef int receive(self, bytes frame, addr, double now) except -1
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept
     cdef bint _is_own_ping(self, Peer peer, bytes frame, long long value, double now)
@@ -72,4 +77,4 @@ cdef class Exchange:
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef Send _find(self, Peer peer, unsigned int number)
     cdef _confirm(self, Peer peer, Send send, unsigned int number, double now)
-    cdef _end(self, Peer peer, Send send, int outcome, double now, bint tell)
+    cdef _end(self, Peer peer, Send send, int outcome, double now)

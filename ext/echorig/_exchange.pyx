@@ -13,6 +13,8 @@
 6. Every table has a bound, and each bound is a field of `Tuning`.
 """
 
+cimport cython
+
 from collections import deque
 
 from echorig._codec cimport acknowledged, compare, is_echo, is_ping, peek, read_tag, tag
@@ -42,6 +44,8 @@ cdef bytes PING = b'[]'
 cdef Py_ssize_t[2] BUFFERS = [512, 1000]
 
 
+@cython.final
+@cython.freelist(16)
 cdef class Send:
     """One message on its way to be confirmed.
 
@@ -132,6 +136,13 @@ cdef class Exchange:
         Send
             The send; it is in `finished` when it has ended.
         """
+        cdef Send send = self.begin(frame, addr, waiter, now, timeout, taggable)
+        if send.flying:
+            self.outbox.append((send.frame, addr))
+        return send
+
+    cdef Send begin(self, bytes frame, addr, waiter, double now, double timeout, bint taggable):
+        """Begin a confirmed send; the shell sends its frame at once if it is `flying` now."""
         cdef Peer peer = self._peer(addr, now)
         cdef Send send = Send()
         send.frame = frame
@@ -172,6 +183,8 @@ cdef class Exchange:
         send.pings = []
         self._tag(send, PING)
         self._enter(peer, send, now)
+        if send.flying:
+            self.outbox.append((send.frame, addr))
         return send
 
     def sent(self, bytes frame not None, addr, double now, bint taggable=True) -> bytes:
@@ -217,7 +230,7 @@ cdef class Exchange:
             The time in seconds.
         """
         if send.outcome == V_WAITING:
-            self._end(self.peers[send.addr], send, V_LOST, now, False)
+            self._end(self.peers[send.addr], send, V_LOST, now)
 
     # --- receiving ---
     #
@@ -258,6 +271,14 @@ cdef class Exchange:
         int
             ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH``, ``STORM`` or ``ECHO``.
         """
+        cdef int verdict = self.sort(frame, addr, now)
+        if self.ended is not None:
+            self.finished.append(self.ended)
+            self.ended = None
+        return verdict
+
+    cdef int sort(self, bytes frame, addr, double now) except -1:
+        """Tell what a frame from a peer is; the send that it ended, if any, is `ended`."""
         cdef Peer peer
         cdef long long value
         if not frame:
@@ -291,7 +312,8 @@ cdef class Exchange:
                 self._confirm(peer, send, number, now)
                 return V_CONFIRMED
             send.answer = frame
-            self._end(peer, send, V_MISMATCH, now, True)
+            self._end(peer, send, V_MISMATCH, now)
+            self.ended = send
             return V_MISMATCH
         if peer.probing and is_ping(frame) and peer.was_sent(number, tag(PING, number), now, self.limits):
             self._learn(peer, TAGGING, now)
@@ -356,7 +378,8 @@ cdef class Exchange:
                 continue
             if event < 0 or (event == peek(send.frame) and not send.tagged):
                 send.answer = frame
-                self._end(peer, send, V_MISMATCH, now, True)
+                self._end(peer, send, V_MISMATCH, now)
+                self.ended = send
                 return V_MISMATCH
             if event == peek(send.frame):  # it crossed ours; only if no echo comes was it meant as one
                 send.crossed = True
@@ -410,7 +433,8 @@ cdef class Exchange:
         peer.refused = True
         if not peer.heard:
             for send in list(peer.flying):
-                self._end(peer, send, V_UNREACHABLE, now, True)
+                self._end(peer, send, V_UNREACHABLE, now)
+                self.finished.append(send)
 
     def lost(self, addr, double now) -> None:
         """Take in that the connection to a peer is gone: its sends end as ``LOST``, and it is forgotten.
@@ -424,6 +448,7 @@ cdef class Exchange:
         """
         cdef Peer peer = self.peers.pop(addr, None)
         cdef Send send
+        self.last_addr = None
         if peer is None:
             return
         for send in [*peer.flying, *(peer.queue or ())]:
@@ -478,9 +503,10 @@ cdef class Exchange:
 
     cdef _time_out(self, Peer peer, Send send, double now):
         if send.crossed:
-            self._end(peer, send, V_MISMATCH, now, True)
+            self._end(peer, send, V_MISMATCH, now)
         else:
-            self._end(peer, send, V_UNREACHABLE if peer.refused else V_TIMED_OUT, now, True)
+            self._end(peer, send, V_UNREACHABLE if peer.refused else V_TIMED_OUT, now)
+        self.finished.append(send)
 
     cdef _retry(self, Peer peer, Send send, double now):
         """Send a message again, or ask a peer not yet known what it is."""
@@ -603,11 +629,17 @@ cdef class Exchange:
     # --- inside ---
 
     cdef Peer _peer(self, addr, double now):
-        cdef Peer peer = self.peers.get(addr)
-        if peer is None:
-            if len(self.peers) >= self.limits.max_peers:
-                self._forget_idle()
-            peer = self.peers[addr] = Peer()
+        cdef Peer peer
+        if addr is self.last_addr:  # often the same object: shells keep the addresses that they give
+            peer = self.last_peer
+        else:
+            peer = self.peers.get(addr)
+            if peer is None:
+                if len(self.peers) >= self.limits.max_peers:
+                    self._forget_idle()
+                peer = self.peers[addr] = Peer()
+            self.last_addr = addr
+            self.last_peer = peer
         peer.active = now
         return peer
 
@@ -620,6 +652,7 @@ cdef class Exchange:
         )
         for _, _, addr in idle[:max(1, self.limits.max_peers // 8)]:
             del self.peers[addr]
+        self.last_addr = None
 
     cdef unsigned int _next_number(self) noexcept:
         cdef unsigned int number = self.number
@@ -662,7 +695,6 @@ cdef class Exchange:
         send.flown = now
         peer.refused = False  # what was refused was something else
         peer.flying.append(send)
-        self.outbox.append((send.frame, send.addr))
         if send.tagged:
             peer.note_sent(send.number, send.frame, now, self.limits)
             if send.pings is not None:
@@ -703,9 +735,10 @@ cdef class Exchange:
         if not send.repeated or send.pings is not None:  # Karn's rule: a repetition could be the one that was answered
             peer.measure(send.round_trip)
         peer.n_confirmed += 1
-        self._end(peer, send, V_CONFIRMED, now, True)
+        self._end(peer, send, V_CONFIRMED, now)
+        self.ended = send
 
-    cdef _end(self, Peer peer, Send send, int outcome, double now, bint tell):
+    cdef _end(self, Peer peer, Send send, int outcome, double now):
         """End a send, and let those fly that waited behind it."""
         send.outcome = outcome
         self.waiting -= 1
@@ -720,7 +753,7 @@ cdef class Exchange:
                     peer.owe(send.frame, now, self.limits)
         else:
             peer.queue.remove(send)
-        if tell:
-            self.finished.append(send)
         while peer.queue and self._may_fly(peer, peer.queue[0]):
-            self._fly(peer, peer.queue.popleft(), now)
+            send = peer.queue.popleft()
+            self._fly(peer, send, now)
+            self.outbox.append((send.frame, send.addr))

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint64_t
+
 cdef enum:
     SLOTS = 64       # numbers remembered, in each direction
     REPEATERS = 16   # untagged frames whose repetition is counted
@@ -24,14 +26,14 @@ cdef class Peer:
     cdef double srtt, rttvar, min_rtt
     cdef unsigned long long n_sent, n_confirmed, n_failed, n_retransmitted, n_duplicates, n_strays, n_malformed
     cdef unsigned int received[SLOTS]
-    cdef Py_hash_t received_hash[SLOTS]
+    cdef uint64_t received_hash[SLOTS]
     cdef double received_at[SLOTS]
     cdef int n_received
     cdef unsigned int sent[SLOTS]
-    cdef Py_hash_t sent_hash[SLOTS]
+    cdef uint64_t sent_hash[SLOTS]
     cdef double sent_at[SLOTS]
     cdef int n_sent_noted
-    cdef Py_hash_t repeated[REPEATERS]
+    cdef uint64_t repeated[REPEATERS]
     cdef double repeated_since[REPEATERS]
     cdef int repeats[REPEATERS]
 

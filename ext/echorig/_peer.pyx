@@ -2,11 +2,30 @@
 """What is remembered of one remote address. No I/O, no clock.
 
 1. Everything has a bound and an age: numbers, frames and times live in rings of fixed size.
-2. Of frames with a tag only the number and a hash are kept, so that a peer costs a few kilobytes.
+2. Of frames with a tag only the number and a digest are kept, so that a peer costs a few kilobytes.
 3. Nothing here decides what a frame is; `Exchange` asks and decides.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+
 from echorig._codec cimport compare
+
+cdef extern from "_bytes.h":
+    uint64_t er_mix(const unsigned char *data, size_t n) noexcept
+
+
+cdef inline uint64_t mix(bytes frame) noexcept:
+    return er_mix(<const unsigned char *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame))
+
+
+cdef inline bint has(const unsigned int *numbers, Py_ssize_t n, unsigned int number) noexcept:
+    # No way out of the loop before its end, so that the compiler compares many at a time.
+    cdef unsigned int found = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        found |= numbers[i] == number
+    return found != 0
 
 
 cdef class Limits:
@@ -51,12 +70,13 @@ cdef class Peer:
 
         A frame with a known number but other bytes is new: the one before it was damaged, or this one is.
         """
-        cdef Py_hash_t digest = hash(frame)
+        cdef uint64_t digest = mix(frame)
         cdef Py_ssize_t i, filled = min(<Py_ssize_t>self.n_received, limits.max_numbers)
-        for i in range(filled):
-            if self.received[i] == number and self.received_hash[i] == digest:
-                if now - self.received_at[i] <= limits.due_age:
-                    return True
+        if has(self.received, filled, number):
+            for i in range(filled):
+                if self.received[i] == number and self.received_hash[i] == digest:
+                    if now - self.received_at[i] <= limits.due_age:
+                        return True
         i = self.n_received % limits.max_numbers
         self.received[i] = number
         self.received_hash[i] = digest
@@ -72,7 +92,7 @@ cdef class Peer:
         """Remember a tagged frame, whose verbatim echo tells a plain peer."""
         cdef Py_ssize_t i = self.n_sent_noted % limits.max_numbers
         self.sent[i] = number
-        self.sent_hash[i] = hash(frame)
+        self.sent_hash[i] = mix(frame)
         self.sent_at[i] = now
         self.n_sent_noted += 1
         if self.n_sent_noted >= 2 * limits.max_numbers:
@@ -81,9 +101,10 @@ cdef class Peer:
     cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits):
         """Tell whether a tagged frame is one that was sent to this peer."""
         cdef Py_ssize_t i, filled = min(<Py_ssize_t>self.n_sent_noted, limits.max_numbers)
-        for i in range(filled):
-            if self.sent[i] == number and now - self.sent_at[i] <= limits.due_age:
-                return self.sent_hash[i] == <Py_hash_t>hash(frame)
+        if has(self.sent, filled, number):
+            for i in range(filled):
+                if self.sent[i] == number and now - self.sent_at[i] <= limits.due_age:
+                    return self.sent_hash[i] == mix(frame)
         return False
 
     # --- untagged frames whose echo is due ---
@@ -111,7 +132,7 @@ cdef class Peer:
 
     cdef bint is_storm(self, bytes frame, int burst, double now, Limits limits):
         """Count an untagged frame; tell whether it came once too often within the burst time."""
-        cdef Py_hash_t digest = hash(frame)
+        cdef uint64_t digest = mix(frame)
         cdef int i, place = 0
         for i in range(REPEATERS):
             if self.repeats[i] and self.repeated[i] == digest and now - self.repeated_since[i] <= limits.burst_time:

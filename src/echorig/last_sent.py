@@ -30,7 +30,7 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self.by_hand: dict[Address, tuple[Any, asyncio.Future[Any]]] = {}
+        self.by_hand: dict[Address, tuple[Any, asyncio.Future[Any]]] = delivery.by_hand
 
     def __getitem__(self, addr: Address) -> tuple[Any, asyncio.Future[Any]]:
         pair = self.by_hand.get(addr)

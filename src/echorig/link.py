@@ -16,7 +16,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from ._exchange import DELIVER, NOTICE, STORM, Exchange
+from ._courier import datagram_received, receive, received
+from ._exchange import Exchange
 from .communicator import Communicator
 from .delivery import Delivery
 from .errors import ConnectionClosedError, EchoError
@@ -98,7 +99,6 @@ class Link(Messenger, asyncio.DatagramProtocol):
         )
         self._last_sent = LastSent(self._delivery)
         self._lost = False
-        self._source: tuple[Any, Address] = (None, ('', 0))  # the sender of the last datagram, as given and as kept
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
         self.on_eof_received = self._loop.create_future()
@@ -147,30 +147,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     # --- receiving ---
 
-    def _received(self, frame: bytes, addr: Address) -> None:
-        """Take a frame from a shell; nothing gets out of here into the event loop."""
-        if self._closed:
-            return
-        try:
-            self._receive(frame, addr)
-        except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
-            self.logger.debug('%s', ex)
-        except Exception:
-            self.logger.exception('A message from %s:%s could not be processed', *addr)
-
-    def _receive(self, data: bytes, addr: Address) -> None:
-        """Confirm what is new and tell its listeners, and recognize the echo of what was sent.
-
-        Parameters
-        ----------
-        data : bytes
-            What came.
-        addr : tuple of (str, int)
-            Where it came from.
-        """
-        if self._last_sent.by_hand and self._matches_by_hand(data, addr):
-            return
-        self._delivery.take(data, addr)
+    _received = received
+    _receive = receive
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         self._exchange.malformed(addr, monotonic())
@@ -213,23 +191,15 @@ class Link(Messenger, asyncio.DatagramProtocol):
             self._names[self.hostname] = self._server_addr[0]
         self.logger.debug('Connected with socket %s', sock)
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Called by the event loop with each datagram.
+    datagram_received = datagram_received
 
-        Parameters
-        ----------
-        data : bytes
-            What came.
-        addr : tuple
-            Where it came from.
-        """
-        if addr is not self._source[0]:  # the transport gives the same object for the same sender, where it can
-            source = addr if len(addr) == 2 else as_address(addr)
-            if self._role == 'client' and source[0] != self._server_addr[0]:
-                self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
-                return
-            self._source = addr, source
-        self._received(data, self._source[1])
+    def _source_of(self, addr: Any, data: bytes) -> Address | None:
+        """Return the address that a datagram came from as we write it; None if it is not to be received."""
+        source = addr if len(addr) == 2 else as_address(addr)
+        if self._role == 'client' and source[0] != self._server_addr[0]:
+            self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
+            return None
+        return source
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the newest TCP connection, as its transport delivers them.

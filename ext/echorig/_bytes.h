@@ -1,0 +1,58 @@
+/* What the compiled modules do with bytes eight at a time. */
+#ifndef ECHORIG_BYTES_H
+#define ECHORIG_BYTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ER_SPACES 0x2020202020202020u
+#define ER_ONES 0x0101010101010101u
+#define ER_LOW_BITS 0x7F7F7F7F7F7F7F7Fu
+#define ER_FLIP 0x29u /* makes a tab of a space */
+
+static inline uint64_t er_load(const unsigned char *in)
+{
+    return (uint64_t)in[0] | (uint64_t)in[1] << 8 | (uint64_t)in[2] << 16 | (uint64_t)in[3] << 24
+        | (uint64_t)in[4] << 32 | (uint64_t)in[5] << 40 | (uint64_t)in[6] << 48 | (uint64_t)in[7] << 56;
+}
+
+/* Write 32 bits, the most significant first, each as a space (0) or a tab (1). */
+static inline void er_write_bits(unsigned char *out, uint32_t value)
+{
+    int i, j;
+    for (i = 0; i < 4; i++) {
+        /* Bit 7 of the byte to the first of eight bytes, bit 6 to the second, and so on; then each to 0 or 1. */
+        uint64_t bits = ((value >> (24 - 8 * i)) & 255u) * ER_ONES & 0x0102040810204080u;
+        bits = ((((bits & ER_LOW_BITS) + ER_LOW_BITS) | bits) >> 7) & ER_ONES;
+        bits = ER_SPACES ^ bits * ER_FLIP;
+        for (j = 0; j < 8; j++)
+            out[8 * i + j] = (unsigned char)(bits >> 8 * j);
+    }
+}
+
+/* Read what er_write_bits wrote; -1 if a byte is neither a space nor a tab. */
+static inline int64_t er_read_bits(const unsigned char *in)
+{
+    uint64_t value = 0, wrong = 0;
+    int i;
+    for (i = 0; i < 4; i++) {
+        uint64_t flipped = er_load(in + 8 * i) ^ ER_SPACES, bits = flipped & ER_ONES;
+        wrong |= flipped ^ bits * ER_FLIP;
+        value = value << 8 | (bits * 0x8040201008040201u) >> 56;
+    }
+    return wrong ? -1 : (int64_t)value;
+}
+
+/* Mix bytes into 64 bits, to tell frames apart that come from one peer: quick, and not meant against an attacker. */
+static inline uint64_t er_mix(const unsigned char *in, size_t n)
+{
+    uint64_t hash = 0x9E3779B97F4A7C15u ^ n;
+    for (; n >= 8; in += 8, n -= 8) {
+        hash = (hash ^ er_load(in)) * 0xFF51AFD7ED558CCDu;
+        hash ^= hash >> 32;
+    }
+    for (; n; in++, n--)
+        hash = (hash ^ *in) * 0x100000001B3u;
+    return hash ^ hash >> 29;
+}
+#endif
