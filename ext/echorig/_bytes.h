@@ -43,6 +43,27 @@ static inline int64_t er_read_bits(const unsigned char *in)
     return wrong ? -1 : (int64_t)value;
 }
 
+/* Copy ASCII text that stands in JSON as it is; 0 if there is something in it that must be escaped. */
+static inline int er_copy_plain(char *out, const char *text, size_t n)
+{
+    unsigned wrong = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        wrong |= (unsigned)(c < 32) | (unsigned)(c == 34) | (unsigned)(c == 92) | (unsigned)(c == 127);
+        out[i] = (char)c;
+    }
+    return !wrong;
+}
+
+/* Return where text ends that stands in JSON as it is and is ASCII; `end` at the latest. */
+static inline const char *er_skip_plain(const char *text, const char *end)
+{
+    while (text < end && (unsigned char)(*text - 32) < 95 && *text != 34 && *text != 92)
+        text++;
+    return text;
+}
+
 /* Mix bytes into 64 bits, to tell frames apart that come from one peer: quick, and not meant against an attacker. */
 static inline uint64_t er_mix(const unsigned char *in, size_t n)
 {

@@ -9,7 +9,11 @@
 """
 
 import logging
+from asyncio import InvalidStateError
 from time import monotonic
+
+from cpython.dict cimport PyDict_GetItem
+from cpython.ref cimport PyObject
 
 from echorig._codec cimport is_raw
 from echorig._dispatch cimport deliver
@@ -46,7 +50,6 @@ cdef extern from *:
 
 cdef object _monotonic = monotonic
 cdef object INFO = logging.INFO
-cdef object Logger = logging.Logger
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
@@ -54,15 +57,6 @@ cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to n
 
 cdef inline double _now() except -1.0:
     return er_monotonic(_monotonic)
-
-
-cdef bint _enabled(logger, level) except -1:
-    """Tell what ``logger.isEnabledFor`` does, which keeps its answers in a table."""
-    if type(logger) is Logger and not logger.disabled:
-        answer = (<dict>logger._cache).get(level)
-        if answer is not None:
-            return answer
-    return logger.isEnabledFor(level)
 
 
 cdef class Courier:
@@ -102,6 +96,7 @@ cdef class Courier:
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
     cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
     cdef object create_future
+    cdef dict levels
     cdef bint datagrams, connected
     cdef Py_ssize_t longest
     cdef object timer
@@ -116,6 +111,8 @@ cdef class Courier:
         self.longest = longest if longest is not None else PY_SSIZE_T_MAX
         self.connected = connected
         self.armed = NEVER
+        # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
+        self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
         self.exposed = {}
         self.by_hand = {}
         self.create_future = loop.create_future
@@ -225,7 +222,7 @@ cdef class Courier:
         if exchange.finished or exchange.outbox:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
-            if _enabled(self.logger, INFO):
+            if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
             deliver(self.owner, frame, addr)
         elif kind == V_STORM:
@@ -267,12 +264,22 @@ cdef class Courier:
             finally:
                 self.sending_to = None
 
+    cdef bint _logs_info(self) except -1:
+        """Tell whether what is of level INFO is logged."""
+        if self.levels is not None:
+            known = <PyObject *>PyDict_GetItem(self.levels, INFO)
+            if known != NULL and <object>known is False:
+                return False
+        return self.logger.isEnabledFor(INFO)
+
     cdef _wake(self, Send send):
         if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed:
-            if _enabled(self.logger, INFO):
+            if self._logs_info():
                 self.logger.info('Confirmation received')
-            if not send.waiter.done():
+            try:
                 send.waiter.set_result(True)
+            except InvalidStateError:  # it was cancelled, and its task has not run yet
+                pass
         else:
             self.tell(send)
 

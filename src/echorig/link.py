@@ -48,7 +48,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
     __slots__ = (
         '__dict__',
         '__weakref__',
+        '_closed',
+        '_delivery',
         '_last_sent',
+        '_lost',
         '_role',
         '_socket',
         '_transport',
@@ -196,7 +199,11 @@ class Link(Messenger, asyncio.DatagramProtocol):
     def _source_of(self, addr: Any, data: bytes) -> Address | None:
         """Return the address that a datagram came from as we write it; None if it is not to be received."""
         source = addr if len(addr) == 2 else as_address(addr)
-        if self._role == 'client' and source[0] != self._server_addr[0]:
+        if self._role == 'server':
+            return source
+        if source == self._server_addr:
+            return self._server_addr  # the same object, which is quicker to look up
+        if source[0] != self._server_addr[0]:
             self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
             return None
         return source
