@@ -44,7 +44,7 @@ cdef enum:
     ROOM = 65536       # bytes; no datagram is longer
     TOGETHER = 16      # datagrams read with one system call
     FAIR = 64          # datagrams before the loop gets its turn
-    PROBE = 8          # after every so many readings it is tried whether another datagram waits
+    PROBE = 32         # after every so many readings it is tried whether another datagram waits
     CALM = 4           # so many readings in a row that bring one datagram or none: they are read singly again
     REMEMBERED = 4096  # addresses in each direction
     HIGH = 64 * 1024   # bytes that may wait to be sent before the protocol is asked to pause
