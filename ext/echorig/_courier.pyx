@@ -66,7 +66,7 @@ cdef class Courier:
     Parameters
     ----------
     owner : Link
-        The communicator: its ``_transport`` takes what it sends, but what a server sends over TCP its ``_write``.
+        The communicator.
     loop : asyncio.AbstractEventLoop
         The loop that it all runs on.
     exchange : Exchange
@@ -80,6 +80,10 @@ cdef class Courier:
 
     Attributes
     ----------
+    transport : asyncio.BaseTransport or None
+        What takes everything that is sent; but what a server sends over TCP goes to the owner's ``_write``.
+    closed, lost_transport : bool
+        Whether the communicator was closed, and whether its only transport is gone.
     sending_to : tuple or None
         Where a datagram is being sent to at this moment; the loops report an error of the system without it.
     exposed : dict
@@ -92,10 +96,14 @@ cdef class Courier:
     cdef readonly object loop
     cdef readonly Exchange exchange
     cdef readonly object logger
+    cdef public object transport
+    cdef public bint closed
+    cdef public bint lost_transport
     cdef readonly object sending_to
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
     cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
+    cdef object waiting, callbacks  # the owner's
     cdef object future
     cdef dict levels
     cdef bint datagrams, connected
@@ -114,6 +122,8 @@ cdef class Courier:
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
         self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
+        self.waiting = owner._waiting
+        self.callbacks = owner._callbacks
         self.exposed = {}
         self.by_hand = {}
         # A future of asyncio, made without naming its loop, costs half as much; other loops have other futures.
@@ -162,7 +172,7 @@ cdef class Courier:
         cdef double seconds = self.owner.default_echo_timeout if timeout is None else timeout
         if not seconds > 0:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
-        if self.owner._closed or self.owner._lost:
+        if self.closed or self.lost_transport:
             self.owner._check_open()
         if not self.datagrams and not self.connected:
             self.owner._connection_of(addr)
@@ -231,7 +241,7 @@ cdef class Courier:
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
-            deliver(self.owner, frame, addr)
+            deliver(self.owner, self.waiting, self.callbacks, frame, addr)
         elif kind == V_STORM:
             self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
 
@@ -255,7 +265,7 @@ cdef class Courier:
 
     cdef _hand_over(self, bytes frame, addr):
         """Give a frame to the transport."""
-        transport = self.owner._transport  # looked up each time: programs put their own there
+        transport = self.transport
         if not (self.datagrams or self.connected):
             self.owner._write(frame, addr)
         elif transport is None or (not self.datagrams and transport.is_closing() is True):
@@ -346,7 +356,7 @@ def datagram_received(self, data, addr) -> None:
             return
         courier.given = addr
         courier.source = source
-    received(self, data, courier.source)
+    _received(self, courier, data, courier.source)
 
 
 def received(self, frame, addr) -> None:
@@ -359,7 +369,11 @@ def received(self, frame, addr) -> None:
     addr : tuple of (str, int)
         Where it came from.
     """
-    if self._closed:
+    _received(self, self._delivery, frame, addr)
+
+
+cdef _received(self, Courier courier, frame, addr):
+    if courier.closed:
         return
     try:
         self._receive(frame, addr)

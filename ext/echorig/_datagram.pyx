@@ -187,8 +187,18 @@ cdef class DatagramTransport:
         if not _later(error):
             self._tell(error)
 
+    def _listen_again(self):
+        """Ask the loop again to watch the socket: some (libuv) give up one that had an error."""
+        if self.reading:
+            self.loop.remove_reader(self.fd)
+            self.loop.add_reader(self.fd, self._readable)
+        if self.waiting and self.sock is not None:
+            self.loop.remove_writer(self.fd)
+            self.loop.add_writer(self.fd, self._writable)
+
     cdef void _tell(self, int error):
         """Tell the protocol of an error of the system."""
+        self.loop.call_soon(self._listen_again)
         try:
             self.protocol.error_received(OSError(error, os.strerror(error)))
         except Exception as ex:

@@ -1,1 +1,1 @@
-cpdef deliver(com, bytes data, addr)
+cpdef deliver(com, waiting, callbacks, bytes data, addr)

@@ -20,13 +20,17 @@ cdef object _validate = ExpMessage.validate
 cdef dict _SINGLE = {event.value: (event, bits(event)) for event in (ExpMessage(0), *ExpMessage.__members__.values())}
 
 
-cpdef deliver(com, bytes data, addr):
+cpdef deliver(com, waiting, callbacks, bytes data, addr):
     """Decode a message and tell its listeners.
 
     Parameters
     ----------
     com : Communicator
-        Whose listeners.
+        Who is told what is no message, and which callback failed.
+    waiting : Waiting
+        Who waits in ``on_event``.
+    callbacks : CallbackTable
+        The listeners of each event.
     data : bytes
         The message.
     addr : tuple of (str, int)
@@ -52,9 +56,8 @@ cpdef deliver(com, bytes data, addr):
     del message[0]
     if not code:
         com._log_notice(message, addr)
-    waiting = com._waiting
     heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr))
-    listeners = com._callbacks[event]
+    listeners = callbacks[event]
     if listeners:
         _tell(com, listeners, event, message, addr)
     elif not heard:

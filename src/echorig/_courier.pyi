@@ -6,6 +6,9 @@ from ._exchange import Exchange, Send
 from .uri import Address
 
 class Courier:
+    transport: Any
+    closed: bool
+    lost_transport: bool
     @property
     def owner(self) -> Any: ...
     @property

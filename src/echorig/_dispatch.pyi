@@ -1,5 +1,7 @@
 from typing import Any
 
+from .callbacks import CallbackTable
 from .uri import Address
+from .waiting import Waiting
 
-def deliver(com: Any, data: bytes, addr: Address) -> None: ...
+def deliver(com: Any, waiting: Waiting, callbacks: CallbackTable, data: bytes, addr: Address) -> None: ...

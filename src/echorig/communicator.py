@@ -17,7 +17,7 @@ from .redact import shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
-from .waiting import Waiting
+from .waiting import Waiting, bits
 
 __all__ = ['Communicator', 'event_of_notice']
 
@@ -209,7 +209,7 @@ class Communicator(Service):
         addr : tuple of (str, int)
             Where it came from.
         """
-        deliver(self, data, addr)
+        deliver(self, self._waiting, self._callbacks, data, addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         """Log what is no message."""

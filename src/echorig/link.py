@@ -48,13 +48,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
     __slots__ = (
         '__dict__',
         '__weakref__',
-        '_closed',
         '_delivery',
         '_last_sent',
-        '_lost',
         '_role',
         '_socket',
-        '_transport',
         'on_connection_lost',
         'on_eof_received',
         'on_error_received',
@@ -82,10 +79,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning)
         self.tuning = tuning
         self._loop = asyncio.get_running_loop()
-        self._transport: Any = None
         self._socket: Any = None
         self._connections: dict[Address, Connection] = {}
-        self._closed = False
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
@@ -101,7 +96,6 @@ class Link(Messenger, asyncio.DatagramProtocol):
             self, self._loop, self._exchange, self.logger, self._role == 'client', max_datagram if self._is_udp else None
         )
         self._last_sent = LastSent(self._delivery)
-        self._lost = False
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
         self.on_eof_received = self._loop.create_future()
@@ -125,9 +119,21 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self._role = role
 
     @property
+    def _transport(self) -> Any:
+        return self._delivery.transport
+
+    @_transport.setter
+    def _transport(self, transport: Any) -> None:
+        self._delivery.transport = transport
+
+    @_transport.deleter
+    def _transport(self) -> None:
+        self._delivery.transport = None
+
+    @property
     def is_connected(self) -> bool:
         """bool: Whether messages can be exchanged; True for a server that listens, without any client yet."""
-        if self._closed:
+        if self._delivery.closed:
             return False
         if self.Server is not None:
             return self.Server.is_serving()
@@ -251,8 +257,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
             The reason; None if this end or the other closed it in the ordinary way.
         """
         self.logger.info('Connection closed')
-        self._lost = True
-        if not self._closed:
+        self._delivery.lost_transport = True
+        if not self._delivery.closed:
             self._delivery.lost(self._server_addr, exc)
             why = f': {exc}' if exc else ''
             self._fail_waiters(ConnectionClosedError(f'{self.name} ({self.server_uri}) lost its connection{why}'))
@@ -262,7 +268,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     def _connected(self, connection: Connection) -> None:
         """Take up a new TCP connection."""
-        if self._closed:
+        if self._delivery.closed:
             connection.transport.abort()  # type: ignore[union-attr]
             return
         self.connection_made(connection.transport)
@@ -287,9 +293,9 @@ class Link(Messenger, asyncio.DatagramProtocol):
         `on_connection_lost` is resolved. Coroutines that wait for a confirmation or an event raise
         `ConnectionClosedError`. Closing twice does nothing.
         """
-        if self._closed:
+        if self._delivery.closed:
             return
-        self._closed = True
+        self._delivery.closed = True
         if not self._loop.is_closed():
             if self.Server is not None:
                 self.Server.close()
@@ -318,13 +324,13 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     def _settle(self) -> None:
         """Note that the sockets are gone, once they are."""
-        if not self._gone.done() and not self._connections and (self._closed or self._role == 'client'):
+        if not self._gone.done() and not self._connections and (self._delivery.closed or self._role == 'client'):
             self._gone.set_result(None)
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._delivery.closed:
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) is closed')
-        if self._lost and self._role == 'client':
+        if self._delivery.lost_transport and self._role == 'client':
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection')
 
     def _connection_of(self, addr: Address) -> Connection:
