@@ -205,11 +205,11 @@ async def test_of_a_turn_that_nobody_has_asked_for_only_so_much_is_kept(lab):
     got = [(await server.on_event('EXPEND'))[0] for _ in range(3)]
     assert got == [[0], [1], [2]]
     await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
     for event in (4, 1):
         server._receive(b'[%d, "old"]' % event, ('127.0.0.1', 9))
-    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
     await asyncio.sleep(0)
-    assert waiting.done()  # that of its turn
+    assert waiting.done()  # the task was there before the message
     assert (await server.on_event('EXPEND'))[0] == ['old']  # an event that is waited for in a loop
 
 
