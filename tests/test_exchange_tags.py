@@ -13,6 +13,7 @@ from echorig._exchange import (
     IGNORED,
     MISMATCH,
     NOTICE,
+    REFUSED,
     STORM,
     SWALLOWED,
     TIMED_OUT,
@@ -284,3 +285,28 @@ def test_endless_exchanges_of_untagged_messages_end():
 def test_tuning_is_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).replace('max_retry', 'min_retry')):
         Tuning(**wrong)
+
+
+def test_a_message_that_is_refused_is_new_when_it_comes_again():
+    ex = exchange()
+    known, first, second = tag(START, 7), tag(START, 8), tag(INIT, 9)
+    assert ex.receive(known, A, 0.0) == DELIVER
+    ex.refuse(2)
+    assert ex.receive(known, A, 0.1) == ECHO  # it has been accepted before
+    assert ex.receive(first, A, 0.1) == ex.receive(first, A, 0.2) == REFUSED
+    assert ex.receive(START, B, 0.1) == REFUSED
+    assert ex.receive(second, A, 0.2) == DELIVER  # another event
+    assert ex.receive(tag(b'[0, "x"]', 10), A, 0.2) == NOTICE
+    assert ex.receive(tag(b'[]', 11), A, 0.2) == ECHO
+    assert ex.receive(b'text', B, 0.2) == DELIVER  # no message, which is said elsewhere
+    send = ex.send(START, A, None, 0.3, 1.0)
+    assert ex.receive(acknowledged(send.frame), A, 0.3) == CONFIRMED
+    ex.refuse(0)
+    assert ex.receive(first, A, 0.4) == DELIVER
+    assert ex.reply == acknowledged(first)
+    assert ex.receive(first, A, 0.5) == ECHO
+    for i in range(3 * 64):  # what is refused is no storm
+        ex.refuse(2 * (i < 128))
+        kind = ex.receive(START, B, 1.0)
+    assert kind == DELIVER
+    assert ex.statistics(A)[5] == 2

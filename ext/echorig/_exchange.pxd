@@ -15,6 +15,8 @@ cdef enum:
     V_TIMED_OUT = 9
     V_UNREACHABLE = 10
     V_LOST = 11
+    # Again what a frame is.
+    V_REFUSED = 12    # new, and there is no room for it: neither sent back nor delivered, and not remembered
 
 cdef class Send:
     cdef readonly bytes frame
@@ -49,6 +51,7 @@ cdef class Exchange:
     cdef unsigned int number
     cdef Py_ssize_t max_frame
     cdef Py_ssize_t waiting
+    cdef int refusing        # the events whose messages are not accepted
     cdef Send ended          # by the last frame
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer

@@ -33,6 +33,7 @@ WAITING = V_WAITING
 TIMED_OUT = V_TIMED_OUT
 UNREACHABLE = V_UNREACHABLE
 LOST = V_LOST
+REFUSED = V_REFUSED
 
 KINDS = ('unknown', 'tagging', 'plain')
 
@@ -246,11 +247,13 @@ cdef class Exchange:
     #   tag, a notice                                             NOTICE       -              (once)
     #   tag, a ping                                               ECHO         with the flag
     #   tag, seen before                                          ECHO         with the flag
+    #   tag, of an event that is refused                          REFUSED      -
     #   tag, else                                                 DELIVER      with the flag
     #   equal to, or a long enough beginning of, a waiting send   CONFIRMED    -              _untagged
     #   equal to one that is due                                  SWALLOWED    -
     #   a notice                                                  NOTICE       -
     #   malformed, or of the event of an untagged waiting send    MISMATCH     -              (while one waits)
+    #   of an event that is refused                               REFUSED      -
     #   the same bytes too often                                  STORM        -
     #   else                                                      DELIVER      as it is
 
@@ -269,7 +272,8 @@ cdef class Exchange:
         Returns
         -------
         int
-            ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH``, ``STORM`` or ``ECHO``.
+            ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH``, ``STORM``, ``ECHO`` or
+            ``REFUSED``.
         """
         cdef int verdict = self.sort(frame, addr, now)
         if self.ended is not None:
@@ -322,6 +326,7 @@ cdef class Exchange:
 
     cdef int _tagged(self, Peer peer, bytes frame, unsigned int number, double now):
         """A frame with a tag is our own, echoed by a plain peer; or it is a message from a tagging peer."""
+        cdef int event
         cdef Send send = self._find(peer, number)
         if send is not None and (send.frame == frame or (send.pings is not None and is_ping(frame))):
             peer.kind = PLAIN
@@ -335,11 +340,14 @@ cdef class Exchange:
         # that the peer is tagging. What was plain may have been replaced.
         if peer.kind == PLAIN:
             peer.kind = UNKNOWN
-        if peek(frame) == 0:
+        event = peek(frame)
+        if event == 0:
             if peer.is_known(number, frame, now, self.limits):
                 peer.n_duplicates += 1
                 return V_IGNORED
             return V_NOTICE
+        if event > 0 and event & self.refusing and not peer.knows(number, frame, now, self.limits):
+            return V_REFUSED  # the number is not noted: when it comes again, it is new
         self.reply = acknowledged(frame)
         if is_ping(frame):
             return V_ECHO
@@ -385,6 +393,8 @@ cdef class Exchange:
                 send.crossed = True
                 send.answer = frame
             break
+        if event > 0 and event & self.refusing:
+            return V_REFUSED
         if peer.is_storm(
             frame, self.limits.malformed_burst if event < 0 else self.limits.message_burst, now, self.limits
         ):
@@ -401,6 +411,16 @@ cdef class Exchange:
             The size in bytes of an echo that plain peers may cut a longer message down to.
         """
         self.limits.max_size = max_size
+
+    def refuse(self, int events) -> None:
+        """Accept no new messages of some events, until told otherwise; they are neither confirmed nor delivered.
+
+        Parameters
+        ----------
+        events : int
+            The codes of the events, combined; 0 for none.
+        """
+        self.refusing = events
 
     def malformed(self, addr, double now) -> None:
         """Count a frame that was delivered and turned out to be no message.

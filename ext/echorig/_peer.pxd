@@ -38,6 +38,7 @@ cdef class Peer:
     cdef int repeats[REPEATERS]
 
     cdef int current_kind(self, double now, Limits limits) noexcept
+    cdef bint knows(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits)

@@ -65,21 +65,29 @@ cdef class Peer:
 
     # --- numbers received ---
 
-    cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits):
-        """Tell whether a frame was received before, and note it if not.
+    cdef bint knows(self, unsigned int number, bytes frame, double now, Limits limits):
+        """Tell whether a frame was received before.
 
         A frame with a known number but other bytes is new: the one before it was damaged, or this one is.
         """
-        cdef uint64_t digest = mix(frame)
+        cdef uint64_t digest
         cdef Py_ssize_t i, filled = min(<Py_ssize_t>self.n_received, limits.max_numbers)
         if has(self.received, filled, number):
+            digest = mix(frame)
             for i in range(filled):
                 if self.received[i] == number and self.received_hash[i] == digest:
                     if now - self.received_at[i] <= limits.due_age:
                         return True
+        return False
+
+    cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits):
+        """Tell whether a frame was received before, and note it if not."""
+        cdef Py_ssize_t i
+        if self.knows(number, frame, now, limits):
+            return True
         i = self.n_received % limits.max_numbers
         self.received[i] = number
-        self.received_hash[i] = digest
+        self.received_hash[i] = mix(frame)
         self.received_at[i] = now
         self.n_received += 1
         if self.n_received >= 2 * limits.max_numbers:  # the ring is full, and the counter must not overflow
