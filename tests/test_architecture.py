@@ -21,8 +21,11 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
     'wire': ('_codec', '_framing', '_peer', '_exchange'),
-    'model': ('redact', 'service', 'callbacks', 'waiting', '_dispatch', 'communicator', 'messenger', 'peers'),
-    'shells': ('_datagram', '_courier', 'delivery', 'last_sent', 'tcp', 'udp', 'sockets', 'link'),
+    'model': (
+        'redact', 'service', 'callbacks', 'streams', 'backlog', 'waiting', '_dispatch', 'communicator', 'messenger',
+        'peers',
+    ),
+    'shells': ('_datagram', '_courier', 'delivery', 'last_sent', 'tcp', 'udp', 'sockets', 'admission', 'link'),
     'user': ('protocol', 'rig_listener', 'services', 'entry'),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', 'testing', '__main__'),
 }

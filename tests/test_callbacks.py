@@ -8,9 +8,8 @@ from unittest import mock
 
 import pytest
 
-from echorig import EchoError, ExpMessage, Services, ServicesError, Tuning
+from echorig import EchoError, ExpMessage, Services, ServicesError
 from echorig.base import Communicator, is_success
-from echorig.waiting import Backlog
 from rigs import REF, RawUdp
 
 A_B = ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT
@@ -149,81 +148,6 @@ async def test_what_is_no_callback_is_refused(lab, callback):
         server.assign_callback('EXPSTOP', mock.Mock())
 
 
-async def test_a_loop_over_on_event_misses_nothing_in_the_server_role(lab, transport):
-    server, client = await lab.pair(transport)
-    got = []
-
-    async def listen():
-        while len(got) < 200:
-            data, _, event = await server.on_event(ExpMessage.any())
-            got.append((event.name, data[0]))
-            await asyncio.sleep(0.0001 * (len(got) % 3))
-
-    listening = asyncio.create_task(listen())
-    for i in range(100):
-        await client.init(i)
-        await client.stop(i)
-    await asyncio.wait_for(listening, 10)
-    assert got == [(name, i) for i in range(100) for name in ('EXPINIT', 'EXPEND')]
-
-
-async def test_a_task_made_before_the_message_hears_it(lab, transport):
-    server, client = await lab.pair(transport)
-    for event, tell in (('EXPINIT', client.init), ('EXPCLEANUP', client.cleanup)):
-        task = asyncio.create_task(server.on_event(event))
-        await tell('x')
-        assert (await asyncio.wait_for(task, 2))[0] == ['x']
-    # What came before anybody waited for it is gone.
-    await client.stop('old')
-    await asyncio.sleep(0)
-    task = asyncio.create_task(server.on_event('EXPEND'))
-    await asyncio.sleep(0)
-    await client.stop('new')
-    assert (await asyncio.wait_for(task, 2))[0] == ['new']
-
-
-def test_the_backlog_is_bounded_in_number_and_age(caplog):
-    kept = Backlog(3, 10.0, logging.getLogger('rig'))
-    messages = [(ExpMessage.EXPINIT, [i], ('h', 1)) for i in range(5)]
-    for i, message in enumerate(messages):
-        kept.put(1, message, float(i))
-    assert (len(kept), kept.dropped) == (3, 2)
-    assert '2 so far' in caplog.text
-    assert kept.take(4, 4.0) is None
-    assert kept.take(255, 4.0) is messages[2]
-    assert kept.take(1, 13.5) is messages[4]
-    assert '1 messages that nobody waited for in time' in caplog.text
-    kept.put(1, messages[0], 14.0)
-    kept.put_back(2, messages[1], 14.0)
-    assert [kept.take(3, 14.0), kept.take(3, 14.0)] == [messages[1], messages[0]]
-
-
-async def test_of_a_turn_that_nobody_has_asked_for_only_so_much_is_kept(lab):
-    server = await lab.server(tuning=Tuning(max_backlog=3))
-    for i in range(100):
-        server._receive(b'[4, %d]' % i, ('127.0.0.1', 9))
-    got = [(await server.on_event('EXPEND'))[0] for _ in range(3)]
-    assert got == [[0], [1], [2]]
-    await asyncio.sleep(0)
-    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
-    for event in (4, 1):
-        server._receive(b'[%d, "old"]' % event, ('127.0.0.1', 9))
-    await asyncio.sleep(0)
-    assert waiting.done()  # the task was there before the message
-    assert (await server.on_event('EXPEND'))[0] == ['old']  # an event that is waited for in a loop
-
-
-async def test_a_message_whose_reader_is_cancelled_in_its_turn_is_kept(lab):
-    server = await lab.server()
-    first = asyncio.ensure_future(server.on_event('EXPINIT'))
-    await asyncio.sleep(0)
-    server._receive(b'[1, "precious"]', ('127.0.0.1', 9))
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    assert (await asyncio.wait_for(server.on_event('EXPINIT'), 2))[0] == ['precious']
-
-
 async def test_clearing_tells_those_who_wait_what_happened(lab):
     server, client = await lab.pair()
     waiting = asyncio.ensure_future(client.on_event('EXPINIT'))
@@ -240,30 +164,6 @@ async def test_clearing_tells_those_who_wait_what_happened(lab):
     client.clear_callbacks('EXPEND')
     with pytest.raises(EchoError, match='clear_callbacks'):
         await both
-
-
-async def test_messages_that_nobody_fetched_in_time_are_logged(lab, caplog):
-    server = await lab.server(tuning=Tuning(backlog_age=0.01))
-    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
-    await asyncio.sleep(0)
-    for i in range(3):
-        server._receive(b'[1, %d]' % i, ('127.0.0.1', 9))
-    await waiting
-    await asyncio.sleep(0.03)
-    server._receive(b'[1, "new"]', ('127.0.0.1', 9))
-    assert (await server.on_event('EXPINIT'))[0] == ['new']
-    assert '2 messages that nobody waited for in time are dropped' in caplog.text
-
-
-async def test_more_messages_than_are_kept_are_logged(lab, caplog):
-    server = await lab.server(tuning=Tuning(max_backlog=3))
-    waiting = asyncio.ensure_future(server.on_event('EXPINIT'))
-    await asyncio.sleep(0)
-    for i in range(6):
-        server._receive(b'[1, %d]' % i, ('127.0.0.1', 9))
-    assert (await waiting)[0] == [0]
-    assert [(await server.on_event('EXPINIT'))[0] for _ in range(3)] == [[3], [4], [5]]
-    assert '2 so far' in caplog.text
 
 
 def test_encode_and_decode_of_the_communicator():

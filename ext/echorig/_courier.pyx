@@ -17,7 +17,7 @@ from cpython.ref cimport PyObject
 
 from echorig._codec cimport is_raw
 from echorig._dispatch cimport deliver
-from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_STORM, Exchange, Send
+from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send
 from echorig.errors import ConnectionClosedError, EchoError, MessageTooLongError
 from echorig.redact import Shown
 from echorig.tcp import check_whole
@@ -242,6 +242,8 @@ cdef class Courier:
             if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
             deliver(self.owner, self.waiting, self.callbacks, frame, addr)
+        elif kind == V_REFUSED:
+            self.owner._admission.refused(frame, addr)
         elif kind == V_STORM:
             self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
 

@@ -33,6 +33,7 @@ from .errors import (
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
 from .peers import PeerStatistics
+from .streams import Stream
 from .tuning import Tuning
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     'Services',
     'ServicesError',
     'ServicesTimeoutError',
+    'Stream',
     'Tuning',
     '__version__',
     'app',

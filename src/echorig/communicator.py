@@ -17,13 +17,14 @@ from .redact import shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
-from .waiting import Waiting, bits
+from .waiting import EventStream, Waiting, bits
 
 __all__ = ['Communicator', 'event_of_notice']
 
 # Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
 _warned: dict[Any, Any] = {}
 _MAX_WARNED = 100
+_ANY = ExpMessage.any()
 _LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
 
 
@@ -162,7 +163,9 @@ class Communicator(Service):
         """Wait for an event.
 
         In the server role nothing is missed by a loop around this: once an event has been waited for, its
-        messages are kept while nobody waits (at most 1,024, for at most 10 seconds) and returned in order.
+        messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` are kept, others
+        are not confirmed. A message that is passed over, because the program waits for other events, is
+        dropped with a warning after `Tuning.backlog_age`.
 
         Parameters
         ----------
@@ -192,6 +195,38 @@ class Communicator(Service):
         if self._keeps_messages:
             self._waiting.want(bits(event))
         return await self._waiting.next(event)
+
+    def events(self, event: str | int | ExpMessage = _ANY, limit: int | None = None) -> EventStream:
+        """Read messages with ``async for``: all that come while an ``async with`` block lasts, in both roles.
+
+        Any number of streams may be open; each gets every message, and so does everybody else who listens.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events, by default any; 0 for the notices of remote failures.
+        limit : int, optional
+            How many messages may wait to be read, by default `Tuning.max_backlog`. Of more the oldest is
+            dropped, which is logged, and counted in ``stream.dropped``.
+
+        Returns
+        -------
+        Stream
+            An asynchronous context manager and iterator of ``(data, addr, event)``. When the communicator is
+            closed, the iteration raises `ConnectionClosedError` after what has come until then.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is no such event, or the limit is no positive number.
+
+        Examples
+        --------
+        >>> async with com.events() as stream:  # doctest: +SKIP
+        ...     async for data, addr, event in stream:
+        ...         print(event.name, data)
+        """
+        return self._waiting.stream(ExpMessage.validate(event), limit, self._check_open)
 
     def _fail_waiters(self, error: EchoError) -> None:
         """End the coroutines that wait in `on_event`."""
@@ -289,9 +324,8 @@ class Communicator(Service):
 
     def close(self) -> None:
         """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""
-        self._fail_waiters(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
+        self._waiting.close(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
         self._callbacks.close()
-        self._waiting.clear()
 
 
 def _text(error: BaseException) -> str:

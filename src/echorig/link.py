@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
+from .admission import Admission
 from .communicator import Communicator
 from .delivery import Delivery
 from .errors import ConnectionClosedError, EchoError
@@ -101,6 +102,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
         self.on_eof_received = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._keeps_messages = self.role == 'server'
+        self._admission = Admission(self)
+        self._waiting.on_room = self._admission.changed
 
     # --- state ---
 
@@ -304,6 +307,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
             if self._transport is not None:
                 self._transport.close()
             super().close()
+            self._admission.close()
             self._delivery.close()
             self._last_sent.cancel_all()
             for future in (self.on_error_received, self.on_eof_received):

@@ -92,10 +92,12 @@ class Tuning:
     """float: The time over which a burst is counted, in seconds."""
 
     max_backlog: int = 1024
-    """int: How many messages a server keeps for the next ``on_event`` while nobody waits for them."""
+    """int: How many messages a server keeps for the next ``on_event`` while nobody waits for them; while there are so
+    many, others are not confirmed. Also how many wait in a stream, unless it has a limit of its own."""
 
     backlog_age: float = 10.0
-    """float: How long such a message is kept, in seconds: an older one belongs to another part of the experiment."""
+    """float: How long such a message is kept that is passed over, because the program waits for other events, in
+    seconds: an older one belongs to another part of the experiment."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

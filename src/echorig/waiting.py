@@ -2,6 +2,7 @@
 
 1. Events are bits here, the notice one too; `asked` has those for which anything is to be done when one comes.
 2. A coroutine that waits gets the next message. If none waits for an event that is *wanted*, its messages are kept.
+   Each stream gets all.
 3. A message that nobody has heard, not even a callback, is kept for the rest of the event loop's turn: a loop may
    deliver it before a task made earlier has begun to wait for it (uvloop looks at its sockets before new tasks run).
 """
@@ -10,86 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from .backlog import Backlog, Message
 from .callbacks import is_success
 from .errors import EchoError
 from .messages import ExpMessage
+from .streams import Stream
 from .uri import Address
 
-__all__ = ['NOTICE_BIT', 'Backlog', 'Waiting', 'bits']
+__all__ = ['NOTICE_BIT', 'EventStream', 'Waiting', 'bits']
 
 NOTICE_BIT = 256
 """int: Stands for the notice, whose code, 0, has no bit of its own."""
 
-Message = tuple[ExpMessage, list[Any], Address]
+
+EventStream = Stream[tuple[list[Any], Address, ExpMessage]]
 
 
 def bits(event: ExpMessage) -> int:
     """Return the bits of an event or combination."""
     return int(event) or NOTICE_BIT
-
-
-class Backlog:
-    """Messages that came while nobody waited for them, in order.
-
-    Parameters
-    ----------
-    limit : int
-        How many are kept; the oldest is dropped for the next.
-    age : float
-        How long one is kept, in seconds.
-    logger : logging.Logger
-        Where those that are dropped are mentioned.
-    """
-
-    def __init__(self, limit: int, age: float, logger: logging.Logger) -> None:
-        self.limit = limit
-        self.dropped = 0
-        self._age = age
-        self._logger = logger
-        self._kept: deque[tuple[float, int, Message]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def put(self, bit: int, message: Message, now: float) -> None:
-        """Keep a message; the oldest may have to make room."""
-        self._prune(now)
-        self._kept.append((now, bit, message))
-        if len(self._kept) > self.limit:
-            self._kept.popleft()
-            self.dropped += 1
-            self._logger.warning(
-                'More than %d messages wait for on_event; the oldest is dropped (%d so far)', self.limit, self.dropped
-            )
-
-    def put_back(self, bit: int, message: Message, now: float) -> None:
-        """Keep a message that was taken and not used, before all others."""
-        self._kept.appendleft((now, bit, message))
-
-    def take(self, mask: int, now: float) -> Message | None:
-        """Return the oldest message of some events, or None."""
-        self._prune(now)
-        for i, (_, bit, message) in enumerate(self._kept):
-            if bit & mask:
-                del self._kept[i]
-                return message
-        return None
-
-    def clear(self) -> None:
-        """Forget all messages."""
-        self._kept.clear()
-
-    def _prune(self, now: float) -> None:
-        expired = 0
-        while self._kept and now - self._kept[0][0] > self._age:
-            self._kept.popleft()
-            expired += 1
-        if expired:
-            self._logger.warning('%d messages that nobody waited for in time are dropped (Tuning.backlog_age)', expired)
 
 
 class Waiting:
@@ -110,23 +54,34 @@ class Waiting:
         The bits of the events for which `deliver` must be called; it need not be for others.
     waiters : dict of asyncio.Future to int
         The coroutines that wait, and for which bits.
+    streams : dict of Stream to int
+        The streams that are open, and for which bits.
+    on_room : callable
+        Told when the backlog has become full, or is no longer.
     """
 
     def __init__(self, limit: int, age: float, logger: logging.Logger) -> None:
         self.backlog = Backlog(limit, age, logger)
         self.asked = 0
         self.waiters: dict[asyncio.Future[tuple[Any, ...]], int] = {}
+        self.streams: dict[EventStream, int] = {}
+        self.on_room: Callable[[], None] = lambda: None
+        self._limit = limit
+        self._logger = logger
         self._awaited = 0  # the bits of `waiters`
-        self._wanted = 0  # the bits of events whose messages are kept
         self._turn: list[tuple[int, Message]] = []
 
     # --- messages ---
 
     def deliver(self, bit: int, message: Message) -> bool:
         """Give a message to those who wait for it, or keep it if it is wanted; tell whether somebody has asked."""
+        event, data, addr = message
+        heard = awaited = False
+        for stream, mask in self.streams.items():
+            if mask & bit:
+                stream.put((data, addr, event))
+                heard = True
         if self._awaited & bit:
-            event, data, addr = message
-            awaited = False
             for waiter, mask in list(self.waiters.items()):
                 if mask & bit and not waiter.done():
                     waiter.set_result((data, addr, event) if mask & (mask - 1) else (data, addr))
@@ -135,10 +90,15 @@ class Waiting:
             self._sum_up()
             if awaited:
                 return True
-        if self._wanted & bit:
-            self.backlog.put(bit, message, monotonic())
+        if self.backlog.wanted & bit:
+            self._keep(bit, message)
             return True
-        return False
+        return heard
+
+    def _keep(self, bit: int, message: Message) -> None:
+        self.backlog.put(bit, message, monotonic(), self.waiters.values())
+        if self.backlog.full:
+            self.on_room()
 
     def keep_for_this_turn(self, bit: int, message: Message) -> None:
         """Keep a message that nobody has heard until the tasks that exist now have had their turn."""
@@ -150,17 +110,25 @@ class Waiting:
 
     def want(self, mask: int) -> None:
         """Keep the messages of these events from now on."""
-        if mask & ~self._wanted:
-            self._wanted |= mask
+        if mask & ~self.backlog.wanted:
+            self.backlog.wanted |= mask
             self._sum_up()
-            now = monotonic()
             for entry in [entry for entry in self._turn if entry[0] & mask]:
                 self._turn.remove(entry)
-                self.backlog.put(*entry, now)
+                self._keep(*entry)
+
+    def has_room(self, bit: int) -> bool:
+        """Tell whether a message can be taken: somebody waits for it, or what nobody will fetch can be dropped."""
+        return bool(self._awaited & bit) or self.backlog.make_room(monotonic(), self.waiters.values())
 
     def _take(self, mask: int) -> Message | None:
-        if self.backlog and (message := self.backlog.take(mask, monotonic())):
-            return message
+        if self.backlog:
+            full = self.backlog.full
+            message = self.backlog.take(mask, monotonic(), self.waiters.values())
+            if full and not self.backlog.full:
+                self.on_room()
+            if message:
+                return message
         for i, (bit, message) in enumerate(self._turn):
             if bit & mask:
                 del self._turn[i]
@@ -172,7 +140,10 @@ class Waiting:
     async def next(self, event: ExpMessage) -> tuple[Any, ...]:
         """Return the next message of an event or combination, be it one that has been kept."""
         mask = bits(event)
-        if message := self._take(mask):
+        message = self._take(mask)
+        if self.backlog.wanted:
+            self.backlog.begin(mask)
+        if message:
             came, data, addr = message
             return (data, addr, came) if mask & (mask - 1) else (data, addr)
         waiter = self.expect(event)
@@ -182,11 +153,13 @@ class Waiting:
             if is_success(waiter):  # the message came in the turn in which its reader was cancelled
                 data, addr, *came_ = waiter.result()
                 came = came_[0] if came_ else event
-                if self._wanted & bits(came):
+                if self.backlog.wanted & bits(came):
                     self.backlog.put_back(bits(came), (came, data, addr), monotonic())
             raise
         finally:
             self.forget(waiter)
+            if self.backlog.wanted:
+                self.backlog.end(mask)
 
     def expect(self, event: ExpMessage) -> asyncio.Future[tuple[Any, ...]]:
         """Return a future for the next message of an event or combination; it must be forgotten in the end."""
@@ -214,13 +187,36 @@ class Waiting:
         self._sum_up()
         return len(failed)
 
-    def clear(self) -> None:
-        """Forget the messages."""
+    # --- streams ---
+
+    def stream(self, event: ExpMessage, limit: int | None, check_open: Callable[[], None]) -> EventStream:
+        """Return a stream of the messages of an event or combination, not yet open."""
+
+        def enter(stream: EventStream) -> None:
+            check_open()
+            self.streams[stream] = bits(event)
+            self._sum_up()
+
+        def leave(stream: EventStream) -> None:
+            if self.streams.pop(stream, None) is not None:
+                self._sum_up()
+
+        return Stream(self._limit if limit is None else limit, 'messages', self._logger, enter, leave)
+
+    def close(self, error: EchoError) -> None:
+        """Fail all who wait, end the streams and forget the messages."""
+        self.fail(error)
+        for stream in self.streams:
+            stream.end(error)
+        self.streams.clear()
         self.backlog.clear()
         self._turn.clear()
+        self._sum_up()
 
     def _sum_up(self) -> None:
         self._awaited = 0
         for mask in self.waiters.values():
             self._awaited |= mask
-        self.asked = self._awaited | self._wanted
+        self.asked = self._awaited | self.backlog.wanted
+        for mask in self.streams.values():
+            self.asked |= mask

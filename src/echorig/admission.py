@@ -1,0 +1,74 @@
+"""`Admission`: what is done with messages for which there is no room.
+
+1. A message that is not accepted is not confirmed, so nobody believes that it was heard.
+2. A sender with tags over UDP sends it again by itself. One from anybody else is held back, and taken as if it had just
+   come once there is room, unless its sender must have given up by then.
+3. What is held back keeps its order: nothing new is accepted before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ._codec import peek, read_tag
+from .uri import Address
+
+if TYPE_CHECKING:
+    from .link import Link
+
+__all__ = ['Admission']
+
+
+class Admission:
+    """The door between the exchange of a communicator and those who wait for its messages.
+
+    Parameters
+    ----------
+    owner : Link
+        The communicator.
+    """
+
+    def __init__(self, owner: Link) -> None:
+        self._owner = owner
+        self._held: deque[tuple[float, bytes, Address]] = deque()
+        self._opening = False
+
+    def refused(self, frame: bytes, addr: Address) -> None:
+        """Take in a message that the exchange has refused."""
+        owner = self._owner
+        waiting = owner._waiting
+        if not self._held and waiting.has_room(peek(frame)):
+            owner._exchange.refuse(0)
+            owner._receive(frame, addr)
+            self.changed()
+            return
+        waiting.backlog.refuse()
+        if (not owner._is_udp or read_tag(frame) < 0) and len(self._held) < waiting.backlog.limit:
+            self._held.append((monotonic() + owner.default_echo_timeout, frame, addr))
+
+    def changed(self) -> None:
+        """Take in that the backlog has become full, or is no longer."""
+        full = self._owner._waiting.backlog.full
+        if full or not self._held:
+            self._owner._exchange.refuse(full)
+        elif not self._opening:
+            self._opening = True
+            self._owner._loop.call_soon(self._admit)
+
+    def _admit(self) -> None:
+        """Let in what is held back, as far as there is room."""
+        self._opening = False
+        owner = self._owner
+        owner._exchange.refuse(0)
+        while self._held and not owner._waiting.backlog.full:
+            deadline, frame, addr = self._held.popleft()
+            if monotonic() < deadline and (owner._is_udp or addr in owner._connections):
+                owner._received(frame, addr)
+        backlog = owner._waiting.backlog
+        owner._exchange.refuse(backlog.wanted if backlog.full or self._held else 0)
+
+    def close(self) -> None:
+        """Forget what is held back."""
+        self._held.clear()
