@@ -17,10 +17,10 @@ from cpython.ref cimport PyObject
 
 from echorig._codec cimport is_raw
 from echorig._dispatch cimport deliver
+from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send
 from echorig.errors import ConnectionClosedError, EchoError, MessageTooLongError
-from echorig.redact import Shown
-from echorig.tcp import check_whole
+from echorig.redact import Shown, shown
 from echorig.uri import address_text
 
 cdef extern from *:
@@ -60,6 +60,12 @@ cdef inline double _now() except -1.0:
     return er_monotonic(_monotonic)
 
 
+cdef _check_whole(bytes frame):
+    """Refuse text or bytes that would be joined with, or cut from, the messages around them on a stream."""
+    if FrameSplitter(len(frame)).feed(frame) != [frame]:
+        raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {shown(frame)!r}')
+
+
 cdef class Courier:
     """Carries the frames of one communicator.
 
@@ -81,7 +87,7 @@ cdef class Courier:
     Attributes
     ----------
     transport : asyncio.BaseTransport or None
-        What takes everything that is sent; but what a server sends over TCP goes to the owner's ``_write``.
+        What takes everything that is sent, except by a server over TCP.
     closed, lost_transport : bool
         Whether the communicator was closed, and whether its only transport is gone.
     sending_to : tuple or None
@@ -104,6 +110,7 @@ cdef class Courier:
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
     cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
     cdef object waiting, callbacks  # the owner's
+    cdef dict connections           # the owner's, of a server over TCP: {address: connection}
     cdef object future
     cdef dict levels
     cdef bint datagrams, connected
@@ -124,6 +131,7 @@ cdef class Courier:
         self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
         self.waiting = owner._waiting
         self.callbacks = owner._callbacks
+        self.connections = owner._connections
         self.exposed = {}
         self.by_hand = {}
         # A future of asyncio, made without naming its loop, costs half as much; other loops have other futures.
@@ -174,8 +182,8 @@ cdef class Courier:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
         if self.closed or self.lost_transport:
             self.owner._check_open()
-        if not self.datagrams and not self.connected:
-            self.owner._connection_of(addr)
+        if not self.datagrams and not self.connected and addr not in self.connections:
+            raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
         return seconds
 
     cpdef bytes frame(self, data):
@@ -188,7 +196,7 @@ cdef class Courier:
                 f'The message has {len(frame)} bytes and a datagram carries at most {self.longest}: use a tcp:// URI'
             )
         if not self.datagrams and is_raw(data):
-            check_whole(frame)
+            _check_whole(frame)
         return frame
 
     def post(self, bytes frame not None, addr, bint taggable) -> None:
@@ -268,12 +276,15 @@ cdef class Courier:
     cdef _hand_over(self, bytes frame, addr):
         """Give a frame to the transport."""
         transport = self.transport
-        if not (self.datagrams or self.connected):
-            self.owner._write(frame, addr)
-        elif transport is None or (not self.datagrams and transport.is_closing() is True):
-            raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
-        elif not self.datagrams:
+        if not self.datagrams:
+            if not self.connected:
+                connection = self.connections.get(addr)
+                transport = None if connection is None else connection.transport
+            if transport is None or transport.is_closing() is True:
+                raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
             transport.write(frame)
+        elif transport is None:
+            raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
         elif self.connected:
             transport.sendto(frame)
         else:
@@ -398,3 +409,24 @@ def receive(self, data, addr) -> None:
     cdef Courier courier = self._delivery
     if not courier.by_hand or not self._matches_by_hand(data, addr):
         courier.take(data, addr)
+
+
+# --- a method of a TCP connection ---
+
+def stream_received(self, data) -> None:
+    """Called by the event loop with each piece of the stream.
+
+    Parameters
+    ----------
+    data : bytes
+        The piece.
+    """
+    cdef FrameSplitter splitter = self._splitter
+    owner = self.owner
+    courier = owner._delivery
+    for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
+        _received(owner, courier, frame, self.addr)
+    if splitter.overflow:
+        self._give_up(
+            f'sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)'
+        )

@@ -17,6 +17,8 @@ cimport cython
 
 from collections import deque
 
+from cpython.bytes cimport PyBytes_AS_STRING
+
 from echorig._codec cimport acknowledged, compare, is_echo, is_ping, peek, read_tag, tag
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, Limits, Peer
 
@@ -43,6 +45,14 @@ cdef long long ACK = 0x80000000
 cdef bytes PING = b'[]'
 # What MATLAB rigs read of a message at most; a tag must not be what makes one too long for them.
 cdef Py_ssize_t[2] BUFFERS = [512, 1000]
+
+
+cdef bint _is_array(bytes frame):
+    """Tell whether a frame starts as an array does."""
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    while src[0] == 32 or src[0] == 9 or src[0] == 10 or src[0] == 13:
+        src += 1
+    return src[0] == 91
 
 
 @cython.final
@@ -151,7 +161,7 @@ cdef class Exchange:
         send.waiter = waiter
         send.started = now
         send.deadline = now + timeout
-        send.alone = not self.stream or not frame.lstrip().startswith(b'[')
+        send.alone = not self.stream or not _is_array(frame)
         if taggable and self._may_tag(peer, frame, now):
             self._tag(send, frame)
         self._enter(peer, send, now)

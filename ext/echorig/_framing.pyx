@@ -33,15 +33,12 @@ cdef class FrameSplitter:
     ----------
     limit : int
         The largest message, in bytes.
-    """
 
-    cdef Py_ssize_t limit
-    cdef bytearray kept        # the beginning of a frame whose end has not come yet
-    cdef Py_ssize_t depth      # brackets open at the end of what has been looked at
-    cdef bint quoted           # inside a string
-    cdef bint escaped          # behind a backslash inside a string
-    cdef readonly bint overflow
-    """bool: A message was larger than the limit. Nothing more comes out of this splitter."""
+    Attributes
+    ----------
+    overflow : bool
+        A message was larger than the limit. Nothing more comes out of this splitter.
+    """
 
     def __init__(self, Py_ssize_t limit):
         if limit < 1:
@@ -54,7 +51,7 @@ cdef class FrameSplitter:
         """How many bytes of an unfinished message are held."""
         return len(self.kept)
 
-    def feed(self, bytes chunk not None) -> list:
+    cpdef list feed(self, bytes chunk):
         """Take the next bytes of the stream.
 
         Parameters

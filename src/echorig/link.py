@@ -142,10 +142,6 @@ class Link(Messenger, asyncio.DatagramProtocol):
             return self.Server.is_serving()
         return self._transport is not None and not self._transport.is_closing()
 
-    def _write(self, frame: bytes, addr: Address) -> None:
-        """Hand bytes to the stream of a client."""
-        self._connection_of(addr).write(frame)
-
     def _who(self, addr: Address) -> str:
         """Name a peer for people."""
         if self._role == 'client':
@@ -336,13 +332,6 @@ class Link(Messenger, asyncio.DatagramProtocol):
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) is closed')
         if self._delivery.lost_transport and self._role == 'client':
             raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection')
-
-    def _connection_of(self, addr: Address) -> Connection:
-        """Return the connection of a client of a TCP server, or raise `ConnectionClosedError`."""
-        connection = self._connections.get(addr)
-        if connection is None:
-            raise ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
-        return connection
 
     def _is_from(self, sender: Address, addr: Any) -> bool:
         host, port = as_address(addr)

@@ -12,15 +12,15 @@ import socket
 import ssl as ssl_module
 from typing import TYPE_CHECKING, Any, cast
 
+from ._courier import stream_received
 from ._framing import FrameSplitter
 from .errors import ConnectionClosedError, PeerUnreachableError
-from .redact import shown
 from .uri import Address, Uri, as_address
 
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ['Connection', 'check_whole', 'connect', 'listen']
+__all__ = ['Connection', 'connect', 'listen']
 
 
 class Connection(asyncio.Protocol):
@@ -31,6 +31,8 @@ class Connection(asyncio.Protocol):
     owner : Link
         The communicator that is told of everything.
     """
+
+    __slots__ = ('_grace', '_splitter', 'addr', 'cause', 'owner', 'transport')
 
     def __init__(self, owner: Link) -> None:
         self.owner = owner
@@ -52,13 +54,7 @@ class Connection(asyncio.Protocol):
         self.addr = as_address(peername)
         self.owner._connected(self)
 
-    def data_received(self, data: bytes) -> None:
-        """Called by the event loop."""
-        for frame in self._splitter.feed(bytes(data)):
-            self.owner._received(frame, self.addr)
-        if self._splitter.overflow:
-            limit = self.owner.tuning.max_stream_message
-            self._give_up(f'sent a message larger than {limit} bytes (Tuning.max_stream_message)')
+    data_received = stream_received
 
     def eof_received(self) -> None:
         """Called by the event loop; the transport closes itself."""
@@ -94,18 +90,6 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             self._grace = self.owner._loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
 
-    def write(self, frame: bytes) -> None:
-        """Send a message.
-
-        Raises
-        ------
-        ConnectionClosedError
-            The connection is closed.
-        """
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionClosedError(f'The connection with {self.addr[0]}:{self.addr[1]} is closed')
-        self.transport.write(frame)
-
 
 def _send_at_once(transport: asyncio.BaseTransport) -> None:
     """Turn off Nagle's algorithm (RFC 896), or an answer behind an echo waits 40 ms for its acknowledgement.
@@ -115,23 +99,6 @@ def _send_at_once(transport: asyncio.BaseTransport) -> None:
     sock = transport.get_extra_info('socket')
     if sock is not None and sock.family != getattr(socket, 'AF_UNIX', None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def check_whole(frame: bytes) -> None:
-    """Refuse text or bytes that would be joined with, or cut from, the messages around them on a stream.
-
-    Parameters
-    ----------
-    frame : bytes
-        What a user wants to send as it is.
-
-    Raises
-    ------
-    ValueError
-        It starts like a message and is not just one.
-    """
-    if FrameSplitter(len(frame)).feed(frame) != [frame]:
-        raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {shown(frame)!r}')
 
 
 async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
