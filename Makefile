@@ -10,7 +10,8 @@ PEERS ?= wanted
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*.pyx ext/echorig/*.pxd)
+SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*.pyx ext/echorig/*.pxd ext/echorig/*.h)
+MODULES := $(patsubst ext/echorig/%.pyx,echorig.%,$(wildcard ext/echorig/*.pyx))
 
 .PHONY: help demo test test-only simulate coverage lint types stubs docs wheel wheel-test bench bench-smoke clean
 
@@ -69,7 +70,7 @@ types: $(VENV)/.lint
 	$(PY) -m mypy --strict src
 
 stubs: $(VENV)/.lint
-	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt echorig._codec echorig._framing echorig._peer echorig._exchange
+	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt $(MODULES)
 
 docs: $(VENV)/.lint
 	$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html

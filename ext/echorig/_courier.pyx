@@ -90,6 +90,10 @@ cdef class Courier:
         What takes everything that is sent, except by a server over TCP.
     closed, lost_transport : bool
         Whether the communicator was closed, and whether its only transport is gone.
+    busy_poll : float
+        For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
+    awake : bool
+        Whether that is so at this moment.
     sending_to : tuple or None
         Where a datagram is being sent to at this moment; the loops report an error of the system without it.
     exposed : dict
@@ -105,6 +109,7 @@ cdef class Courier:
     cdef public object transport
     cdef public bint closed
     cdef public bint lost_transport
+    cdef public double busy_poll
     cdef readonly object sending_to
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
@@ -117,6 +122,8 @@ cdef class Courier:
     cdef Py_ssize_t longest
     cdef object timer
     cdef double armed               # when the timer goes off
+    cdef readonly bint awake        # the loop is kept from sleeping,
+    cdef double awake_until         # until then
 
     def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None):
         self.owner = owner
@@ -168,6 +175,8 @@ cdef class Courier:
             self._send(send.frame, addr)
         if self.exchange.outbox or self.exchange.finished or self.exchange.alarm < self.armed:
             self.flush()
+        if self.busy_poll > 0.0:
+            self._stay_awake()
         return send
 
     cdef _future(self):
@@ -234,6 +243,8 @@ cdef class Courier:
         cdef int kind
         if n < 2 or frame[n - 2] > 32:  # it has no tag; only then may it have been cut short
             exchange.set_max_size(self.owner.max_message_size)
+        if self.busy_poll > 0.0 and not self.connected:
+            self._stay_awake()
         kind = exchange.sort(frame, addr, _now())
         if exchange.ended is not None:
             send = exchange.ended
@@ -332,6 +343,23 @@ cdef class Courier:
         self.armed = NEVER
         self.exchange.expire(_now())
         self.flush()
+
+    # --- busy polling ---
+    # Waking a process that sleeps takes the system several times as long as a round trip. A loop that has something
+    # to do in its next turn does not sleep, so for a while there is always something.
+
+    cdef _stay_awake(self):
+        self.awake_until = _now() + self.busy_poll
+        if not self.awake:
+            self.awake = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self):
+        # A client has nothing to wait for once everything is confirmed; a server never knows.
+        if self.closed or _now() >= self.awake_until or (self.connected and not self.exchange.waiting):
+            self.awake = False
+        else:
+            self.loop.call_soon(self._turn)
 
     def close(self) -> None:
         """End every send."""

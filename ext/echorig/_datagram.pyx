@@ -9,6 +9,8 @@
    exception handler.
 """
 
+cimport cython
+
 import asyncio
 import os
 import socket
@@ -50,6 +52,7 @@ cdef enum:
     HIGH = 64 * 1024   # bytes that may wait to be sent before the protocol is asked to pause
 
 
+@cython.final
 cdef class DatagramTransport:
     """The transport of one socket.
 

@@ -2,13 +2,17 @@ import asyncio
 import logging
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from ._exchange import Exchange, Send
 from .uri import Address
 
+@disjoint_base
 class Courier:
     transport: Any
     closed: bool
     lost_transport: bool
+    busy_poll: float
     @property
     def owner(self) -> Any: ...
     @property
@@ -17,6 +21,8 @@ class Courier:
     def exchange(self) -> Exchange: ...
     @property
     def logger(self) -> logging.Logger: ...
+    @property
+    def awake(self) -> bool: ...
     @property
     def sending_to(self) -> Any: ...
     @property

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import cache, partial
-from logging import Logger
+from functools import cache
 from typing import Any
 
 from .messages import ExpMessage

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import socket
 from time import monotonic
@@ -19,9 +20,8 @@ from typing import Any, Literal, TypeVar
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
 from .admission import Admission
-from .communicator import Communicator
 from .delivery import Delivery
-from .errors import ConnectionClosedError, EchoError
+from .errors import ConnectionClosedError
 from .last_sent import LastSent
 from .messenger import Messenger
 from .peers import Peers
@@ -94,7 +94,12 @@ class Link(Messenger, asyncio.DatagramProtocol):
             max_frame=max_datagram if self._is_udp else tuning.max_stream_message,
         )
         self._delivery = Delivery(
-            self, self._loop, self._exchange, self.logger, self._role == 'client', max_datagram if self._is_udp else None
+            self,
+            self._loop,
+            self._exchange,
+            self.logger,
+            self._role == 'client',
+            max_datagram if self._is_udp else None,
         )
         self._last_sent = LastSent(self._delivery)
         self.on_connection_lost = self._loop.create_future()
@@ -120,6 +125,22 @@ class Link(Messenger, asyncio.DatagramProtocol):
         if role not in ('client', 'server'):
             raise ValueError(f'The role must be "client" or "server", not {value!r}')
         self._role = role
+
+    @property
+    def busy_poll(self) -> float:
+        """float: For how long to poll for messages instead of sleeping, in seconds; 0, the default, is not at all.
+
+        A client does so after each send until its echo is there, a server after each message. It takes a whole
+        processor core for that time, and spares the system waking the program, which takes several times as long as
+        a round trip.
+        """
+        return self._delivery.busy_poll
+
+    @busy_poll.setter
+    def busy_poll(self, seconds: float) -> None:
+        if not 0.0 <= seconds < math.inf:  # nor is not-a-number
+            raise ValueError(f'busy_poll must be a number of seconds, 0 or more, not {seconds!r}')
+        self._delivery.busy_poll = seconds
 
     @property
     def _transport(self) -> Any:

@@ -80,7 +80,8 @@ class EchoProtocol(Link):
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
-            ``tuning``, a :class:`Tuning`; ``ssl``, an ``ssl.SSLContext`` for ``wss://``; everything else is
+            ``tuning``, a :class:`Tuning`; ``busy_poll``, see :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext``
+            for ``wss://``; everything else is
             passed to the event loop's ``create_datagram_endpoint`` or ``create_server`` (options of the
             socket need a port other than 0).
 
@@ -103,6 +104,7 @@ class EchoProtocol(Link):
         com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
         com._names[given.host] = uri.host
         try:
+            com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
                 await udp.listen(com, uri, **kwargs)
             else:
@@ -134,8 +136,8 @@ class EchoProtocol(Link):
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
-            ``tuning``, a :class:`Tuning`; ``ssl``, an ``ssl.SSLContext`` for ``wss://`` (default: the
-            system's certificates); everything else is passed to the event loop's
+            ``tuning``, a :class:`Tuning`; ``busy_poll``, see :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext``
+            for ``wss://`` (default: the system's certificates); everything else is passed to the event loop's
             ``create_datagram_endpoint`` or ``create_connection``.
 
         Returns
@@ -157,6 +159,7 @@ class EchoProtocol(Link):
         com._names[given.host] = uri.host
         own = sockets.connected(uri, kwargs)
         try:
+            com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
                 await udp.connect(com, uri, **kwargs)
             else:

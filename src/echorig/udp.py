@@ -50,7 +50,7 @@ async def _open(owner: Link, kwargs: dict[str, Any]) -> None:
     """Make the transport: the compiled one, or the loop's where the loop or the arguments ask for it."""
     loop = asyncio.get_running_loop()
     sock = kwargs.get('sock')
-    if kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast(owner.tuning):
+    if sock is not None and kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast(owner.tuning):
         try:
             FastTransport(loop, sock, owner)
             return
