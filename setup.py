@@ -1,6 +1,7 @@
 """The compiled modules; everything else about the package is in pyproject.toml."""
 
 import os
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -18,6 +19,7 @@ extensions = [
         [f'ext/echorig/{name}.pyx'],
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
         extra_compile_args=[] if os.name == 'nt' else ['-O3'],
+        depends=glob('ext/echorig/*.h'),
     )
     for name in MODULES
 ]
