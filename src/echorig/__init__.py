@@ -19,6 +19,7 @@ from .base import (
     is_valid_ip,
     validate_uri,
 )
+from .changes import ConnectionChange
 from .errors import (
     ConnectionClosedError,
     EchoError,
@@ -40,6 +41,7 @@ __all__ = [
     'LISTEN_PORT',
     'PROTOCOL_VERSION',
     'Communicator',
+    'ConnectionChange',
     'ConnectionClosedError',
     'EchoError',
     'EchoMismatchError',

@@ -123,7 +123,7 @@ class Communicator(Service):
         ConnectionClosedError
             The communicator is closed.
         """
-        self._check_open()
+        self._check_usable()
         self._callbacks.add(ExpMessage.validate(event), callback)
 
     def clear_callbacks(
@@ -226,7 +226,7 @@ class Communicator(Service):
         ...     async for data, addr, event in stream:
         ...         print(event.name, data)
         """
-        return self._waiting.stream(ExpMessage.validate(event), limit, self._check_open)
+        return self._waiting.stream(ExpMessage.validate(event), limit, self._check_usable)
 
     def _fail_waiters(self, error: EchoError) -> None:
         """End the coroutines that wait in `on_event`."""
@@ -320,7 +320,11 @@ class Communicator(Service):
         """
 
     def _check_open(self) -> None:
-        """Raise `ConnectionClosedError` if the communicator is closed."""
+        """Raise `ConnectionClosedError` if the communicator is closed, or has lost its connection."""
+
+    def _check_usable(self) -> None:
+        """Raise `ConnectionClosedError` if the communicator is closed, or has lost its connection for good."""
+        self._check_open()
 
     def close(self) -> None:
         """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""

@@ -1,7 +1,8 @@
 """`Link`: a communicator's hold on its transport, over UDP or TCP, as client or server.
 
 1. What a frame is, the exchange says; this class does it: it sends the echo first, then tells the listeners.
-2. No failure of one message closes the communicator; only `close` does, and the loss of a client's connection.
+2. No failure of one message closes the communicator; only `close` does. A client that loses its connection looks for
+   its server until then; a message that was under way fails, and is never sent a second time.
 3. Nothing that a peer sends raises into the event loop.
 4. An address is a (host, port) pair, and in the client role there is only one: the server's.
 """
@@ -20,11 +21,13 @@ from typing import Any, Literal, TypeVar
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
 from .admission import Admission
+from .changes import Changes, ConnectionChange, ConnectionChanges
 from .delivery import Delivery
 from .errors import ConnectionClosedError
 from .last_sent import LastSent
 from .messenger import Messenger
 from .peers import Peers
+from .reconnecting import Reconnecting
 from .redact import Shown
 from .tcp import Connection
 from .tuning import DEFAULT_TUNING, Tuning
@@ -37,7 +40,7 @@ _CLOSED_HERE = 'Close called on communicator'
 _Self = TypeVar('_Self', bound='Link')
 
 
-class Link(Messenger, asyncio.DatagramProtocol):
+class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
     """The part of `EchoProtocol` that the event loop and the connections call.
 
     Parameters
@@ -102,6 +105,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
             max_datagram if self._is_udp else None,
         )
         self._last_sent = LastSent(self._delivery)
+        self._reconnecting: Reconnecting | None = None
+        self._connection_changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self.logger)
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
         self.on_eof_received = self._loop.create_future()
@@ -284,6 +289,10 @@ class Link(Messenger, asyncio.DatagramProtocol):
             self._fail_waiters(ConnectionClosedError(f'{self.name} ({self.server_uri}) lost its connection{why}'))
         if not self.on_connection_lost.done():
             self.on_connection_lost.set_result(exc)
+        if not self._delivery.closed and not self._is_udp:
+            if self._reconnecting is not None:
+                self._reconnecting.start()
+            self._connection_changes.tell(ConnectionChange('lost', self._server_addr, exc))
         self._settle()
 
     def _connected(self, connection: Connection) -> None:
@@ -293,6 +302,12 @@ class Link(Messenger, asyncio.DatagramProtocol):
             return
         self.connection_made(connection.transport)
         self._connections[connection.addr] = connection
+        if self._delivery.lost_transport:  # a client that has found its server again, and may lose it again
+            self._delivery.lost_transport = False
+            self.on_connection_lost = self._loop.create_future()
+            if self.on_eof_received.done():
+                self.on_eof_received = self._loop.create_future()
+        self._connection_changes.tell(ConnectionChange('connected', connection.addr))
 
     def _disconnected(self, connection: Connection, exc: BaseException | None) -> None:
         """Drop a TCP connection that is gone."""
@@ -303,6 +318,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
             return
         self.logger.info('Connection with %s:%s closed', *connection.addr)
         self._delivery.lost(connection.addr, exc)
+        if not self._delivery.closed:
+            self._connection_changes.tell(ConnectionChange('lost', connection.addr, exc))
         self._settle()
 
     # --- closing ---
@@ -317,6 +334,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
             return
         self._delivery.closed = True
         if not self._loop.is_closed():
+            if self._reconnecting is not None:
+                self._reconnecting.stop()
             if self.Server is not None:
                 self.Server.close()
             for connection in list(self._connections.values()):
@@ -324,6 +343,7 @@ class Link(Messenger, asyncio.DatagramProtocol):
             if self._transport is not None:
                 self._transport.close()
             super().close()
+            self._connection_changes.close(self._closed_error())
             self._admission.close()
             self._delivery.close()
             self._last_sent.cancel_all()
@@ -337,6 +357,8 @@ class Link(Messenger, asyncio.DatagramProtocol):
     async def wait_closed(self) -> None:
         """Wait until the communicator is closed and its sockets are gone."""
         await asyncio.shield(self._gone)
+        if self._reconnecting is not None:
+            await self._reconnecting.stopped()
         if self.Server is not None:
             # Some loops wait here for whoever has connected and never shaken hands.
             closing = asyncio.ensure_future(self.Server.wait_closed())
@@ -345,14 +367,23 @@ class Link(Messenger, asyncio.DatagramProtocol):
 
     def _settle(self) -> None:
         """Note that the sockets are gone, once they are."""
-        if not self._gone.done() and not self._connections and (self._delivery.closed or self._role == 'client'):
+        over = self._delivery.closed or (self._role == 'client' and self._reconnecting is None)
+        if over and not self._gone.done() and not self._connections:
             self._gone.set_result(None)
+
+    def _closed_error(self) -> ConnectionClosedError:
+        return ConnectionClosedError(f'{self.name} ({self.server_uri}) is closed')
 
     def _check_open(self) -> None:
         if self._delivery.closed:
-            raise ConnectionClosedError(f'{self.name} ({self.server_uri}) is closed')
+            raise self._closed_error()
         if self._delivery.lost_transport and self._role == 'client':
-            raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection')
+            so_far = '' if self._reconnecting is None else ' and looks for its server'
+            raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection{so_far}')
+
+    def _check_usable(self) -> None:
+        if self._delivery.closed or self._reconnecting is None:
+            self._check_open()
 
     def _is_from(self, sender: Address, addr: Any) -> bool:
         host, port = as_address(addr)

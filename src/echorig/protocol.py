@@ -47,7 +47,7 @@ class EchoProtocol(Link):
         The largest echo, in bytes, that peers are known to send: one of just this size may be cut short.
     on_connection_lost : asyncio.Future
         Done when the connection of a client is gone (the result is the exception, or None) and when the
-        communicator is closed (the result says so).
+        communicator is closed (the result says so). A client that finds its server again has a new one.
     on_error_received : asyncio.Future
         Done when the system reports an error of the transport, which is the result.
     on_eof_received : asyncio.Future
@@ -137,8 +137,9 @@ class EchoProtocol(Link):
             Where to log, by default the logger called `name`.
         kwargs
             ``tuning``, a :class:`Tuning`; ``busy_poll``, see :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext``
-            for ``wss://`` (default: the system's certificates); everything else is passed to the event loop's
-            ``create_datagram_endpoint`` or ``create_connection``.
+            for ``wss://`` (default: the system's certificates); ``reconnect``, whether to look for the server
+            again when a TCP connection is lost (default True; never with a ``sock`` of your own); everything
+            else is passed to the event loop's ``create_datagram_endpoint`` or ``create_connection``.
 
         Returns
         -------
@@ -161,6 +162,7 @@ class EchoProtocol(Link):
         try:
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
+                kwargs.pop('reconnect', None)  # without connections none is lost
                 await udp.connect(com, uri, **kwargs)
             else:
                 await tcp.connect(com, uri, given.host, **kwargs)

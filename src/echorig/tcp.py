@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ._courier import stream_received
 from ._framing import FrameSplitter
 from .errors import ConnectionClosedError, PeerUnreachableError
+from .reconnecting import Reconnecting
 from .uri import Address, Uri, as_address
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Connection(asyncio.Protocol):
         """Called by the event loop."""
         peername = transport.get_extra_info('peername')
         if not peername:  # it was gone before the loop could ask
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        if peername == transport.get_extra_info('sockname'):
+            # Looking for a server on this computer that is away may end in a connection of a port with itself.
             transport.abort()  # type: ignore[attr-defined]
             return
         self.transport = cast('asyncio.Transport', transport)
@@ -133,7 +138,7 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
     return await asyncio.get_running_loop().create_server(lambda: Connection(owner), **kwargs)
 
 
-async def connect(owner: Link, uri: Uri, hostname: str, **kwargs: Any) -> None:
+async def connect(owner: Link, uri: Uri, hostname: str, reconnect: bool = True, **kwargs: Any) -> None:
     """Connect a communicator to its server.
 
     Parameters
@@ -144,6 +149,8 @@ async def connect(owner: Link, uri: Uri, hostname: str, **kwargs: Any) -> None:
         The server; the host is numeric.
     hostname : str
         The host as the user wrote it, which is what the certificate of a wss server is checked for.
+    reconnect : bool
+        Whether to look for the server again when the connection is lost. A socket that was passed is not made anew.
     kwargs
         For ``loop.create_connection``.
 
@@ -162,10 +169,21 @@ async def connect(owner: Link, uri: Uri, hostname: str, **kwargs: Any) -> None:
     _check_plain(uri, kwargs)
     if 'sock' not in kwargs:
         kwargs.update(host=uri.host, port=uri.port)
+    await _attempt(owner, uri, kwargs)
+    if reconnect and 'sock' not in kwargs:
+        owner._reconnecting = Reconnecting(owner, lambda: _attempt(owner, uri, kwargs))
+        if not owner.is_connected:  # it was lost at once
+            owner._reconnecting.start()
+
+
+async def _attempt(owner: Link, uri: Uri, kwargs: dict[str, Any]) -> None:
+    """Connect once."""
     try:
-        await asyncio.get_running_loop().create_connection(lambda: Connection(owner), **kwargs)
+        _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(owner), **kwargs)
     except ConnectionRefusedError as ex:
         raise PeerUnreachableError(f'Nobody listens at {owner.name} ({uri})') from ex
+    if connection.transport is None:
+        raise PeerUnreachableError(f'Nobody listens at {owner.name} ({uri}) any more')
 
 
 def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:

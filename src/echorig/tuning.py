@@ -62,6 +62,17 @@ class Tuning:
     close_grace: float = 1.0
     """float: How long a closed TCP connection has for what is on its way, in seconds."""
 
+    first_reconnect: float = 0.1
+    """float: How long after its loss a TCP client tries to get its connection back, in seconds, give or take a
+    quarter; a rig's program needs about that long to start again."""
+
+    max_reconnect: float = 5.0
+    """float: The longest time between two such attempts, in seconds. The interval doubles up to it, and begins anew
+    after a connection that has lasted for longer."""
+
+    reconnect_timeout: float = 10.0
+    """float: How long one attempt may take, in seconds: the system's own limit is minutes."""
+
     max_peers: int = 4096
     """int: How many remote addresses a UDP communicator remembers. The ones idle for longest are forgotten."""
 
@@ -107,6 +118,8 @@ class Tuning:
             raise ValueError(f'Tuning.max_numbers must be at most {_SLOTS}, not {self.max_numbers}')
         if not self.min_retry <= self.max_retry:
             raise ValueError(f'Tuning.min_retry ({self.min_retry} s) is over Tuning.max_retry ({self.max_retry} s)')
+        if not self.first_reconnect <= self.max_reconnect:
+            raise ValueError(f'Tuning.first_reconnect is over Tuning.max_reconnect ({self.max_reconnect} s)')
 
 
 DEFAULT_TUNING = Tuning()
