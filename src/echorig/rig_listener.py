@@ -30,6 +30,7 @@ class RigListener:
     def __init__(self, rig: Any, event: ExpMessage) -> None:
         self.rig = rig
         self.event = event
+        self._out_of_time = False
         self._begun = asyncio.get_running_loop().time()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answer = asyncio.ensure_future(rig.on_event(event))
@@ -54,10 +55,27 @@ class RigListener:
         timeout: float | None = None,
     ) -> Any:
         """Send the message and return the data of the answer."""
-        await method(*args, **kwargs)
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        timer = None if deadline is None or task is None else loop.call_at(deadline, self._stop_sending, task)
+        try:
+            await method(*args, **kwargs)
+        except asyncio.CancelledError:
+            if not self._out_of_time:
+                raise
+            raise EchoTimeoutError(
+                f'{self.rig.name} did not echo {_names(self.event)} within {loop.time() - self._begun:.3f} s'
+            ) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
         if timeout:
-            deadline = asyncio.get_running_loop().time() + timeout
+            deadline = loop.time() + timeout
         return await self.answer(deadline, 'confirmed, but ')
+
+    def _stop_sending(self, task: asyncio.Task[Any]) -> None:
+        self._out_of_time = True  # the answers are due before the echo is
+        task.cancel()
 
     async def answer(self, deadline: float | None, so_far: str = '') -> Any:
         """Return the data of the answer, or raise what means that there will be none."""

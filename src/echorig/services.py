@@ -1,31 +1,24 @@
-"""`Services`: a set of rigs that are told together.
-
-1. Every listener is in place before the first byte leaves: an answer may come together with the echo.
-2. Every rig is told, in order, whatever became of the others; the error names each that failed, and why.
-3. A rig that can no longer answer (it reported a failure, interrupted, was closed or lost) fails at once.
-4. Only documented methods of the rigs are used, so that any `Service` with them will do. Nothing is left
-   behind.
-"""
+"""`Services`: a set of rigs that are told together; the messages of an experiment, and opening the set."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import UserDict
-from collections.abc import Awaitable, Callable, Iterable
+import os
+from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from .callbacks import Listener, WithService
-from .errors import ServicesError, ServicesTimeoutError
 from .messages import ExpMessage
-from .rig_listener import RigListener
-from .service import Service
+from .opening import opened
+from .rig_set import RigSet, outcome
+from .rigs_file import read_rigs
 
 __all__ = ['Services']
 
+_Self = TypeVar('_Self', bound='Services')
 
-class Services(Service, UserDict[str, Any]):
+
+class Services(RigSet):
     """A set of rigs, by name, in the order given; it cannot be changed.
 
     Parameters
@@ -43,91 +36,81 @@ class Services(Service, UserDict[str, Any]):
         Two have the same name.
     """
 
-    # `server` is a documented name that nothing sets.
-    __slots__ = ('server', 'timeout')
+    __slots__ = ()
 
-    def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
-        super().__init__()
-        rigs: dict[str, Any] = {}
-        for rig in remote_rigs:
-            if not isinstance(rig, Service):
-                raise TypeError(f'A rig must be a Service, such as an EchoProtocol, not {type(rig).__name__}: {rig!r}')
-            if rig.name in rigs:
-                raise ValueError(f'Two rigs are called {rig.name!r}: give each its own name')
-            rigs[rig.name] = rig
-        self.data = MappingProxyType(rigs)  # type: ignore[assignment]
-        self.timeout = timeout
+    @classmethod
+    async def connect(
+        cls: type[_Self],
+        rigs: Mapping[str, Any] | str | os.PathLike[str],
+        timeout: float | None = 10.0,
+        **kwargs: Any,
+    ) -> _Self:
+        """Open a client for each rig, all at once, and return the set of them.
 
-    @property
-    def is_connected(self) -> bool:
-        """bool: Whether there are rigs and all of them are connected."""
-        return len(self) > 0 and all(rig.is_connected for rig in self.values())
-
-    # --- listening ---
-
-    def assign_callback(self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False) -> None:
-        """Register a callback with every rig.
+        Over UDP nothing is sent, so that a rig that is switched off is not noticed before it is told something;
+        `ping` tells which are there.
 
         Parameters
         ----------
-        event : str, int or ExpMessage
-            The event or combination of events.
-        callback : callable or asyncio.Future
-            What to tell. It is called as ``callback(data, addr)``, with the event as a further argument if
-            it was registered for a combination, and with the rig as the last if `return_service` is true.
-        return_service : bool
-            Whether to pass the rig that the message came from.
-
-        Raises
-        ------
-        TypeError, ValueError
-            `callback` is neither callable nor a future, or there is no such event.
-        """
-        if return_service and not callable(callback):
-            raise TypeError(f'With return_service, the callback must be callable, not {callback!r}')
-        for rig in self.values():
-            rig.assign_callback(event, WithService(callback, rig) if return_service else callback)  # type: ignore[arg-type]
-
-    def clear_callbacks(self, event: str | int | ExpMessage, callback: Listener | None = None) -> dict[str, int]:
-        """Remove a callback, or all of them, from every rig.
-
-        Parameters
-        ----------
-        event : str, int or ExpMessage
-            The event or combination of events.
-        callback : callable or asyncio.Future, optional
-            What to remove, as it was given to `assign_callback`; by default everything.
+        rigs : mapping of str to str, str or path
+            The URI of each rig, by name, or the path of a YAML file of such lines, which is what iblrig calls
+            ``remote_devices.yaml``. That needs PyYAML: ``pip install 'echorig[yaml]'``.
+        timeout : float or None
+            How long to wait for the connections, and later for the answers, in seconds; None or 0 waits
+            without limit.
+        kwargs
+            For :meth:`EchoProtocol.client`, the same for each rig, such as ``tuning`` or ``reconnect``.
 
         Returns
         -------
-        dict of str to int
-            How many were removed, by name of the rig.
-        """
-        return {name: rig.clear_callbacks(event, callback=callback) for name, rig in self.items()}
-
-    async def await_all(self, event: str | int | ExpMessage) -> dict[str, Any]:
-        """Wait until every rig has reported an event.
-
-        Parameters
-        ----------
-        event : str, int or ExpMessage
-            The event or combination of events.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig sent with it, by name.
+        Services
+            The set, in the order given.
 
         Raises
         ------
         ServicesTimeoutError
-            At least one did not within `timeout` seconds (a `TimeoutError`).
+            At least one rig did not accept the connection in time (a `TimeoutError`). Those that did are
+            closed again, and named in ``responses``.
         ServicesError
-            At least one failed in another way.
+            At least one connection failed in another way: ``failures`` says which, and why.
+        TypeError, ValueError
+            The file, or what was given instead, does not name rigs and their URIs.
+        OSError
+            The file cannot be read.
+        ImportError
+            There is a file to be read, and no PyYAML.
+
+        Examples
+        --------
+        >>> rigs = await Services.connect({'camera': 'udp://192.168.0.12'})  # doctest: +SKIP
+        >>> async with await Services.connect('remote_devices.yaml') as rigs:  # doctest: +SKIP
+        ...     await rigs.init()
         """
-        event = ExpMessage.validate(event)
-        deadline = self._deadline()
-        return await self._listening(list(self.values()), event, lambda listener: listener.answer(deadline))
+        uris = dict(rigs) if isinstance(rigs, Mapping) else await asyncio.to_thread(read_rigs, rigs)
+        return cls(await opened(uris, timeout, kwargs), timeout)
+
+    async def ping(self, timeout: float | None = None) -> dict[str, Any]:
+        """Measure the round-trip time to each rig; no callback runs there.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            How long to wait, in seconds; by default `EchoProtocol.default_echo_timeout` of each rig.
+
+        Returns
+        -------
+        dict of str to float or Exception
+            By name of the rig the round-trip time in seconds, or what went wrong. Nothing is raised for it.
+
+        Raises
+        ------
+        ValueError
+            The timeout is not positive.
+        """
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
+        work = [partial(rig.ping, timeout=timeout) for rig in self.values()]
+        return dict(zip(self, await asyncio.gather(*map(outcome, work)), strict=True))
 
     # --- the messages of an experiment ---
 
@@ -298,119 +281,3 @@ class Services(Service, UserDict[str, Any]):
             At least one rig failed in another way.
         """
         await self._gather({name: partial(rig.alyx, alyx) for name, rig in self.items()})
-
-    # --- closing ---
-
-    def close(self) -> None:
-        """Close every communicator."""
-        for rig in self.values():
-            rig.close()
-
-    async def __aenter__(self) -> Services:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-        await asyncio.gather(*(rig.wait_closed() for rig in self.values() if hasattr(rig, 'wait_closed')))
-
-    # --- inside ---
-
-    async def _signal(
-        self,
-        event: str | int | ExpMessage,
-        method: str,
-        *args: Any,
-        concurrent: bool = True,
-        reverse: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Tell all rigs something, and wait for each to answer with the same event.
-
-        Parameters
-        ----------
-        event : str, int or ExpMessage
-            The event of the answers.
-        method : str
-            The method of each rig to call, by default that named like the event.
-        args, kwargs
-            What to call it with.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-        reverse : bool
-            Whether the last rig is told first.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError, ServicesError
-            At least one rig failed.
-        """
-        event = ExpMessage.validate(event, allow_bitwise=False)
-        method = method or str(event.name).removeprefix('EXP').lower()
-        rigs = list(self.values())
-        if reverse:
-            rigs.reverse()
-        if concurrent:
-            deadline = self._deadline()
-
-            async def ask(listener: RigListener) -> Any:
-                return await listener.ask(getattr(listener.rig, method), args, kwargs, deadline)
-
-            return await self._listening(rigs, event, ask)
-        outcomes: dict[str, Any] = {}
-        for rig in rigs:
-            listener = RigListener(rig, event)
-            try:
-                await asyncio.sleep(0)  # the task that listens takes its first step
-                outcomes[rig.name] = await _outcome(
-                    partial(listener.ask, getattr(rig, method), args, kwargs, None, self.timeout)
-                )
-            finally:
-                listener.leave()
-        return self._result(outcomes)
-
-    async def _listening(
-        self, rigs: list[Any], event: ExpMessage, work: Callable[[RigListener], Awaitable[Any]]
-    ) -> dict[str, Any]:
-        """Do something with a listener of each rig, in order and at once, while all of them listen."""
-        listeners: list[RigListener] = []
-        try:
-            listeners.extend(RigListener(rig, event) for rig in rigs)
-            await asyncio.sleep(0)  # the tasks that listen take their first step
-            return await self._gather({listener.rig.name: partial(work, listener) for listener in listeners})
-        finally:
-            for listener in listeners:
-                listener.leave()
-
-    def _deadline(self) -> float | None:
-        return asyncio.get_running_loop().time() + self.timeout if self.timeout else None
-
-    async def _gather(self, work: dict[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
-        # Tasks take their first step, which sends the message, in the order of their making.
-        outcomes = await asyncio.gather(*map(_outcome, work.values()))
-        return self._result(dict(zip(work, outcomes, strict=True)))
-
-    def _result(self, outcomes: dict[str, Any]) -> dict[str, Any]:
-        """Return the answers in the order of the rigs, or raise what went wrong."""
-        failures = {name: outcomes[name] for name in self if isinstance(outcomes[name], Exception)}
-        responses = {name: outcomes[name] for name in self if name not in failures}
-        if not failures:
-            return responses
-        timed_out = any(isinstance(error, TimeoutError | asyncio.TimeoutError) for error in failures.values())
-        reasons = '; '.join(f'{name}: {type(error).__name__}: {error}' for name, error in failures.items())
-        text = f'{len(failures)} of {len(outcomes)} rigs failed: {reasons}'
-        raise (ServicesTimeoutError if timed_out else ServicesError)(text, responses, failures)
-
-
-async def _outcome(work: Callable[[], Awaitable[Any]]) -> Any:
-    """Return a result, or the exception that took its place."""
-    try:
-        return await work()
-    except Exception as ex:
-        return ex

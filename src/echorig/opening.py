@@ -1,0 +1,69 @@
+"""Opening many clients at once, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import EchoTimeoutError
+from .protocol import EchoProtocol
+from .rig_set import failed
+
+__all__ = ['opened']
+
+
+async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[str, Any]) -> list[EchoProtocol]:
+    """Open a client for each URI; where one fails, the others are closed again.
+
+    Parameters
+    ----------
+    uris : mapping of str to str
+        The URI of each rig, by name.
+    timeout : float or None
+        How long to wait, in seconds; None or 0 waits without limit.
+    kwargs : dict
+        For :meth:`EchoProtocol.client`.
+
+    Returns
+    -------
+    list of EchoProtocol
+        The clients, in the order of the URIs.
+
+    Raises
+    ------
+    ServicesError, ServicesTimeoutError
+        At least one could not be opened.
+    """
+    tasks = {name: asyncio.ensure_future(EchoProtocol.client(uri, name, **kwargs)) for name, uri in uris.items()}
+    whole = False
+    try:
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=timeout or None)
+        failures: dict[str, Exception] = {}
+        for name, task in tasks.items():
+            if not task.done():
+                failures[name] = EchoTimeoutError(
+                    f'{name} ({uris[name]}) did not accept a connection within {timeout} s'
+                )
+            elif (error := task.exception()) is not None:
+                if not isinstance(error, Exception):
+                    raise error
+                failures[name] = error
+        if failures:
+            raise failed({name: uris[name] for name in tasks if name not in failures}, failures)
+        whole = True
+        return [task.result() for task in tasks.values()]
+    finally:
+        if not whole:
+            await _undo(list(tasks.values()))
+
+
+async def _undo(tasks: list[asyncio.Task[EchoProtocol]]) -> None:
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    coms = [com for com in outcomes if isinstance(com, EchoProtocol)]
+    for com in coms:
+        com.close()
+    await asyncio.gather(*(com.wait_closed() for com in coms))

@@ -1,0 +1,259 @@
+"""`RigSet`: rigs that are told together: listening, asking, and what becomes of each.
+
+1. Every listener is in place before the first byte leaves: an answer may come together with the echo.
+2. Every rig is told, in order, whatever became of the others; the error names each that failed, and why.
+3. A rig that can no longer answer (it reported a failure, interrupted, was closed or lost) fails at once.
+4. Only documented methods of the rigs are used, so that any `Service` with them will do. Nothing is left
+   behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, UserDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeVar
+
+from .callbacks import Listener, WithService
+from .errors import ServicesError, ServicesTimeoutError
+from .messages import ExpMessage
+from .rig_listener import RigListener
+from .service import Service
+
+__all__ = ['RigSet', 'failed', 'outcome']
+
+_Self = TypeVar('_Self', bound='RigSet')
+
+
+class RigSet(Service, UserDict[str, Any]):
+    """The part of `Services` that listens, asks and collects.
+
+    Parameters
+    ----------
+    remote_rigs : iterable of Service
+        The communicators, with distinct names.
+    timeout : float or None
+        How long to wait for the answers, in seconds; None or 0 waits without limit.
+
+    Raises
+    ------
+    TypeError
+        One of them is no `Service`.
+    ValueError
+        Two have the same name.
+    """
+
+    # `server` is a documented name that nothing sets.
+    __slots__ = ('server', 'timeout')
+
+    def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
+        super().__init__()
+        rigs: dict[str, Any] = {}
+        for rig in remote_rigs:
+            if not isinstance(rig, Service):
+                raise TypeError(f'A rig must be a Service, such as an EchoProtocol, not {type(rig).__name__}: {rig!r}')
+            if rig.name in rigs:
+                raise ValueError(f'Two rigs are called {rig.name!r}: give each its own name')
+            rigs[rig.name] = rig
+        self.data = MappingProxyType(rigs)  # type: ignore[assignment]
+        self.timeout = timeout
+        self._asked: Counter[str] = Counter()  # how many calls wait for the answer of each rig
+
+    @property
+    def is_connected(self) -> bool:
+        """bool: Whether there are rigs and all of them are connected."""
+        return len(self) > 0 and all(rig.is_connected for rig in self.values())
+
+    # --- listening ---
+
+    def assign_callback(self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False) -> None:
+        """Register a callback with every rig.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future
+            What to tell. It is called as ``callback(data, addr)``, with the event as a further argument if
+            it was registered for a combination, and with the rig as the last if `return_service` is true.
+        return_service : bool
+            Whether to pass the rig that the message came from.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` is neither callable nor a future, or there is no such event.
+        """
+        if return_service and not callable(callback):
+            raise TypeError(f'With return_service, the callback must be callable, not {callback!r}')
+        for rig in self.values():
+            rig.assign_callback(event, WithService(callback, rig) if return_service else callback)  # type: ignore[arg-type]
+
+    def clear_callbacks(self, event: str | int | ExpMessage, callback: Listener | None = None) -> dict[str, int]:
+        """Remove a callback, or all of them, from every rig.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future, optional
+            What to remove, as it was given to `assign_callback`; by default everything.
+
+        Returns
+        -------
+        dict of str to int
+            How many were removed, by name of the rig.
+        """
+        return {name: rig.clear_callbacks(event, callback=callback) for name, rig in self.items()}
+
+    async def await_all(self, event: str | int | ExpMessage) -> dict[str, Any]:
+        """Wait until every rig has reported an event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig sent with it, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one did not within `timeout` seconds (a `TimeoutError`).
+        ServicesError
+            At least one failed in another way.
+        """
+        event = ExpMessage.validate(event)
+        deadline = self._deadline()
+        return await self._listening(list(self.values()), event, lambda listener: listener.answer(deadline))
+
+    # --- closing ---
+
+    def close(self) -> None:
+        """Close every communicator."""
+        for rig in self.values():
+            rig.close()
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        await asyncio.gather(*(rig.wait_closed() for rig in self.values() if hasattr(rig, 'wait_closed')))
+
+    # --- inside ---
+
+    async def _signal(
+        self,
+        event: str | int | ExpMessage,
+        method: str,
+        *args: Any,
+        concurrent: bool = True,
+        reverse: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Tell all rigs something, and wait for each to answer with the same event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event of the answers.
+        method : str
+            The method of each rig to call, by default that named like the event.
+        args, kwargs
+            What to call it with.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+        reverse : bool
+            Whether the last rig is told first.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError, ServicesError
+            At least one rig failed.
+        """
+        event = ExpMessage.validate(event, allow_bitwise=False)
+        method = method or str(event.name).removeprefix('EXP').lower()
+        rigs = list(self.values())
+        if reverse:
+            rigs.reverse()
+        if concurrent:
+            deadline = self._deadline()
+
+            async def ask(listener: RigListener) -> Any:
+                return await listener.ask(getattr(listener.rig, method), args, kwargs, deadline)
+
+            return await self._listening(rigs, event, ask)
+        outcomes: dict[str, Any] = {}
+        for rig in rigs:
+            listener = RigListener(rig, event)
+            self._asked[rig.name] += 1
+            try:
+                await asyncio.sleep(0)  # the task that listens takes its first step
+                outcomes[rig.name] = await outcome(
+                    partial(listener.ask, getattr(rig, method), args, kwargs, None, self.timeout)
+                )
+            finally:
+                self._asked[rig.name] -= 1
+                listener.leave()
+        return self._result(outcomes)
+
+    async def _listening(
+        self, rigs: list[Any], event: ExpMessage, work: Callable[[RigListener], Awaitable[Any]]
+    ) -> dict[str, Any]:
+        """Do something with a listener of each rig, in order and at once, while all of them listen."""
+        listeners: list[RigListener] = []
+        names = [rig.name for rig in rigs]
+        self._asked.update(names)
+        try:
+            listeners.extend(RigListener(rig, event) for rig in rigs)
+            await asyncio.sleep(0)  # the tasks that listen take their first step
+            return await self._gather({listener.rig.name: partial(work, listener) for listener in listeners})
+        finally:
+            self._asked.subtract(names)
+            for listener in listeners:
+                listener.leave()
+
+    def _deadline(self) -> float | None:
+        return asyncio.get_running_loop().time() + self.timeout if self.timeout else None
+
+    async def _gather(self, work: dict[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
+        # Tasks take their first step, which sends the message, in the order of their making.
+        outcomes = await asyncio.gather(*map(outcome, work.values()))
+        return self._result(dict(zip(work, outcomes, strict=True)))
+
+    def _result(self, outcomes: dict[str, Any]) -> dict[str, Any]:
+        """Return the answers in the order of the rigs, or raise what went wrong."""
+        failures = {name: outcomes[name] for name in self if isinstance(outcomes[name], Exception)}
+        responses = {name: outcomes[name] for name in self if name not in failures}
+        if failures:
+            raise failed(responses, failures)
+        return responses
+
+
+def failed(responses: Mapping[str, Any], failures: Mapping[str, Exception]) -> ServicesError:
+    """Return the error that names the rigs that failed, and why."""
+    timed_out = any(isinstance(error, TimeoutError | asyncio.TimeoutError) for error in failures.values())
+    reasons = '; '.join(f'{name}: {type(error).__name__}: {error}' for name, error in failures.items())
+    text = f'{len(failures)} of {len(failures) + len(responses)} rigs failed: {reasons}'
+    return (ServicesTimeoutError if timed_out else ServicesError)(text, responses, failures)
+
+
+async def outcome(work: Callable[[], Awaitable[Any]]) -> Any:
+    """Return a result, or the exception that took its place."""
+    try:
+        return await work()
+    except Exception as ex:
+        return ex

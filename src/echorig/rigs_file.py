@@ -1,0 +1,48 @@
+"""Reading which rigs there are from a file: what iblrig calls ``remote_devices.yaml``, one ``name: URI`` a line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ['read_rigs']
+
+
+def read_rigs(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read a YAML file that maps the names of rigs to their URIs.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    dict of str to str
+        The URI of each rig, by name, in the order of the file.
+
+    Raises
+    ------
+    ImportError
+        PyYAML is not installed.
+    OSError
+        The file cannot be read.
+    ValueError
+        It is not YAML, or not of that form.
+    """
+    try:
+        import yaml
+    except ImportError as ex:
+        raise ImportError(f"Reading {path} needs PyYAML: pip install 'echorig[yaml]'") from ex
+    try:
+        content = yaml.safe_load(Path(path).read_text('utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as ex:
+        raise ValueError(f'{path} is no YAML: {ex}') from ex
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} should have lines of the form "name: URI", and is a {type(content).__name__}')
+    for name, uri in content.items():
+        if not isinstance(name, str) or not isinstance(uri, str):
+            raise ValueError(f'{path} should have lines of the form "name: URI", not {name!r}: {uri!r}')
+    return content
