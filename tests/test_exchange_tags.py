@@ -91,7 +91,7 @@ def test_a_duplicate_is_echoed_again_and_delivered_once():
     assert ex.reply == acknowledged(frame)
     assert ex.receive(frame, B, 1.0) == DELIVER  # numbers are each peer's own
     assert ex.receive(frame, A, 70.0) == DELIVER  # a minute later the number may be new
-    kind, *_, duplicates, _, _, _, _, _ = ex.statistics(A)
+    kind, *_, duplicates, _, _, _, _, _, _ = ex.statistics(A)
     assert (kind, duplicates) == ('unknown', 1)  # only an answer with the flag says what a peer is
     assert ex.receive(tag(INIT, 7), A, 70.0) == DELIVER  # one of the two was damaged on its way
 
@@ -229,7 +229,7 @@ def test_the_interval_follows_the_round_trip_time():
         ex.send(START, A, None, float(i), 1.0)
         (frame,) = out(ex)
         ex.receive(acknowledged(frame), A, i + 0.004)
-    *_, srtt, min_rtt, _ = ex.statistics(A)
+    *_, srtt, min_rtt, _, _ = ex.statistics(A)
     assert srtt == pytest.approx(0.004)
     assert min_rtt == pytest.approx(0.004)
     ex.expire(49.9)
@@ -310,3 +310,57 @@ def test_a_message_that_is_refused_is_new_when_it_comes_again():
         kind = ex.receive(START, B, 1.0)
     assert kind == DELIVER
     assert ex.statistics(A)[5] == 2
+
+
+def test_no_message_waits_for_a_ping():
+    ex = exchange()
+    ping = ex.ping(A, 'ping', 0.0, 1.0)
+    assert (ex.newest(A), ex.waiting_for(), ex.is_waiting(A), ex.is_waiting(B)) == (None, [], True, False)
+    send = ex.send(START, A, 'message', 0.0, 1.0)
+    behind = ex.ping(A, 'behind', 0.0, 1.0)
+    last = ex.send(INIT, A, 'last', 0.0, 1.0)
+    assert out(ex) == [ping.frame, send.frame]  # a message waits for messages, a ping for everything
+    assert ex.newest(A) is last
+    for now in (0.3, 0.6):
+        ex.expire(now)
+        assert [untagged(frame) for frame in out(ex)] == [b'[]']  # what the peer is, but not the ping again
+    assert ex.receive(send.frame, A, 0.7) == CONFIRMED
+    assert ex.statistics(A)[0] == 'plain'
+    assert out(ex) == []  # the first ping is still out
+    assert ex.receive(ping.frame, A, 0.7) == CONFIRMED
+    assert out(ex) == [behind.frame, last.frame]
+    ex.expire(0.96)
+    assert out(ex) == []
+    ex.expire(1.1)
+    assert [send.outcome for send in (behind, last)] == [TIMED_OUT] * 2
+
+
+def test_pings_are_repeated_to_a_tagging_peer_beside_a_message():
+    ex = exchange()
+    tagging(ex)
+    ex.ping(A, 'ping', 0.0, 1.0)
+    ex.send(START, A, 'message', 0.0, 1.0)
+    assert len(out(ex)) == 2
+    ex.expire(0.1)
+    assert [peek(frame) for frame in out(ex)] == [-1, 2]
+
+
+@pytest.mark.parametrize('begins', [b'[2, "x"]', b'[0, "x"]', b'[]'])
+def test_a_peer_whose_numbers_begin_anew_was_restarted(begins):
+    ex = exchange()
+
+    def restarts():
+        return ex.statistics(A)[-1]
+
+    for number in (2**31 - 3, 2**31 - 1, 2, 1, 400_000):  # on, around, out of order, and with much said to others
+        ex.receive(tag(START, number), A, 0.0)
+        assert restarts() == 0
+    ex.receive(tag(begins, 1_000_000), A, 1.0)
+    assert restarts() == 1
+    ex.receive(tag(begins, 1_000_000), A, 1.0)
+    ex.receive(tag(START, 1_000_001), A, 1.0)
+    assert restarts() == 1
+    ex.receive(tag(begins, 1), A, 2.0)
+    assert restarts() == 2
+    ex.receive(tag(START, 7), B, 2.0)
+    assert ex.statistics(B)[-1] == 0

@@ -85,6 +85,16 @@ cdef class Send:
         self.retry_at = NEVER
 
 
+cdef Send _newest(sends):
+    """Return the last of some sends that is no ping, or None."""
+    cdef Send send
+    if sends:
+        for send in reversed(sends):
+            if send.pings is None:
+                return send
+    return None
+
+
 cdef class Exchange:
     """The state of delivery between this communicator and its peers.
 
@@ -355,15 +365,18 @@ cdef class Exchange:
             if peer.is_known(number, frame, now, self.limits):
                 peer.n_duplicates += 1
                 return V_IGNORED
+            peer.follow(number)
             return V_NOTICE
         if event > 0 and event & self.refusing and not peer.knows(number, frame, now, self.limits):
             return V_REFUSED  # the number is not noted: when it comes again, it is new
         self.reply = acknowledged(frame)
         if is_ping(frame):
+            peer.follow(number)
             return V_ECHO
         if peer.is_known(number, frame, now, self.limits):
             peer.n_duplicates += 1
             return V_ECHO
+        peer.follow(number)
         return V_DELIVER
 
     cdef int _untagged(self, Peer peer, bytes frame, double now):
@@ -549,6 +562,8 @@ cdef class Exchange:
             send.interval = min(2 * send.interval, self.limits.max_retry)
         send.retry_at = now + send.interval
         if send.pings is not None:
+            if kind != TAGGING and len(peer.flying) > 1:
+                return  # it could be taken for the echo of what that peer sends back
             self._tag(send, PING)
             send.pings.append((send.number, now))
             peer.note_sent(send.number, send.frame, now, self.limits)
@@ -594,7 +609,7 @@ cdef class Exchange:
         return len(self.peers)
 
     def newest(self, addr) -> 'Send | None':
-        """Return the newest send to a peer that has not ended, or None.
+        """Return the newest message to a peer that has not ended, or None. Pings are none.
 
         Parameters
         ----------
@@ -609,19 +624,33 @@ cdef class Exchange:
         cdef Peer peer = self.peers.get(addr)
         if peer is None:
             return None
-        if peer.queue:
-            return peer.queue[-1]
-        return peer.flying[-1] if peer.flying else None
+        return _newest(peer.queue) or _newest(peer.flying)
+
+    def is_waiting(self, addr) -> bool:
+        """Tell whether a message or a ping to a peer has not ended.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer.
+
+        Returns
+        -------
+        bool
+            True while one has not.
+        """
+        cdef Peer peer = self.peers.get(addr)
+        return peer is not None and bool(peer.flying or peer.queue)
 
     def waiting_for(self) -> list:
-        """List the peers to which a send has not ended.
+        """List the peers to which a message has not ended.
 
         Returns
         -------
         list of hashable
             Their addresses.
         """
-        return [addr for addr, peer in self.peers.items() if (<Peer>peer).flying or (<Peer>peer).queue]
+        return [addr for addr in self.peers if self.newest(addr) is not None]
 
     def addresses(self) -> list:
         """List the peers that are remembered.
@@ -645,7 +674,7 @@ cdef class Exchange:
         -------
         tuple or None
             ``(kind, sent, confirmed, failed, retransmitted, duplicates, strays, malformed, srtt, min_rtt,
-            last_seen)``; None if it is not remembered.
+            last_seen, restarts)``; None if it is not remembered.
         """
         cdef Peer peer = self.peers.get(addr)
         if peer is None:
@@ -653,7 +682,7 @@ cdef class Exchange:
         return (
             KINDS[peer.kind], peer.n_sent, peer.n_confirmed, peer.n_failed, peer.n_retransmitted, peer.n_duplicates,
             peer.n_strays, peer.n_malformed, peer.srtt or None, peer.min_rtt if peer.min_rtt != NEVER else None,
-            peer.last_seen if peer.heard else None,
+            peer.last_seen if peer.heard else None, peer.n_restarts,
         )
 
     # --- inside ---
@@ -718,7 +747,14 @@ cdef class Exchange:
             self._fly(peer, send, now)
 
     cdef bint _may_fly(self, Peer peer, Send send):
-        return not peer.flying or not (send.alone or (<Send>peer.flying[-1]).alone)
+        """Tell whether a send may leave now. No message waits for a ping, which may be somebody else's."""
+        cdef Send other
+        cdef Py_ssize_t i
+        for i in range(len(peer.flying)):
+            other = peer.flying[i]
+            if (send.alone or other.alone) and (other.pings is None or send.pings is not None):
+                return False
+        return True
 
     cdef _fly(self, Peer peer, Send send, double now):
         send.flying = True

@@ -2,6 +2,7 @@ from libc.stdint cimport uint64_t
 
 cdef enum:
     SLOTS = 64       # numbers remembered, in each direction
+    STRIDE = 1 << 19 # how many messages to others a program may send between two to us
     REPEATERS = 16   # untagged frames whose repetition is counted
     UNKNOWN = 0
     TAGGING = 1
@@ -25,6 +26,9 @@ cdef class Peer:
     cdef double last_seen      # when it was last heard from
     cdef double srtt, rttvar, min_rtt
     cdef unsigned long long n_sent, n_confirmed, n_failed, n_retransmitted, n_duplicates, n_strays, n_malformed
+    cdef unsigned long long n_restarts
+    cdef unsigned int newest   # the number of its newest message
+    cdef bint numbered         # there is one
     cdef unsigned int received[SLOTS]
     cdef uint64_t received_hash[SLOTS]
     cdef double received_at[SLOTS]
@@ -40,6 +44,7 @@ cdef class Peer:
     cdef int current_kind(self, double now, Limits limits) noexcept
     cdef bint knows(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits)
+    cdef void follow(self, unsigned int number) noexcept
     cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef void owe(self, bytes frame, double now, Limits limits)

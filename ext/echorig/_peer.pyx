@@ -94,6 +94,19 @@ cdef class Peer:
             self.n_received -= <int>limits.max_numbers
         return False
 
+    cdef void follow(self, unsigned int number) noexcept:
+        """Take in the number of a new message: one far from those before it means that its program began anew.
+
+        Numbers begin anywhere, so that one in 2,000 restarts is not noticed.
+        """
+        cdef unsigned int ahead = (number - self.newest) & 0x7FFFFFFF
+        if not self.numbered or ahead < STRIDE:
+            self.newest = number
+        elif ahead <= 0x7FFFFFFF - STRIDE:
+            self.newest = number
+            self.n_restarts += 1
+        self.numbered = True
+
     # --- tagged frames sent ---
 
     cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits):

@@ -130,7 +130,7 @@ class Delivery(Courier):
 
     def system_error(self, addr: Address, error: OSError) -> None:
         """Take in what the system reports of a datagram to a peer; the sender is told if no echo comes."""
-        if self.exchange.newest(addr) is not None:
+        if self.exchange.is_waiting(addr):
             self._reasons[addr] = error
             if isinstance(error, ConnectionRefusedError):
                 self.exchange.refused(addr, monotonic())

@@ -40,6 +40,9 @@ class PeerStatistics:
     """float or None: The shortest round-trip time, in seconds."""
     last_seen: float | None
     """float or None: When it was last heard from, on the clock of `time.monotonic`, in seconds."""
+    restarts: int
+    """int: How often the numbers of its messages began anew, because its program was started again. It shows with
+    the first message from there, not with an echo; always 0 for a plain peer."""
 
 
 class Peers(Mapping[Address, PeerStatistics]):
