@@ -65,7 +65,7 @@ async def visit(uri: str, n: int) -> None:
 def bench_server_memory(benchmark: Any, stack: Any, loops: Any) -> None:
     """Over UDP: peers are remembered when they have gone."""
     n = messages(1000)
-    rigs = Rigs('echorig', 'udp', 'uvloop')
+    rigs = Rigs('echorig', 'udp', 'uvloop', plain=True)
     stack.callback(rigs.close)
     loops['uvloop'].run_until_complete(visit(rigs.uris[0], FIRST))
     before = rigs.resident()
