@@ -35,7 +35,7 @@ class Peer:
             client, trip = loop.run_until_complete(self._connect(kind, self._rigs.uris[0], more))
         except TypeError as ex:
             self._rigs.close()
-            raise Unavailable(str(ex)) from ex
+            raise Unavailable('this echorig has no busy_poll') from ex
         self.contender = Contender(loop, [trip], client.close)
 
     @staticmethod

@@ -15,7 +15,7 @@ import pytest
 from contenders import REF, Contender
 from echorig import EchoProtocol, Tuning
 from echorig.testing import LossyLink
-from measure import interleave, medians, messages, percentiles, ratios, record, rounds
+from measure import EFFORT, interleave, medians, messages, percentiles, ratios, record, rounds
 
 
 async def pair(tags: bool) -> tuple[Any, Any]:
@@ -63,5 +63,5 @@ def bench_loss(benchmark: Any, loop: Any, loop_name: str) -> None:
                 times.append(time.perf_counter() - begun)
 
     benchmark.group = f'loss {loop_name}'
-    benchmark.pedantic(lambda: loop.run_until_complete(through_loss()), rounds=min(4, rounds(4)))
+    benchmark.pedantic(lambda: loop.run_until_complete(through_loss()), rounds=4 if EFFORT == 'full' else 1)
     record(benchmark, times, n, latency_us={'echorig': percentiles(times)})

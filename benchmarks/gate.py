@@ -1,4 +1,4 @@
-"""The gate: is a round trip of echorig, as a ratio to the bare echo, what it was when the baseline was recorded?
+"""The gate: whether a round trip of echorig costs what it did, as a ratio to the bare echo, when the baseline was made.
 
 1. The same build is measured in several fresh processes, since where things lie in memory differs between them.
 2. A round counts if the bare echo took the same before and after it, and no longer than at its best: a neighbour on

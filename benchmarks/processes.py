@@ -12,8 +12,8 @@ from typing import Any
 HERE = Path(__file__).parent
 
 
-# asyncio reads each datagram into 256 KiB that it asks the allocator for. Whether these come from the system and go back
-# to it each time, which makes a round trip two or three times as long, depends on what else lies in memory; with
+# asyncio reads each datagram into 256 KiB that it asks the allocator for. Whether these come from the system and go
+# back to it each time, which makes a round trip two or three times as long, depends on what else lies in memory; with
 # these settings of glibc they never do. The whole suite runs with them (see the Makefile), memory excepted.
 ALLOCATOR = {'MALLOC_TRIM_THRESHOLD_': str(2**30), 'MALLOC_MMAP_THRESHOLD_': str(2**30)}
 
@@ -54,7 +54,8 @@ class Rigs:
         line = self._process.stdout.readline()
         if not line:
             _, errors = self._process.communicate(timeout=10)
-            raise Unavailable(errors.strip().splitlines()[-1])
+            last = errors.strip().splitlines()[-1]
+            raise Unavailable('this echorig has no busy_poll' if "'busy_poll'" in last else last)
         self.uris: list[str] = json.loads(line)
 
     def resident(self) -> int:
