@@ -1,7 +1,9 @@
 """One confirmed round trip between two processes, asleep between messages or not: latency is what counts.
 
-Held constant in each round: the message, and that one is under way at a time. All servers run all the time, each
-contender has its burst in turn; one that polls stops soon after it. "Pinned" has each end on a core of its own.
+Held constant in each round: the message, that one is under way at a time, and that each end has a core of its own, as
+two computers have: the system would put two processes that take turns on one core, where waking up costs little. What
+it does by itself is measured as "not pinned". All servers run all the time, each contender has its burst in turn; one
+that polls stops soon after it.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ class Peer:
     """A server in another process, and a client of it here."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, loop_name: str, transport: str, kind: str, how: str) -> None:
-        cores = sorted(os.sched_getaffinity(0)) if PINNED else []
-        arguments = (['--busy-poll', POLL] if 'poll' in how else []) + (['--core', cores[1]] if 'pinned' in how else [])
+        cores = sorted(os.sched_getaffinity(0)) if PINNED and 'free' not in how else []
+        arguments = (['--busy-poll', POLL] if 'poll' in how else []) + (['--core', cores[1]] if cores else [])
         self._rigs = Rigs(kind, transport, loop_name, *arguments)
-        self._cores = {cores[0]} if 'pinned' in how else None
+        self._cores = set(cores[:1])
         more = {'busy_poll': POLL} if 'poll' in how else {}
         try:
             client, trip = loop.run_until_complete(self._connect(kind, self._rigs.uris[0], more))
@@ -71,9 +73,13 @@ def bench_latency(benchmark: Any, stack: Any, loop: Any, loop_name: str, transpo
     opening = {'echorig': ('echorig', ''), 'bare': ('bare', '')}
     opening |= {'echorig, busy_poll': ('echorig', 'poll'), 'iblutil': ('iblutil', '')}
     if PINNED:
-        opening |= {'echorig, pinned': ('echorig', 'pinned'), 'echorig, busy_poll, pinned': ('echorig', 'poll pinned')}
+        opening |= {
+            'echorig, not pinned': ('echorig', 'free'),
+            'echorig, busy_poll, not pinned': ('echorig', 'poll free'),
+            'bare, not pinned': ('bare', 'free'),
+        }
     peers: dict[str, Peer] = {}
-    skipped = {} if PINNED else {'echorig, pinned': 'one core, or no way to choose one'}
+    skipped = {} if PINNED else {'echorig, not pinned': 'one core, or no way to choose one: nothing is pinned'}
     for name, (kind, how) in opening.items():
         try:
             peers[name] = Peer(loop, loop_name, transport, kind, how)

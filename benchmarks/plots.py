@@ -13,21 +13,27 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 Run = dict[str, dict[str, Any]]
 STYLES: dict[str, tuple[str, str]] = {
     'echorig': ('#0072B2', 'o'),
     'echorig, busy_poll': ('#56B4E9', 's'),
-    'echorig, pinned': ('#CC79A7', 'v'),
-    'echorig, busy_poll, pinned': ('#009E73', 'P'),
+    'echorig, not pinned': ('#CC79A7', 'v'),
+    'echorig, busy_poll, not pinned': ('#009E73', 'P'),
+    'bare, not pinned': ('#A6A6A6', 'd'),
     'echorig on asyncio': ('#56B4E9', 's'),
     'bare': ('#595959', 'D'),
     'iblutil': ('#D55E00', '^'),
     'iblutil on asyncio': ('#E69F00', 'X'),
     'floor': ('#009E73', 'P'),
 }
-LABELS = {'bare': 'bare echo', 'floor': 'C, system calls only', 'iblutil': 'iblutil 1.20'}
+LABELS = {
+    'bare': 'bare echo',
+    'bare, not pinned': 'bare echo, not pinned',
+    'floor': 'C, system calls only',
+    'iblutil': 'iblutil 1.20',
+}
 plt.rcParams.update(
     {
         'font.size': 10,
@@ -92,6 +98,7 @@ def start_skew(run: Run) -> Figure:
             axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=label, lw=1.8)
         axis.set(xscale='log', yscale='log', xlabel='rigs, in another process', ylabel='ms', title=f'{what} (median)')
         axis.set_xticks(rigs)
+        axis.minorticks_off()
         _log(axis.xaxis)
         _log(axis.yaxis)
     axes[0].legend(fontsize=9)
@@ -100,7 +107,7 @@ def start_skew(run: Run) -> Figure:
 
 def latency(run: Run) -> Figure:
     """Two processes: the whole distribution of the round-trip time."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.2, 3.4), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), sharey=True)
     for axis, transport in zip(axes, ('udp', 'tcp'), strict=True):
         found = run[f'bench_latency[uvloop-{transport}]']['latency_us']
         for name, cuts in found.items():
@@ -111,10 +118,10 @@ def latency(run: Run) -> Figure:
             )
         axis.set(xscale='log', yscale='log', title=f'uvloop, {transport.upper()}', xlabel='percentile')
         axis.set_xticks([1, 2, 10, 100, 1000], ['0', '50', '90', '99', '99.9'])
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_minor_locator(NullLocator())
         _log(axis.yaxis)
     axes[0].set_ylabel('round trip, two processes (µs)')
-    axes[0].legend(fontsize=8.5)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -130,9 +137,10 @@ def rigs(run: Run) -> Figure:
             axis.plot(*zip(*points, strict=True), color=colour, marker=marker, label=_label(name), lw=1.8)
         axis.set(xscale='log', title=f'uvloop, {transport.upper()}', xlabel='rigs on one server', ylim=(0, None))
         axis.set_xticks(list(counts))
+        axis.minorticks_off()
         _log(axis.xaxis)
     axes[0].set_ylabel('CPU time of a round trip (µs)')
-    axes[0].legend(fontsize=9)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc='center right')
     return figure
 
 

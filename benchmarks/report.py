@@ -50,10 +50,10 @@ def effects(run: budgets.Run) -> Table:
     found = {kind: run[f'bench_latency[{kind[0]}-{kind[1]}]']['latency_us'] for kind in KINDS}
     usual = found['uvloop', 'udp']['echorig']
     rows = {
-        'UDP on uvloop, as it comes': usual,
+        'UDP on uvloop, each end on a core of its own': usual,
         '`busy_poll` at both ends': found['uvloop', 'udp'].get('echorig, busy_poll'),
-        'each end pinned to a core': found['uvloop', 'udp'].get('echorig, pinned'),
-        '`busy_poll` at both ends, each pinned to a core': found['uvloop', 'udp'].get('echorig, busy_poll, pinned'),
+        'not pinned to cores': found['uvloop', 'udp'].get('echorig, not pinned'),
+        'not pinned, `busy_poll` at both ends': found['uvloop', 'udp'].get('echorig, busy_poll, not pinned'),
         'TCP': found['uvloop', 'tcp']['echorig'],
         'TCP, `busy_poll` at both ends': found['uvloop', 'tcp'].get('echorig, busy_poll'),
         'the loop of asyncio': found['asyncio', 'udp']['echorig'],
