@@ -24,7 +24,7 @@ help:
 	@echo 'make test        the tests (ARGS="-k tcp")'
 	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0)'
 	@echo 'make coverage    the tests, and which lines they reach, Cython included'
-	@echo 'make bench       the benchmarks, ten minutes, and the budgets; bench-quick: two minutes; bench-smoke: each once'
+	@echo 'make bench       the benchmarks, five minutes, and the budgets; bench-quick: one minute; bench-smoke: each once'
 	@echo 'make bench-compare   is it as fast as the baseline? (AGAINST=a stored run: compare RUN with that)'
 	@echo 'make report      plots and tables of a stored run (RUN=.benchmarks/run.json)'
 	@echo 'make lint types stubs docs wheel-test    the other gates'

@@ -1,7 +1,7 @@
 """How things are timed: in interleaved rounds, so that a machine that changes its pace does so for all alike.
 
-``ECHORIG_BENCH`` says how long: ``smoke`` proves that each benchmark works, ``quick`` takes two minutes, ``full``
-(the default) about ten.
+``ECHORIG_BENCH`` says how long: ``smoke`` proves that each benchmark works, ``quick`` takes a minute, ``full``
+(the default) about five.
 """
 
 from __future__ import annotations

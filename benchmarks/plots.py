@@ -140,7 +140,7 @@ def rigs(run: Run) -> Figure:
         axis.minorticks_off()
         _log(axis.xaxis)
     axes[0].set_ylabel('CPU time of a round trip (µs)')
-    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc='center right')
+    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc='upper right')
     return figure
 
 
