@@ -5,6 +5,10 @@ ARGS ?=
 # How many simulated schedules, and the seed of the first.
 N ?= 1000000
 SEED ?= 0
+# Where a run of the benchmarks is stored, what it is compared with, and how long it takes: smoke, quick or full.
+RUN ?= .benchmarks/run.json
+AGAINST ?= benchmarks/baseline.json
+EFFORT ?= full
 # What must be installed for the tests: "required" real peers fail the build if they cannot be had.
 PEERS ?= wanted
 
@@ -13,14 +17,17 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*.pyx ext/echorig/*.pxd ext/echorig/*.h)
 MODULES := $(patsubst ext/echorig/%.pyx,echorig.%,$(wildcard ext/echorig/*.pyx))
 
-.PHONY: help demo test test-only simulate coverage lint types stubs docs wheel wheel-test bench bench-smoke clean
+.PHONY: help demo test test-only simulate coverage lint types stubs docs wheel wheel-test bench bench-quick bench-smoke bench-compare \
+    bench-baseline bench-gate-check report clean
 
 help:
 	@echo 'make demo        a whole session on real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
 	@echo 'make test        the tests (ARGS="-k tcp")'
 	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0)'
 	@echo 'make coverage    the tests, and which lines they reach, Cython included'
-	@echo 'make bench       the benchmarks; bench-smoke: each once'
+	@echo 'make bench       the benchmarks, five minutes, and the budgets; bench-quick: one minute; bench-smoke: each once'
+	@echo 'make bench-compare   is it as fast as the baseline? (AGAINST=a stored run: compare RUN with that)'
+	@echo 'make report      plots and tables of a stored run (RUN=.benchmarks/run.json)'
 	@echo 'make lint types stubs docs wheel-test    the other gates'
 	@echo 'PYTHON=python3.12 VENV=.venv-3.12 choose another interpreter'
 
@@ -87,11 +94,41 @@ wheel-test: wheel
 	$(VENV)-wheel/bin/python -m pip --disable-pip-version-check install --quiet --group test "$$(ls dist/*.whl)[demo]"
 	$(VENV)-wheel/bin/python -m pytest -q --ignore tests/peers $(ARGS)
 
+# asyncio reads into 256 KiB that the allocator may take from the system each time, or not: held constant here.
+bench bench-quick bench-smoke: export MALLOC_TRIM_THRESHOLD_ = 1073741824
+bench bench-quick bench-smoke: export MALLOC_MMAP_THRESHOLD_ = 1073741824
+
 bench: $(VENV)/.test
-	$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+	@mkdir -p $(dir $(RUN))
+	ECHORIG_BENCH=$(EFFORT) $(PY) -m pytest benchmarks --benchmark-only --benchmark-json=$(RUN) --benchmark-columns=min,median,max,rounds -q $(ARGS)
+	@$(PY) benchmarks/budgets.py $(RUN)
+
+bench-quick: EFFORT = quick
+bench-quick: RUN = .benchmarks/quick.json
+bench-quick: bench
 
 bench-smoke: $(VENV)/.test
-	ECHORIG_BENCH=smoke $(PY) -m pytest benchmarks --benchmark-only --benchmark-max-time=0.02 --benchmark-min-rounds=2 --timeout 60 -q $(ARGS)
+	ECHORIG_BENCH=smoke $(PY) -m pytest benchmarks --benchmark-only --benchmark-columns=median --timeout 60 -q $(ARGS)
+
+# Against the baseline the ratios are measured anew; against a stored run, those of RUN are taken.
+bench-compare: $(VENV)/.test
+ifeq ($(AGAINST),benchmarks/baseline.json)
+	$(PY) benchmarks/gate.py $(ARGS)
+else
+	$(VENV)/bin/pytest-benchmark compare --columns=min,median,max --group-by=name $(AGAINST) $(RUN)
+	$(PY) benchmarks/gate.py --run $(RUN) --against $(AGAINST) $(ARGS)
+endif
+
+bench-baseline: $(VENV)/.test
+	$(PY) benchmarks/gate.py --record
+
+# Three runs without a change must pass, one with a round trip that is 15 % longer must not.
+bench-gate-check: $(VENV)/.test
+	for i in 1 2 3; do $(PY) benchmarks/gate.py || exit 1; done
+	! ECHORIG_BENCH_SLOWDOWN=0.15 $(PY) benchmarks/gate.py
+
+report: $(VENV)/.test
+	$(PY) benchmarks/report.py $(RUN)
 
 # A traced build is slow and must not stay: it is made in an environment of its own.
 coverage:

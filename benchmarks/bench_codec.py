@@ -1,46 +1,82 @@
-"""Encoding and decoding beside orjson and json; the message is held constant in each group."""
+"""Encoding, decoding and reading of messages beside orjson, json and the comparison of bytes.
+
+Held constant in each round: the message. Each is called many times in a round; the percentiles are those of
+the rounds.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import operator
+import time
 from typing import Any
 
 import orjson
 import pytest
 
-from echorig._codec import compare, decode, encode, peek
+from echorig import _codec
+from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
 MESSAGES: dict[str, Any] = {
     '30B': [2, '2022-01-01_1_subject', None],
     '1kB': [64, 20, {f'field_{i}': [i, i * 1.5, 'text', None] for i in range(26)}],
-    '60kB': [64, 20, {'samples': [i * 0.25 for i in range(9000)]}],
+    '60kB': [64, 20, {'samples': [i * 0.25 for i in range(7500)]}],
+    'nested': [64, 20, eval('[' * 60 + ']' * 60)],
     'accents': [64, 20, {'név': 'Ünïcödé ' * 40}],
 }
+CALLS = {'30B': 2000, '1kB': 500, '60kB': 10, 'nested': 500, 'accents': 1000}
+START = _codec.encode(MESSAGES['30B'])
+TAGGED = _codec.tag(START, 123456)
+pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 
-@pytest.mark.parametrize('writer', [encode, orjson.dumps, json.dumps], ids=['echorig', 'orjson', 'json'])
+def compared(benchmark: Any, group: str, measures: dict[str, Measure]) -> None:
+    """Time echorig and the others, and note it all."""
+    times = interleave(benchmark, measures, rounds(100))
+    benchmark.group = group
+    record(benchmark, times['echorig'], 1, cpu_us=medians(times), ratio=ratios(times))
+
+
 @pytest.mark.parametrize('size', MESSAGES)
-def bench_encode(benchmark: Any, size: str, writer: Callable[[Any], Any]) -> None:
-    benchmark.group = f'encode {size}'
-    benchmark(writer, MESSAGES[size])
+def bench_encode(benchmark: Any, size: str) -> None:
+    writers = {'echorig': _codec.encode, 'orjson': orjson.dumps, 'json': json.dumps}
+    message = MESSAGES[size]
+    compared(benchmark, 'encode', {name: repeated(write, message, n=CALLS[size]) for name, write in writers.items()})
 
 
-@pytest.mark.parametrize('reader', [decode, orjson.loads, json.loads], ids=['echorig', 'orjson', 'json'])
 @pytest.mark.parametrize('size', MESSAGES)
-def bench_decode(benchmark: Any, size: str, reader: Callable[[bytes], Any]) -> None:
-    benchmark.group = f'decode {size}'
-    benchmark(reader, encode(MESSAGES[size]))
+def bench_decode(benchmark: Any, size: str) -> None:
+    readers = {'echorig': _codec.decode, 'orjson': orjson.loads, 'json': json.loads}
+    frame = _codec.encode(MESSAGES[size])
+    compared(benchmark, 'decode', {name: repeated(read, frame, n=CALLS[size]) for name, read in readers.items()})
 
 
 @pytest.mark.parametrize('size', MESSAGES)
 def bench_compare(benchmark: Any, size: str) -> None:
-    benchmark.group = f'compare {size}'
-    frame = encode(MESSAGES[size])
+    frame = _codec.encode(MESSAGES[size])
     echo = bytes(bytearray(frame))
-    benchmark(compare, frame, echo, 512, 65535)
+    assert _codec.compare(frame, echo, 512, 65535) == _codec.EQUAL
+    n = CALLS[size] * 5
+    measures = {
+        'echorig': repeated(_codec.compare, frame, echo, 512, 65535, n=n),
+        '==': repeated(operator.eq, frame, echo, n=n),
+    }
+    compared(benchmark, 'compare', measures)
 
 
-def bench_peek(benchmark: Any) -> None:
-    benchmark.group = 'peek'
-    benchmark(peek, encode(MESSAGES['1kB']))
+HEADER = {
+    function.__name__: (function, args)
+    for function, args in [
+        (_codec.peek, (START,)),
+        (_codec.tag, (START, 123456)),
+        (_codec.read_tag, (TAGGED,)),
+        (_codec.acknowledged, (TAGGED,)),
+        (_codec.is_echo, (TAGGED, _codec.acknowledged(TAGGED))),
+    ]
+}
+
+
+@pytest.mark.parametrize('name', HEADER)
+def bench_header(benchmark: Any, name: str) -> None:
+    function, args = HEADER[name]
+    compared(benchmark, 'header', {'echorig': repeated(function, *args, n=5000), 'len': repeated(len, START, n=5000)})

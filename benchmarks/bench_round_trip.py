@@ -1,80 +1,63 @@
-"""One confirmed round trip, both ends on one loop in one process, beside the bare echo and the incumbent.
+"""One confirmed round trip with 1, 10, 100 and 1,000 rigs on one server, beside the bare echo and the incumbent.
 
-Held constant: the message, the loop, the machine and the process. `bench_ratio` measures CPU time in interleaved
-rounds, so that a machine that changes its pace does so for all contenders alike; its figures are the ones to quote.
+Held constant in each round: the message, the process, which has both ends on one loop, and that one message is under
+way at a time, the rigs in turn. What counts is CPU time, in interleaved rounds. With one rig the floor in C and, on
+uvloop, the incumbent on the loop of asyncio take part; with more, echorig itself with one rig, in the same rounds.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import statistics
 import time
 from typing import Any
 
 import pytest
 
-from contenders import CONTENDERS, Contender, RoundTrip
+from contenders import Contender, opened
+from floor import Floor, NoCompiler
+from measure import interleave, medians, messages, percentiles, ratios, record, rounds
 
-TRANSPORTS = ['udp', 'tcp']
-
-
-async def _burst(round_trip: RoundTrip, n: int) -> list[float]:
-    times = []
-    for _ in range(n):
-        begun = time.perf_counter()
-        await round_trip()
-        times.append(time.perf_counter() - begun)
-    return times
+RIGS = {1: (240, 200), 10: (40, 300), 100: (40, 300), 1000: (25, 1000)}  # rounds, messages in each
 
 
-def _contender(name: str) -> Contender:
-    if name == 'iblutil':
-        pytest.importorskip('iblutil')
-    return CONTENDERS[name]
-
-
-@pytest.mark.parametrize('name', CONTENDERS)
-@pytest.mark.parametrize('transport', TRANSPORTS)
-def bench_round_trip(benchmark: Any, loop: Any, name: str, transport: str, rounds: int, burst: int) -> None:
-    round_trip, close = loop.run_until_complete(_contender(name)(transport))
-    times: list[float] = []
-    benchmark.group = f'round trip {transport} {type(loop).__module__.partition(".")[0]}'
-    benchmark.pedantic(
-        lambda: times.extend(loop.run_until_complete(_burst(round_trip, burst))), rounds=rounds, warmup_rounds=1
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize('rigs', RIGS, ids=lambda n: f'{n}rig{"s" * (n > 1)}')
+def bench_round_trip(benchmark: Any, stack: Any, loops: Any, loop_name: str, transport: str, rigs: int) -> None:
+    n_rounds, burst = rounds(RIGS[rigs][0]), messages(RIGS[rigs][1])
+    loop = loops[loop_name]
+    skipped: dict[str, str] = {}
+    opening: dict[str, Any] = {
+        'echorig': lambda: opened(loop, 'echorig', transport, rigs),
+        'bare': lambda: opened(loop, 'bare', transport, rigs),
+        'iblutil': lambda: opened(loop, 'iblutil', transport, rigs),
+    }
+    if rigs > 1:
+        opening['echorig, 1 rig'] = lambda: opened(loop, 'echorig', transport)
+    else:
+        opening['floor'] = lambda: Floor(transport)
+        if loop_name != 'asyncio':
+            opening['iblutil on asyncio'] = lambda: opened(loops['asyncio'], 'iblutil', transport)
+    contenders: dict[str, Contender | Floor] = {}
+    for name, open_ in opening.items():
+        try:
+            contenders[name] = open_()
+            stack.callback(contenders[name].close)
+        except (ImportError, NotImplementedError, NoCompiler) as ex:
+            skipped[name] = str(ex)
+    for contender in contenders.values():
+        contender.burst(rigs)  # everyone is known to everyone
+        if isinstance(contender, Contender):
+            contender.latencies.clear()
+    times = interleave(
+        benchmark, {name: lambda who=who: who.burst(burst) for name, who in contenders.items()}, n_rounds
     )
-    close()
-    cuts = statistics.quantiles(times, n=1000)
-    benchmark.extra_info.update(
-        messages_per_round=burst, p50=cuts[499], p90=cuts[899], p99=cuts[989], p999=cuts[998], max=max(times)
+    latencies = {name: who.latencies for name, who in contenders.items() if isinstance(who, Contender)}
+    benchmark.group = f'round trip {loop_name} {transport}'
+    record(
+        benchmark,
+        latencies['echorig'],
+        burst,
+        cpu_us=medians(times),
+        ratio=ratios(times),
+        latency_us={name: percentiles(values) for name, values in latencies.items()},
+        skipped=skipped,
     )
-
-
-@pytest.mark.parametrize('transport', TRANSPORTS)
-def bench_ratio(benchmark: Any, loop: Any, transport: str, rounds: int, burst: int) -> None:
-    pytest.importorskip('iblutil')
-    opened = {name: loop.run_until_complete(open_(transport)) for name, open_ in CONTENDERS.items()}
-    cpu: dict[str, list[float]] = {name: [] for name in opened}
-
-    async def times(round_trip: RoundTrip) -> float:
-        begun = time.process_time()
-        for _ in range(burst):
-            await round_trip()
-        return (time.process_time() - begun) / burst
-
-    def interleaved() -> None:
-        gc.collect()
-        for name, (round_trip, _) in opened.items():
-            cpu[name].append(loop.run_until_complete(times(round_trip)))
-
-    benchmark.group = 'ratio of CPU time'
-    benchmark.pedantic(interleaved, rounds=rounds, warmup_rounds=1)
-    for _, close in opened.values():
-        close()
-    loop.run_until_complete(asyncio.sleep(0.01))
-    median = {name: statistics.median(values[1:]) for name, values in cpu.items()}
-    for other in ('bare', 'iblutil'):
-        ratios = [a / b for a, b in zip(cpu['echorig'][1:], cpu[other][1:], strict=True)]
-        benchmark.extra_info[f'echorig/{other}'] = round(statistics.median(ratios), 3)
-    benchmark.extra_info.update({f'{name}_us': round(value * 1e6, 2) for name, value in median.items()})
-    print(f'\n{type(loop).__module__.partition(".")[0]} {transport}:', benchmark.extra_info)

@@ -1,109 +1,146 @@
-"""What a confirmed round trip is compared with: the bare echo of asyncio, and the incumbent.
+"""What is compared: echorig, the bare echo of the event loop, and the incumbent, each with n rigs on one server.
 
-Both ends run on one loop in one process, so that the CPU time of a round trip is exact. Each contender is opened
-once and then asked for bursts of round trips of the same message.
+Both ends run on one loop in one process, so that the CPU time of a round trip is exact. A contender is opened once
+and then asked for bursts of round trips of the same message.
+
+``ECHORIG_BENCH_SLOWDOWN=0.15`` makes each round trip of echorig busy for that much longer, to show that the gate
+sees it (`make bench-gate-check`). Nothing but this file reads it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
+import time
 from collections.abc import Awaitable, Callable
+from itertools import cycle, islice
 from typing import Any
 
-import echorig
+import bare
+import incumbent
+from echorig import EchoProtocol
 
 REF = '2022-01-01_1_subject'
-FRAME = echorig.EchoProtocol.encode([2, REF, None])
+SLOWDOWN = float(os.environ.get('ECHORIG_BENCH_SLOWDOWN', '0'))
 RoundTrip = Callable[[], Awaitable[Any]]
-# A contender is opened on the running loop; it returns one round trip, and how to close it.
-Contender = Callable[[str], Awaitable[tuple[RoundTrip, Callable[[], None]]]]
+Opened = tuple[list[RoundTrip], Callable[[], Any]]
 
 
-async def open_echorig(transport: str) -> tuple[RoundTrip, Callable[[], None]]:
-    """Open an echorig client and server; the server has a callback."""
-    server = await echorig.EchoProtocol.server(f'{transport}://127.0.0.1:0', 'server')
-    client = await echorig.EchoProtocol.client(server.server_uri, 'client')
+class Contender:
+    """The opened clients of one server, and the loop that they are on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, trips: list[RoundTrip], close: Callable[[], Any]) -> None:
+        self.loop = loop
+        self.latencies: list[float] = []
+        self._trips = trips
+        self._close = close
+        self._turn = cycle(trips)
+
+    def burst(self, n: int) -> float:
+        """Make n round trips, one at a time, the rigs in turn; return the CPU time of each in seconds."""
+        return self.loop.run_until_complete(self._burst(n))
+
+    async def _burst(self, n: int) -> float:
+        note, clock = self.latencies.append, time.perf_counter
+        begun = time.process_time()
+        last = clock()
+        for trip in islice(self._turn, n):
+            await trip()
+            now = clock()
+            note(now - last)
+            last = now
+        return (time.process_time() - begun) / n
+
+    def flood(self, n: int, in_flight: int) -> float:
+        """Make n round trips, several rigs at once; return the CPU time of each in seconds."""
+        return self.loop.run_until_complete(self._flood(n, min(in_flight, len(self._trips))))
+
+    async def _flood(self, n: int, in_flight: int) -> float:
+        async def work(share: list[RoundTrip]) -> None:
+            note, clock = self.latencies.append, time.perf_counter
+            for trip in islice(cycle(share), n // in_flight):
+                begun = clock()
+                await trip()
+                note(clock() - begun)
+
+        begun = time.process_time()
+        await asyncio.gather(*(work(self._trips[i::in_flight]) for i in range(in_flight)))
+        return (time.process_time() - begun) / (n // in_flight * in_flight)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._close()
+        self.loop.run_until_complete(asyncio.sleep(0.01))
+
+
+async def open_echorig(transport: str, n: int) -> Opened:
+    """Open an echorig server with a callback, and its clients."""
+    server = await EchoProtocol.server(f'{transport}://127.0.0.1:0', 'server')
     server.assign_callback('EXPSTART', lambda data, addr: None)
-    return lambda: client.start(REF), lambda: (client.close(), server.close())  # type: ignore[func-returns-value]
+    clients = [await EchoProtocol.client(server.server_uri, f'client {i}') for i in range(n)]
+    trips: list[RoundTrip] = [lambda client=client: client.start(REF) for client in clients]  # type: ignore[misc]
+    if SLOWDOWN:
+        trips = [await slowed(trip) for trip in trips]
+    return trips, lambda: [com.close() for com in (*clients, server)]
 
 
-async def open_iblutil(transport: str) -> tuple[RoundTrip, Callable[[], None]]:
-    """Open the incumbent's client and server in the same way."""
-    from iblutil.io.net.app import EchoProtocol  # only where it is installed
-
-    logger = logging.getLogger('iblutil.benchmark')
-    logger.setLevel(logging.WARNING)
-    port = _free_port(transport)
-    scheme = 'udp' if transport == 'udp' else 'ws'
-    server = await EchoProtocol.server(f'{scheme}://127.0.0.1:{port}', 'server', log=logger)
-    client = await EchoProtocol.client(f'{scheme}://127.0.0.1:{port}', 'client', log=logger)
+async def open_iblutil(transport: str, n: int) -> Opened:
+    """Open the incumbent in the same way."""
+    if transport != 'udp' and n > 1:
+        raise NotImplementedError('a TCP server of iblutil has one client')
+    server, uri = await incumbent.listen(transport)
     server.assign_callback('EXPSTART', lambda data, addr: None)
-
-    def close() -> None:
-        client.close()
-        server.close()
-        if server.Server is not None:
-            server.Server.close()
-
-    return lambda: client.start(REF), close
+    clients = [await incumbent.connect(uri, f'client {i}') for i in range(n)]
+    trips: list[RoundTrip] = [lambda client=client: client.start(REF) for client in clients]  # type: ignore[misc]
+    return trips, lambda: incumbent.close(server, clients)
 
 
-class _Bare(asyncio.DatagramProtocol, asyncio.Protocol):
-    """The shortest echo that asyncio can be asked for; no JSON, no comparison, no timeout."""
-
-    echoed: asyncio.Future[Any] | None = None
-    is_server = False
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        if self.is_server:
-            self.transport.sendto(data, addr)
-        elif self.echoed is not None:
-            self.echoed.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        if self.is_server:
-            self.transport.write(data)
-        elif self.echoed is not None:
-            self.echoed.set_result(None)
+async def open_bare(transport: str, n: int) -> Opened:
+    """Open a bare echo and its clients."""
+    server, uri = await bare.listen(transport)
+    clients = [await bare.connect(uri) for _ in range(n)]
+    return [client.round_trip for client in clients], lambda: [
+        end.close() for end in (*(client.transport for client in clients), server)
+    ]
 
 
-class _BareServer(_Bare):
-    is_server = True
+async def slowed(trip: RoundTrip) -> RoundTrip:
+    """Return a round trip that is busy for longer, by the fraction that the environment asks for."""
+    more = 0.0
+
+    async def slow() -> None:
+        await trip()
+        end = time.perf_counter() + more
+        while time.perf_counter() < end:
+            pass
+
+    own = await best(trip)
+    more = max(0.0, SLOWDOWN * own - (await best(slow) - own))
+    return slow
 
 
-async def open_bare(transport: str) -> tuple[RoundTrip, Callable[[], None]]:
-    """Open a bare echo."""
-    loop = asyncio.get_running_loop()
-    closing: list[Any]
-    if transport == 'udp':
-        server, _ = await loop.create_datagram_endpoint(_BareServer, local_addr=('127.0.0.1', 0))
-        addr = server.get_extra_info('sockname')
-        handle, client = await loop.create_datagram_endpoint(_Bare, remote_addr=addr)
-        closing, send = [handle, server], handle.sendto
-    else:
-        listener = await loop.create_server(_BareServer, '127.0.0.1', 0)
-        addr = listener.sockets[0].getsockname()
-        stream, client = await loop.create_connection(_Bare, *addr)
-        closing, send = [stream, listener], stream.write
-
-    async def round_trip() -> None:
-        client.echoed = loop.create_future()
-        send(FRAME)
-        await client.echoed
-
-    return round_trip, lambda: [item.close() for item in closing]  # type: ignore[return-value]
+async def best(trip: RoundTrip) -> float:
+    """Return the CPU time of a round trip in the best of many short bursts, in seconds."""
+    times = []
+    for _ in range(100):
+        begun = time.process_time()
+        for _ in range(20):
+            await trip()
+        times.append((time.process_time() - begun) / 20)
+    return min(times)
 
 
-def _free_port(transport: str) -> int:
-    import socket
+OPEN: dict[str, Callable[[str, int], Awaitable[Opened]]] = {
+    'echorig': open_echorig,
+    'bare': open_bare,
+    'iblutil': open_iblutil,
+}
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if transport == 'udp' else socket.SOCK_STREAM) as sock:
-        sock.bind(('127.0.0.1', 0))
-        return int(sock.getsockname()[1])
+
+def opened(loop: asyncio.AbstractEventLoop, name: str, transport: str, n: int = 1) -> Contender:
+    """Open a contender with n rigs on a loop."""
+    return Contender(loop, *loop.run_until_complete(_open(name, transport, n)))
 
 
-CONTENDERS: dict[str, Contender] = {'echorig': open_echorig, 'bare': open_bare, 'iblutil': open_iblutil}
+async def _open(name: str, transport: str, n: int) -> Opened:
+    return await OPEN[name](transport, n)

@@ -1,0 +1,43 @@
+"""Messages confirmed in a second when 64 of 100 rigs (of 1,000) talk to one server at the same time.
+
+Held constant in each round: the message, the process, which has both ends on one loop, and the number under way.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from contenders import opened
+from measure import interleave, medians, messages, percentiles, ratios, record, rounds
+
+IN_FLIGHT = 64
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize('rigs', [100, 1000], ids=lambda n: f'{n}rigs')
+def bench_throughput(benchmark: Any, stack: Any, loop: Any, loop_name: str, transport: str, rigs: int) -> None:
+    n_rounds, burst = rounds(25), max(messages(2048), IN_FLIGHT)
+    contenders = {name: opened(loop, name, transport, rigs) for name in ('echorig', 'bare')}
+    one = opened(loop, 'echorig', transport)
+    for contender in (*contenders.values(), one):
+        stack.callback(contender.close)
+    for contender in contenders.values():
+        contender.burst(rigs)
+        contender.latencies.clear()
+    measures: dict[str, Any] = {name: lambda who=who: who.flood(burst, IN_FLIGHT) for name, who in contenders.items()}
+    measures['echorig, 1 rig'] = lambda: one.burst(burst // 4)
+    times = interleave(benchmark, measures, n_rounds)
+    cpu = medians(times)
+    benchmark.group = f'throughput {loop_name} {transport}'
+    record(
+        benchmark,
+        contenders['echorig'].latencies,
+        burst,
+        cpu_us=cpu,
+        ratio=ratios(times),
+        per_second={name: round(1e6 / us) for name, us in cpu.items()},
+        latency_us={name: percentiles(who.latencies) for name, who in contenders.items()},
+    )
