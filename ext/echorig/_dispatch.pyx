@@ -57,11 +57,12 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr):
     if not code:
         com._log_notice(message, addr)
     heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr))
+    if not heard:
+        waiting.keep_for_this_turn(bit, (event, message, addr))
     listeners = callbacks[event]
     if listeners:
         _tell(com, listeners, event, message, addr)
     elif not heard:
-        waiting.keep_for_this_turn(bit, (event, message, addr))
         com.logger.debug('No callbacks to execute for event %s', event.name)
 
 

@@ -3,8 +3,8 @@
 1. Events are bits here, the notice one too; `asked` has those for which anything is to be done when one comes.
 2. A coroutine that waits gets the next message. If none waits for an event that is *wanted*, its messages are kept.
    Each stream gets all.
-3. A message that nobody has heard, not even a callback, is kept for the rest of the event loop's turn: a loop may
-   deliver it before a task made earlier has begun to wait for it (uvloop looks at its sockets before new tasks run).
+3. A message for which nobody has asked is kept for the rest of the event loop's turn: a loop may deliver it before a
+   task made earlier has begun to wait for it (uvloop looks at its sockets before new tasks run).
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Waiting:
         self._logger = logger
         self._awaited = 0  # the bits of `waiters`
         self._turn: list[tuple[int, Message]] = []
+        self._call_soon: Callable[..., Any] | None = None
 
     # --- messages ---
 
@@ -101,11 +102,13 @@ class Waiting:
             self.on_room()
 
     def keep_for_this_turn(self, bit: int, message: Message) -> None:
-        """Keep a message that nobody has heard until the tasks that exist now have had their turn."""
+        """Keep a message that nobody has asked for until the tasks that exist now have had their turn."""
         turn = self._turn
         if not turn:
-            asyncio.get_running_loop().call_soon(turn.clear)
-        if len(turn) < self.backlog.limit:
+            if self._call_soon is None:  # a communicator belongs to one loop
+                self._call_soon = asyncio.get_running_loop().call_soon
+            self._call_soon(turn.clear)
+        if len(turn) < self._limit:
             turn.append((bit, message))
 
     def want(self, mask: int) -> None:
