@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -78,7 +79,7 @@ async def open_echorig(transport: str, n: int) -> Opened:
     server = await EchoProtocol.server(f'{transport}://127.0.0.1:0', 'server')
     server.assign_callback('EXPSTART', lambda data, addr: None)
     clients = [await EchoProtocol.client(server.server_uri, f'client {i}') for i in range(n)]
-    trips: list[RoundTrip] = [lambda client=client: client.start(REF) for client in clients]  # type: ignore[misc]
+    trips: list[RoundTrip] = [partial(client.start, REF) for client in clients]
     if SLOWDOWN:
         trips = [await slowed(trip) for trip in trips]
     return trips, lambda: [com.close() for com in (*clients, server)]
@@ -91,7 +92,7 @@ async def open_iblutil(transport: str, n: int) -> Opened:
     server, uri = await incumbent.listen(transport)
     server.assign_callback('EXPSTART', lambda data, addr: None)
     clients = [await incumbent.connect(uri, f'client {i}') for i in range(n)]
-    trips: list[RoundTrip] = [lambda client=client: client.start(REF) for client in clients]  # type: ignore[misc]
+    trips: list[RoundTrip] = [partial(client.start, REF) for client in clients]
     return trips, lambda: incumbent.close(server, clients)
 
 
