@@ -34,6 +34,7 @@ from .errors import (
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
 from .peers import PeerStatistics
+from .presence import Presence, PresenceChange, RigPresence
 from .streams import Stream
 from .tuning import Tuning
 
@@ -52,7 +53,10 @@ __all__ = [
     'MessageTooLongError',
     'PeerStatistics',
     'PeerUnreachableError',
+    'Presence',
+    'PresenceChange',
     'RemoteCallbackError',
+    'RigPresence',
     'Service',
     'Services',
     'ServicesError',

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, UserDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from .callbacks import Listener, WithService
 from .errors import ServicesError, ServicesTimeoutError
 from .messages import ExpMessage
+from .presence import Presence
 from .rig_listener import RigListener
 from .service import Service
 
@@ -59,6 +61,8 @@ class RigSet(Service, UserDict[str, Any]):
             rigs[rig.name] = rig
         self.data = MappingProxyType(rigs)  # type: ignore[assignment]
         self.timeout = timeout
+        self.logger = logging.getLogger(__name__)
+        self._watches: dict[int, Presence] = {}
         self._asked: Counter[str] = Counter()  # how many calls wait for the answer of each rig
 
     @property
@@ -135,7 +139,9 @@ class RigSet(Service, UserDict[str, Any]):
     # --- closing ---
 
     def close(self) -> None:
-        """Close every communicator."""
+        """Close every communicator, and end every watch."""
+        for presence in list(self._watches.values()):
+            presence.close()
         for rig in self.values():
             rig.close()
 

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from .messages import ExpMessage
 from .opening import opened
+from .presence import Presence
 from .rig_set import RigSet, outcome
 from .rigs_file import read_rigs
+from .tuning import DEFAULT_TUNING
 
 __all__ = ['Services']
 
@@ -111,6 +113,35 @@ class Services(RigSet):
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
         work = [partial(rig.ping, timeout=timeout) for rig in self.values()]
         return dict(zip(self, await asyncio.gather(*map(outcome, work)), strict=True))
+
+    def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
+        """Find out in the background which rigs are there, and be told when one comes, goes or begins anew.
+
+        Parameters
+        ----------
+        interval : float
+            How long after each ping of a rig the next follows, in seconds, give or take a tenth.
+        timeout : float
+            How long a rig has for its echo, in seconds.
+
+        Returns
+        -------
+        Presence
+            It is at work during ``async with``, or until the set is closed.
+
+        Raises
+        ------
+        ValueError
+            A time is not positive.
+
+        Examples
+        --------
+        >>> async with rigs.watch() as presence:  # doctest: +SKIP
+        ...     presence.assign_callback(lambda change: print(change.name, change.state))
+        ...     await rigs.start('2026-01-31_1_mouse7')
+        ...     print(presence['camera'].round_trip)
+        """
+        return Presence(self, interval, timeout, DEFAULT_TUNING.max_backlog)
 
     # --- the messages of an experiment ---
 

@@ -1,0 +1,301 @@
+"""`Presence`: which rigs of a set are there, found out by pinging them in the background.
+
+1. A session is never disturbed. A tagging peer may be pinged at any time, and no message waits for a ping. An incumbent
+   takes whatever comes while it waits for an echo for a wrong one, and closes: a peer that is not known to be tagging
+   is left alone while anything is sent to it or expected from it, and is sent one ping at a time, never repeated.
+2. One ping is not heard by a busy plain rig: only the third in a row that is missed means that it is gone.
+3. A rig whose program has begun anew is not the one that was told what to do: that is reported as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from .changes import Changes, ConnectionChange, ConnectionChanges
+from .errors import ConnectionClosedError, PeerUnreachableError
+from .peers import Peers
+from .streams import Stream
+from .waiting import Waiting
+
+if TYPE_CHECKING:
+    from .rig_set import RigSet
+
+__all__ = ['Presence', 'PresenceChange', 'RigPresence']
+
+_JITTER = 0.1  # so that the pings of many rigs do not stay together
+_MISSES = 3  # of a peer that may be busy
+_PATIENCE = 0.2  # seconds; less than `Tuning.first_probe`, after which a ping would be repeated
+
+
+@dataclass(frozen=True)
+class RigPresence:
+    """What is known of one rig, at the time of asking."""
+
+    state: Literal['unknown', 'online', 'offline'] = 'unknown'
+    """str: ``unknown`` before the first answer, then ``online`` or ``offline``."""
+    since: float = 0.0
+    """float: Since when, on the clock of `time.monotonic`, in seconds."""
+    round_trip: float | None = None
+    """float or None: The last round-trip time while it is online, in seconds."""
+    restarts: int = 0
+    """int: How often its program was found to have begun anew."""
+    error: Exception | None = None
+    """Exception or None: Why it is taken for offline."""
+
+
+@dataclass(frozen=True)
+class PresenceChange:
+    """A rig that has come, gone or begun anew."""
+
+    name: str
+    """str: The rig."""
+    state: Literal['online', 'offline', 'restarted']
+    """str: ``online``, ``offline`` or ``restarted``; a rig that comes back and was restarted is first ``online``."""
+    presence: RigPresence
+    """RigPresence: What is known of it now."""
+
+
+class Presence(Mapping[str, RigPresence]):
+    """Which rigs of a set are there; made by :meth:`Services.watch`, and at work during ``async with``.
+
+    A mapping of the names of the rigs to what is known of them.
+
+    Parameters
+    ----------
+    rigs : Services
+        The set.
+    interval : float
+        How long after each ping the next follows, in seconds, give or take a tenth.
+    timeout : float
+        How long a rig has for its echo, in seconds.
+    limit : int
+        How many changes may wait in a stream.
+
+    Raises
+    ------
+    ValueError
+        A time is not positive.
+    """
+
+    def __init__(self, rigs: RigSet, interval: float, timeout: float, limit: int) -> None:
+        if not interval > 0 or not timeout > 0:
+            raise ValueError(f'The interval and the timeout must be positive, not {interval!r} and {timeout!r}')
+        self._set = rigs
+        self._interval, self._timeout = interval, timeout
+        self._rigs = {name: RigPresence(since=monotonic()) for name in rigs}
+        self._changes: Changes[PresenceChange] = Changes('changes', limit, rigs.logger)
+        self._looks: dict[str, _Look] = {}
+
+    def __getitem__(self, name: str) -> RigPresence:
+        return self._rigs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rigs)
+
+    def __len__(self) -> int:
+        return len(self._rigs)
+
+    def __repr__(self) -> str:
+        return f'<Presence { ({name: rig.state for name, rig in self.items()}) }>'
+
+    # --- being told ---
+
+    def assign_callback(self, callback: Callable[[PresenceChange], Any]) -> None:
+        """Register a function to be told of each change.
+
+        Parameters
+        ----------
+        callback : callable
+            Called as ``callback(change)``, with a :class:`PresenceChange`; a coroutine function runs as a task.
+
+        Raises
+        ------
+        TypeError
+            `callback` is not callable.
+        """
+        self._changes.add(callback)
+
+    def clear_callbacks(self, callback: Callable[[PresenceChange], Any] | None = None) -> int:
+        """Remove a function that is told of changes, or all of them.
+
+        Parameters
+        ----------
+        callback : callable, optional
+            What to remove; by default everything.
+
+        Returns
+        -------
+        int
+            How many were removed.
+        """
+        return self._changes.remove(callback)
+
+    def events(self, limit: int | None = None) -> Stream[PresenceChange]:
+        """Read changes with ``async for``.
+
+        Parameters
+        ----------
+        limit : int, optional
+            How many changes may wait to be read, by default 1,024.
+
+        Returns
+        -------
+        Stream
+            An asynchronous context manager and iterator of :class:`PresenceChange`; the iteration ends when
+            the watch does.
+
+        Raises
+        ------
+        ValueError
+            The limit is no positive number.
+        """
+        return self._changes.stream(limit)
+
+    # --- at work ---
+
+    async def __aenter__(self) -> Presence:
+        if self._looks:
+            raise RuntimeError('A watch can be entered once')
+        self._set._watches[id(self)] = self
+        for name, rig in self._set.items():
+            self._looks[name] = _Look(self, name, rig)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if self._looks:
+            await asyncio.wait({look.task for look in self._looks.values()})
+
+    def close(self) -> None:
+        """End the watch; the set does so when it is closed."""
+        self._set._watches.pop(id(self), None)
+        for look in self._looks.values():
+            look.close()
+        self._changes.close()
+
+    def _tell(self, name: str, state: Literal['online', 'offline', 'restarted']) -> None:
+        self._changes.tell(PresenceChange(name, state, self._rigs[name]))
+
+    def _is(self, name: str, state: Literal['online', 'offline'], **known: Any) -> None:
+        before = self._rigs[name]
+        since = before.since if before.state == state else monotonic()
+        self._rigs[name] = replace(before, state=state, since=since, **known)
+        if before.state != state:
+            self._tell(name, state)
+
+    def _restarted(self, name: str) -> None:
+        before = self._rigs[name]
+        self._rigs[name] = replace(before, restarts=before.restarts + 1)
+        self._tell(name, 'restarted')
+
+
+class _Look:
+    """Looks after one rig."""
+
+    def __init__(self, presence: Presence, name: str, rig: Any) -> None:
+        self._presence, self._name, self._rig = presence, name, rig
+        self._wake = asyncio.Event()
+        self._misses = 0
+        self._ended = False  # its program: nobody listened there since it was last online
+        self._told = False  # that it was restarted, which the numbers of its messages may have yet to show
+        self._restarts = self._numbered_restarts()
+        if isinstance(rig, ConnectionChanges):
+            with suppress(ConnectionClosedError):
+                rig.assign_connection_callback(self._on_connection)
+        self.task = asyncio.ensure_future(self._run())
+
+    def close(self) -> None:
+        self.task.cancel()
+        if isinstance(self._rig, ConnectionChanges):
+            self._rig.clear_connection_callbacks(self._on_connection)
+
+    async def _run(self) -> None:
+        loop, interval = asyncio.get_running_loop(), self._presence._interval
+        while True:
+            self._wake.clear()
+            await self._look()
+            if (restarts := self._numbered_restarts()) > self._restarts:
+                self._restarts = restarts
+                if not self._told:
+                    self._presence._restarted(self._name)
+                self._told = False
+            timer = loop.call_later(interval * random.uniform(1 - _JITTER, 1 + _JITTER), self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+
+    async def _look(self) -> None:
+        """Ping the rig, if that disturbs nobody, and take in what comes of it."""
+        tagging = self._kind() == 'tagging'
+        if not tagging and self._is_busy():
+            return
+        begun = monotonic()
+        timeout = self._presence._timeout if tagging else min(self._presence._timeout, _PATIENCE)
+        try:
+            round_trip = await self._rig.ping(timeout=timeout)
+        except (PeerUnreachableError, ConnectionClosedError) as ex:
+            self._gone(ex, isinstance(ex, PeerUnreachableError))
+        except Exception as ex:
+            if self._last_seen() >= begun:
+                self._there(self._presence[self._name].round_trip)
+                return
+            self._misses += 1
+            if tagging or self._misses >= _MISSES or self._presence[self._name].state == 'unknown':
+                self._gone(ex, False)
+        else:
+            self._there(round_trip)
+
+    def _there(self, round_trip: float | None) -> None:
+        self._misses = 0
+        self._presence._is(self._name, 'online', round_trip=round_trip, error=None)
+        if self._ended:
+            self._ended = False
+            self._told = True
+            self._presence._restarted(self._name)
+
+    def _gone(self, error: Exception | None, program_ended: bool) -> None:
+        self._ended = self._ended or (program_ended and self._presence[self._name].state == 'online')
+        self._presence._is(self._name, 'offline', round_trip=None, error=error)
+
+    def _on_connection(self, change: ConnectionChange) -> None:
+        if change.state == 'lost':
+            # In order or with a reset, it was ended at the other end; otherwise it may have been the network.
+            ended = change.error is None or isinstance(change.error, ConnectionResetError | BrokenPipeError)
+            self._gone(ConnectionClosedError(f'{self._name} closed its connection'), ended)
+        else:
+            self._wake.set()
+
+    # --- what is known of the rig ---
+
+    def _is_busy(self) -> bool:
+        """Tell whether something is on its way to the rig, or expected from it."""
+        if self._presence._set._asked[self._name] or self._rig.awaiting_response() is True:
+            return True
+        waiting = getattr(self._rig, '_waiting', None)
+        return isinstance(waiting, Waiting) and bool(waiting.waiters)
+
+    def _statistics(self) -> Any:
+        peers = getattr(self._rig, 'peers', None)
+        return next(iter(peers.values()), None) if isinstance(peers, Peers) else None
+
+    def _kind(self) -> str:
+        statistics = self._statistics()
+        return 'unknown' if statistics is None else str(statistics.kind)
+
+    def _last_seen(self) -> float:
+        statistics = self._statistics()
+        return float('-inf') if statistics is None or statistics.last_seen is None else float(statistics.last_seen)
+
+    def _numbered_restarts(self) -> int:
+        statistics = self._statistics()
+        return 0 if statistics is None else int(statistics.restarts)
