@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage, Tuning
+from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError, ExpMessage, Tuning
 from echorig.backlog import Backlog
 from rigs import REF
 
@@ -252,6 +252,42 @@ def test_a_backlog_keeps_order_and_bounds(caplog):
         kept._calls[1] = float('inf')
     assert len(kept) == 3
     assert kept.take(1, 5.0, [1]) is messages[0]
+
+
+@pytest.mark.parametrize('tags', [True, False])
+async def test_a_server_hears_nothing_before_its_program_can_listen(lab, transport, tags):
+    """A rig is started while it is being told something: what it confirms, it has heard."""
+    first = await lab.server(transport)
+    first.close()
+    await first.wait_closed()
+    client = None
+    if transport == 'udp':
+        client = await lab.client(first, tuning=Tuning(tags=tags))
+        client.send([1, 'early'])  # refused, and nothing more
+        with pytest.raises(OSError):
+            raise await client.on_error_received
+    opening = asyncio.ensure_future(
+        asyncio.wait_for(EchoProtocol.server(first.server_uri, 'again', reuse_address=True), 5)
+        if transport == 'tcp'
+        else asyncio.wait_for(EchoProtocol.server(first.server_uri, 'again'), 5)
+    )
+    while client is None:
+        try:
+            client = await lab.client(first, tuning=Tuning(tags=tags))
+        except ConnectionRefusedError:
+            await asyncio.sleep(0)
+    client.default_echo_timeout = 30.0
+    sends = []
+    while not opening.done():
+        if len(sends) < 40:
+            sends.append(asyncio.ensure_future(client.info(0, len(sends))))
+        await asyncio.sleep(0)
+    server = await opening
+    lab.opened.append(server)
+    heard = []
+    server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
+    outcomes = await asyncio.gather(*sends, return_exceptions=True)
+    assert [i for i, outcome in enumerate(outcomes) if outcome is None] == heard
 
 
 # --- streams ---

@@ -4,6 +4,8 @@
 2. A sender with tags over UDP sends it again by itself. One from anybody else is held back, and taken as if it had just
    come once there is room, unless its sender must have given up by then.
 3. What is held back keeps its order: nothing new is accepted before it.
+4. A server accepts nothing before its program has had the chance to listen: a rig that has just been started would
+   confirm messages, and nobody would have heard them.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ._codec import peek, read_tag
+from .messages import ExpMessage
 from .uri import Address
 
 if TYPE_CHECKING:
     from .link import Link
 
 __all__ = ['Admission']
+
+_EVERYTHING = int(ExpMessage.any())
+_TURNS = 4  # of the event loop, in which a program that waits in `wait_for` for its server gets to run
 
 
 class Admission:
@@ -34,6 +40,20 @@ class Admission:
         self._owner = owner
         self._held: deque[tuple[float, bytes, Address]] = deque()
         self._opening = False
+        self._shut = False
+
+    def shut(self) -> None:
+        """Accept nothing until `open_soon`."""
+        self._shut = True
+        self._owner._exchange.refuse(_EVERYTHING)
+
+    def open_soon(self, turns: int = _TURNS) -> None:
+        """Accept messages after some turns of the event loop."""
+        if turns:
+            self._owner._loop.call_soon(self.open_soon, turns - 1)
+        else:
+            self._shut = False
+            self._admit()
 
     def refused(self, frame: bytes, addr: Address) -> None:
         """Take in a message that the exchange has refused."""
@@ -44,14 +64,17 @@ class Admission:
             owner._receive(frame, addr)
             self.changed()
             return
-        waiting.backlog.refuse()
-        if (not owner._is_udp or read_tag(frame) < 0) and len(self._held) < waiting.backlog.limit:
+        if not self._shut:
+            waiting.backlog.refuse()
+        if (self._shut or not owner._is_udp or read_tag(frame) < 0) and len(self._held) < waiting.backlog.limit:
             self._held.append((monotonic() + owner.default_echo_timeout, frame, addr))
 
     def changed(self) -> None:
         """Take in that the backlog has become full, or is no longer."""
         full = self._owner._waiting.backlog.full
-        if full or not self._held:
+        if self._shut:
+            self._owner._exchange.refuse(_EVERYTHING)
+        elif full or not self._held:
             self._owner._exchange.refuse(full)
         elif not self._opening:
             self._opening = True
@@ -60,6 +83,8 @@ class Admission:
     def _admit(self) -> None:
         """Let in what is held back, as far as there is room."""
         self._opening = False
+        if self._shut:
+            return
         owner = self._owner
         owner._exchange.refuse(0)
         while self._held and not owner._waiting.backlog.full:

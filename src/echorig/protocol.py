@@ -103,6 +103,7 @@ class EchoProtocol(Link):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
         com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
         com._names[given.host] = uri.host
+        com._admission.shut()
         try:
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
@@ -116,6 +117,7 @@ class EchoProtocol(Link):
                 own.close()
             raise
         com.logger.info('Listening on %s', com.server_uri)
+        com._admission.open_soon()
         return com
 
     @staticmethod
