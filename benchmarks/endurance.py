@@ -1,0 +1,85 @@
+"""A thousand calls on a hundred rigs, a quarter of which misbehave: what they leave, and how punctual they are.
+
+Five rigs each are silent, refuse, raise in their callback, answer late, and restart during the call. Held constant: one
+process, one loop, both ends in it, so that what is counted is what the calls leave on either end. Each outcome is
+checked.
+
+    python benchmarks/endurance.py --transport udp --calls 1000 --timeout 0.2
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tests'))
+
+import echorig
+from fleet import Fleet
+
+_WIDTHS = (6, 7, 10, 8, 9, 11)
+
+
+def descriptors() -> int:
+    """Count the open files and sockets of this process, where the system tells."""
+    folder = Path('/proc/self/fd')
+    return len(os.listdir(folder)) if folder.exists() else -1
+
+
+def memory() -> int:
+    """Return the memory of this process in KiB, where the system tells."""
+    try:
+        return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') // 1024
+    except OSError:
+        return -1
+
+
+async def run(transport: str, calls: int, timeout: float) -> bool:
+    """Make the calls, print what is left after each tenth of them, and tell whether it is nothing."""
+    fleet = await Fleet.open(transport, timeout)
+    begun, late, rows = time.monotonic(), [], []
+    print(f'{echorig.loop_name()} {transport}: {calls} calls on {len(fleet.rigs)} rigs, time-out {timeout} s')
+    print(' calls   tasks  callbacks  sockets   objects  memory/KiB  late p50/max ms')
+    try:
+        for i in range(1, calls + 1):
+            fleet.slowest = 0.0
+            error = await fleet.start(f'2026-01-31_{i}_mouse7')
+            fleet.check(error, f'2026-01-31_{i}_mouse7')
+            late.append(fleet.slowest * 1e3)
+            del error
+            if i % max(1, calls // 10) == 0:
+                for _ in range(20):  # connections that have just been closed
+                    await asyncio.sleep(0.01)
+                gc.collect()
+                callbacks = sum(len(entries) for com in fleet.rigs.values() for entries in com._callbacks.values())
+                row = len(asyncio.all_tasks()), callbacks, descriptors(), len(gc.get_objects()), memory()
+                rows.append(row)
+                counts = ' '.join(f'{count:{width}}' for count, width in zip((i, *row), _WIDTHS, strict=True))
+                print(f'{counts}  {statistics.median(late):.1f} / {max(late):.1f}')
+    finally:
+        await fleet.close()
+    print(f'{time.monotonic() - begun:.0f} s, {calls * len(fleet.kinds)} rigs asked')
+    first, last = rows[len(rows) // 5], rows[-1]
+    flat = last[:3] == first[:3] and last[3] < 1.01 * first[3] and last[4] < 1.05 * first[4]
+    print('nothing is left' if flat else 'SOMETHING IS LEFT', f'; at most {max(late):.1f} ms late')
+    return flat and max(late) < 100
+
+
+def main() -> int:
+    """Take the arguments, and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--transport', choices=['udp', 'tcp'], default='udp')
+    parser.add_argument('--calls', type=int, default=1000)
+    parser.add_argument('--timeout', type=float, default=0.2, help='time-out of each call in seconds')
+    arguments = parser.parse_args()
+    return 0 if asyncio.run(run(arguments.transport, arguments.calls, arguments.timeout)) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""One bad rig among many: a hundred rigs, a quarter of which misbehave, are told together.
+
+How long a call takes, and that a thousand of them leave nothing, is measured in benchmarks/endurance.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from echorig import EchoProtocol
+from fleet import ENDS, KINDS, Fleet
+from rigs import REF
+
+
+async def test_each_of_100_rigs_ends_as_it_should_and_is_named(transport):
+    fleet = await Fleet.open(transport, timeout=1.0)
+    try:
+        assert len(fleet.rigs) == 100
+        assert [len(fleet.named(kind)) for kind in KINDS] == [5] * 5
+        error = await asyncio.wait_for(fleet.start(REF), 30)
+        fleet.check(error, REF)
+        assert len(error.failures) == sum(5 for end in ENDS[transport].values() if end is not None)
+        assert 'of 100 rigs failed' in str(error)
+    finally:
+        await fleet.close()
+
+
+async def test_calls_leave_nothing(transport):
+    fleet = await Fleet.open(transport, timeout=0.1, n=20, each=2)
+    try:
+        await fleet.start('first')
+        tasks, futures = len(asyncio.all_tasks()), _count(asyncio.Future)
+        communicators = _count(EchoProtocol)
+        for i in range(10):
+            error = await asyncio.wait_for(fleet.start(f'call{i}'), 30)
+            fleet.check(error, f'call{i}')
+            del error
+        assert len(asyncio.all_tasks()) <= tasks + 2  # those of connections that are just ending
+        for com in fleet.rigs.values():
+            assert not any(com._callbacks.values())
+            assert not com._waiting.waiters
+            assert not com.awaiting_response()
+        assert not +fleet.rigs._asked
+        assert _count(EchoProtocol) == communicators
+        assert _count(asyncio.Future) < futures + 40
+    finally:
+        await fleet.close()
+
+
+def _count(kind: type) -> int:
+    gc.collect()
+    return sum(isinstance(thing, kind) for thing in gc.get_objects())
