@@ -51,6 +51,8 @@ async def test_rigs_come_and_go(lab, transport):
     servers = [await lab.server(transport, f'rig{i}') for i in range(2)]
     quick = Tuning(first_reconnect=0.005, max_reconnect=0.01)
     rigs = Services([await lab.client(server, server.name, tuning=quick) for server in servers])
+    for rig in rigs.values():
+        await rig.init()  # over TCP only what is known to be tagging is pinged
     seen, told = [], []
 
     async def later(change):
@@ -237,3 +239,20 @@ async def test_mocks_may_be_watched():
         rig.ping.side_effect = ValueError('odd')
         await until(lambda: presence['mock'].state == 'offline')
         assert str(presence['mock'].error) == 'odd'
+
+
+async def test_over_tcp_a_rig_that_may_not_bear_it_is_not_pinged(lab):
+    """Its connection tells whether it is there."""
+    server = await lab.server('tcp', tuning=Tuning(tags=False))
+    client = await lab.client(server, 'daq', tuning=Tuning(first_reconnect=0.005, max_reconnect=0.01))
+    async with Services([client]).watch(OFTEN) as presence, presence.events() as changes:
+        assert (await changes.__anext__()).state == 'online'
+        assert presence['daq'].round_trip is None
+        await client.init()
+        await until(lambda: presence['daq'].round_trip)
+        assert client.peers[server.hostname, server.port].sent == 1
+        server.close()
+        await server.wait_closed()
+        assert (await changes.__anext__()).state == 'offline'
+        await reopened(lab, server)
+        assert [(await changes.__anext__()).state for _ in range(2)] == ['online', 'restarted']

@@ -2,7 +2,8 @@
 
 1. A session is never disturbed. A tagging peer may be pinged at any time, and no message waits for a ping. An incumbent
    takes whatever comes while it waits for an echo for a wrong one, and closes: a peer that is not known to be tagging
-   is left alone while anything is sent to it or expected from it, and is sent one ping at a time, never repeated.
+   is left alone while anything is sent to it or expected from it, and is sent one ping at a time, never repeated. Over
+   TCP it is sent none: it would take a ping and the message behind it for one. There the connection has to tell.
 2. One ping is not heard by a busy plain rig: only the third in a row that is missed means that it is gone.
 3. A rig whose program has begun anew is not the one that was told what to do: that is reported as well.
 """
@@ -22,6 +23,7 @@ from .changes import Changes, ConnectionChange, ConnectionChanges
 from .errors import ConnectionClosedError, PeerUnreachableError
 from .peers import Peers
 from .streams import Stream
+from .uri import SCHEMES
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ __all__ = ['Presence', 'PresenceChange', 'RigPresence']
 
 _JITTER = 0.1  # so that the pings of many rigs do not stay together
 _MISSES = 3  # of a peer that may be busy
+_STREAMS = frozenset(SCHEMES) - {'udp'}
 _PATIENCE = 0.2  # seconds; less than `Tuning.first_probe`, after which a ping would be repeated
 
 
@@ -237,6 +240,9 @@ class _Look:
     async def _look(self) -> None:
         """Ping the rig, if that disturbs nobody, and take in what comes of it."""
         tagging = self._kind() == 'tagging'
+        if not tagging and self._rig.protocol in _STREAMS:
+            self._look_at_connection()
+            return
         if not tagging and self._is_busy():
             return
         begun = monotonic()
@@ -254,6 +260,14 @@ class _Look:
                 self._gone(ex, False)
         else:
             self._there(round_trip)
+
+    def _look_at_connection(self) -> None:
+        """Take in whether there is one."""
+        if self._rig.is_connected:
+            statistics = self._statistics()
+            self._there(None if statistics is None else statistics.srtt)
+        else:
+            self._gone(ConnectionClosedError(f'{self._name} is not connected'), False)
 
     def _there(self, round_trip: float | None) -> None:
         self._misses = 0

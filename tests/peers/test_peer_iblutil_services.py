@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import wires
 from iblutil_peer import IblutilProcess, RemoteError
@@ -117,3 +119,23 @@ async def test_their_services_over_a_rig_that_is_silent(iblutil, lab):
     await iblutil.do('listen', com='laser', how='report', events=['EXPINIT'])
     await silent.init(data='late', addr=tuple(addr))
     assert (await iblutil.hear())['data'] == ['late']
+
+
+async def test_a_watch_disturbs_no_session(iblutil, lab):
+    """Incumbents are pinged between the messages, and never during them: any ping then would close them."""
+    services = await mixed(iblutil, lab, timeout=30)
+    async with services.watch(interval=0.005) as watch:
+        for _ in range(3):
+            while any(rig.state != 'online' for rig in watch.values()):
+                await asyncio.sleep(0.001)
+            for method, args, kwargs, data in SESSION:
+                responses = await getattr(services, method)(*args, **kwargs)
+                assert list(responses.items()) == [(name, data) for name in ORDER]
+                await iblutil.has_answered(*THEIRS)
+            for name in ('camera', 'sync', 'stage'):  # those on UDP are pinged meanwhile
+                (statistics,) = services[name].peers.values()
+                while next(iter(services[name].peers.values())).confirmed < statistics.confirmed + 2:
+                    await asyncio.sleep(0.001)
+        assert [rig.restarts for rig in watch.values()] == [0] * len(ORDER)
+        (statistics,) = services['daq'].peers.values()
+        assert (statistics.kind, statistics.sent) == ('plain', 3 * len(SESSION))  # over TCP nothing but the messages
