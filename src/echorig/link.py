@@ -300,6 +300,8 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if self._delivery.closed:
             connection.transport.abort()  # type: ignore[union-attr]
             return
+        if self._lost:
+            self._transport.close()  # some loops want it said even of one that is gone
         self.connection_made(connection.transport)
         self._connections[connection.addr] = connection
         if self._delivery.lost_transport:  # a client that has found its server again, and may lose it again
