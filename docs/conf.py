@@ -29,9 +29,11 @@ napoleon_preprocess_types = False
 nitpicky = True
 nitpick_ignore_regex = [
     # Types of the standard library and of ONE, whose documentation is not at hand while building.
-    (r'py:.*', r'(asyncio|collections|enum|ipaddress|logging|one|ssl)\..*'),
+    (r'py:.*', r'(asyncio|collections|concurrent|enum|ipaddress|logging|one|os|ssl)\..*'),
     (r'py:.*', r'bool|bytes|dict|float|int|list|object|str|tuple|Any|Exception|BaseException'),
     (r'py:.*', r'(Attribute|Connection|ConnectionRefused|OS|Runtime|Timeout|Type|Value)Error'),
+    # What blocking use has from the docstrings of the asynchronous classes, and its inner parts.
+    (r'py:class', r'Tuning|Background|ConnectionChange|PresenceChange'),
     # Words of numpy docstrings that are no classes.
-    (r'py:class', r"(callable|coroutine|iterable|mapping|optional|\{?'\w+'\}?|str to \w+)"),
+    (r'py:class', r"(callable|coroutine|iterable|mapping|optional|path|sequence|\{?'\w+'\}?|str to \w+)"),
 ]

@@ -29,7 +29,10 @@ FLOORS = {
         *('_datagram', '_courier', 'delivery', 'last_sent'),
         *('reconnecting', 'tcp', 'udp', 'sockets', 'admission', 'link'),
     ),
-    'user': ('protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services', 'entry'),
+    'user': (
+        *('protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),
+        *('entry', 'sync'),
+    ),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', 'testing', '__main__'),
 }
 FLOOR_OF = {module: floor for floor, (_, modules) in enumerate(FLOORS.items()) for module in modules}

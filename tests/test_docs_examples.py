@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 import pytest
 
 import echorig
+from echorig import sync
+from echorig.testing import FakeRig
 from rigs import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +96,81 @@ def test_both_files(loop: str) -> None:
 
 
 @on_each_loop
+def test_task_code(loop: str) -> None:
+    """The same from task code, which tells the rigs of each trial."""
+    with (
+        rig(loop, EXAMPLES / 'rig.py', 'camera', 'udp://127.0.0.1:0') as (camera, camera_uri),
+        rig(loop, EXAMPLES / 'rig.py', 'ephys', 'ws://127.0.0.1:0') as (ephys, ephys_uri),
+    ):
+        code, said, errors = run(loop, EXAMPLES / 'task_code.py', f'camera={camera_uri}', f'ephys={ephys_uri}')
+        heard = [finish(camera), finish(ephys)]
+    assert (code, errors) == (0, '')
+    assert [line.split(' ', 1)[0] for line in said] == ['init', 'start', 'info', 'stop']
+    assert all(set(ast.literal_eval(line.split(' ', 1)[1])) == {'camera', 'ephys'} for line in said)
+    steps = ['EXPINIT: INITIALIZED', 'EXPSTART: RUNNING', *['EXPINFO: RUNNING'] * 5, 'EXPEND: STOPPED']
+    assert heard == [(0, [*steps, 'EXPCLEANUP: STOPPED'], '')] * 2
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
+@on_each_loop
+def test_task_code_that_is_interrupted(loop: str) -> None:
+    """By Ctrl-C while it works: the rigs are told, and nothing is printed but that."""
+    with rig(loop, EXAMPLES / 'rig.py', 'camera', 'udp://127.0.0.1:0') as (camera, uri):
+        with start(loop, EXAMPLES / 'task_code.py', f'camera={uri}') as process:
+            try:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                while not process.stdout.readline().startswith('start'):
+                    assert process.poll() is None
+                process.send_signal(signal.SIGINT)
+                assert (process.stdout.read(), process.stderr.read()) == ('', 'interrupted\n')
+                assert process.wait(LONGEST) == 1
+            finally:
+                process.kill()
+        code, heard, errors = finish(camera)
+    assert (code, errors) == (0, '')
+    assert heard[:2] == ['EXPINIT: INITIALIZED', 'EXPSTART: RUNNING']
+    assert heard[-2:] == ['EXPINTERRUPT: STOPPED', 'EXPCLEANUP: STOPPED']
+
+
+@on_each_loop
+def test_task_code_that_a_rig_interrupts(loop: str) -> None:
+    with FakeRig() as camera, start(loop, EXAMPLES / 'task_code.py', f'camera={camera.uri}') as process:
+        try:
+            camera.wait_for('EXPINFO', LONGEST)
+            camera.wait_for('EXPINFO', LONGEST)  # the first is answered, so the interruption is no answer to it
+            camera.tell([16, 'the door is open'], timeout=LONGEST)
+            code, said, errors = finish(process)
+        finally:
+            process.kill()
+        heard = [message.event.name for message in camera.received if message.event]
+    if code == 0:  # it came between two trials
+        assert 'camera interrupts: the door is open' in said
+        assert heard[-2:] == ['EXPEND', 'EXPCLEANUP']
+    else:
+        assert errors == 'camera failed: camera answered EXPINFO with EXPINTERRUPT: the door is open\n'
+        assert heard[-2:] == ['EXPINTERRUPT', 'EXPCLEANUP']
+
+
+@on_each_loop
+@pytest.mark.parametrize('program', ['main_pc.py', 'task_code.py'])
+def test_programs_that_fail_say_why(loop: str, program: str, transport: str) -> None:
+    """One line for each rig that failed, and no traceback; the others are told."""
+    absent = f'{transport}://127.0.0.1:{free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)}'
+    with FakeRig() as good, FakeRig() as bad:
+        bad.script('EXPSTART', notice='OSError: no disk left')
+        uris = [f'good={good.uri}', f'bad={bad.uri}']
+        code, _, errors = run(loop, EXAMPLES / program, *uris)
+        assert (code, errors.count('\n'), errors[:12]) == (1, 1, 'bad failed: ')
+        assert 'OSError: no disk left' in errors
+        heard = [message.event.name for message in good.received if message.event]
+        assert heard == ['EXPINIT', 'EXPSTART', 'EXPINTERRUPT', 'EXPCLEANUP']
+        code, said, errors = run(loop, EXAMPLES / program, *uris, f'ghost={absent}')
+    assert (code, said, errors.count('\n')) == (1, [], 1)
+    assert f'Nobody listens at ghost ({absent})' in errors
+
+
+@on_each_loop
 def test_rig_that_is_not_there(loop: str) -> None:
     """The main PC names it, ends the experiment for the others, and exits with an error."""
     ghost = f'udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}'
@@ -123,6 +201,26 @@ def test_readme(loop: str, tmp_path: Path) -> None:
     assert said == re.findall(r'print\(.*\)  # (.+)', for_main)
     assert (rig_code, rig_errors) == (0, '')
     assert [line.split()[0] for line in heard] == ['EXPINIT', 'EXPSTART', 'EXPEND', 'EXPCLEANUP']
+
+
+@on_each_loop
+def test_readme_rig_outlives_a_main_pc(loop: str, tmp_path: Path) -> None:
+    """One that leaves before it has confirmed the answer is said to have gone; the next is served."""
+    for_rig = next(block for block in PYTHON_BLOCK.findall((ROOT / 'README.md').read_text('utf-8')) if 'rig()' in block)
+    (tmp_path / 'rig.py').write_text(for_rig.replace('0.0.0.0:11001', '127.0.0.1:0'), 'utf-8')
+    with rig(loop, tmp_path / 'rig.py') as (camera, uri):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as leaving:
+            leaving.settimeout(LONGEST)
+            host, _, port = uri.removeprefix('udp://').partition(':')
+            leaving.sendto(b'[1, null]', (host, int(port)))
+            assert leaving.recv(100) == b'[1, null]'
+        with sync.Services([sync.EchoProtocol.client(uri, 'camera')]) as rigs:
+            rigs['camera'].default_echo_timeout = LONGEST
+            assert rigs.start('2026-01-31_1_mouse7') == {'camera': ['2026-01-31_1_mouse7', None]}
+            rigs.cleanup()
+        code, heard, errors = finish(camera)
+    assert (code, errors) == (0, '')
+    assert [line.split()[0] for line in heard] == ['EXPINIT', 'not', 'EXPSTART', 'EXPCLEANUP']
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)

@@ -1,4 +1,4 @@
-"""The program of the main PC: it takes any number of rigs through one session and prints what they answer.
+"""The program of a main PC: it takes any number of rigs through one experiment and prints what they answer.
 
 Usage: python main_pc.py NAME=URI ...   such as: python main_pc.py camera=udp://192.168.0.12 ephys=ws://192.168.0.13
 """
@@ -6,8 +6,9 @@ Usage: python main_pc.py NAME=URI ...   such as: python main_pc.py camera=udp://
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 
-from echorig import EchoProtocol, ExpStatus, RemoteCallbackError, Services, ServicesError
+from echorig import ExpStatus, RemoteCallbackError, Services, ServicesError
 
 
 async def session(rigs: Services, exp_ref: str) -> None:
@@ -17,22 +18,28 @@ async def session(rigs: Services, exp_ref: str) -> None:
         print('start', await rigs.start(exp_ref))
         print('info', await rigs.info(ExpStatus.RUNNING))  # here the experiment runs
         print('stop', await rigs.stop())
+        print('cleanup', await rigs.cleanup())
+    except ServicesError:
+        for end in (lambda: rigs.stop(immediately=True), rigs.cleanup):  # the others must not go on alone
+            with suppress(ServicesError):  # what went wrong first is what counts
+                await end()
+        raise
+
+
+async def main(uris: dict[str, str]) -> str | None:
+    """Open a client of each rig; return what went wrong."""
+    try:
+        async with await Services.connect(uris) as rigs:
+            await session(rigs, '2026-01-31_1_mouse7')
     except ServicesError as error:
+        lines = []
         for name, failure in error.failures.items():
             what = failure.message if isinstance(failure, RemoteCallbackError) else failure
-            print(f'{name} failed: {what}', file=sys.stderr)
-        await rigs.stop(immediately=True)  # the others must not go on alone
-        raise
-    finally:
-        print('cleanup', await rigs.cleanup())
-
-
-async def main(uris: dict[str, str]) -> None:
-    """Open a client of each rig."""
-    async with Services([await EchoProtocol.client(uri, name) for name, uri in uris.items()]) as rigs:
-        await session(rigs, '2026-01-31_1_mouse7')
+            lines.append(f'{name} failed: {what}')
+        return '\n'.join(lines)
+    return None
 
 
 if __name__ == '__main__':
-    logging.basicConfig(level=logging.WARNING)
-    asyncio.run(main(dict(argument.split('=', 1) for argument in sys.argv[1:])))
+    logging.basicConfig(level=logging.CRITICAL)  # what goes wrong is said at the end
+    sys.exit(asyncio.run(main(dict(argument.split('=', 1) for argument in sys.argv[1:]))))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from types import ModuleType
 from typing import Any, TypeVar
 
-__all__ = ['ENVIRONMENT', 'install_policy', 'loop_name', 'run']
+__all__ = ['ENVIRONMENT', 'install_policy', 'loop_name', 'new_event_loop', 'run']
 
 ENVIRONMENT = 'ECHORIG_LOOP'
 """str: The environment variable that chooses the loop: ``uvloop`` (the default) or ``asyncio``."""
@@ -86,6 +86,27 @@ def _with_child_watcher(base: Any, default: Any) -> Any:
     return Policy
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Make an event loop of the kind that `run` uses, whatever the policy is.
+
+    Returns
+    -------
+    asyncio.AbstractEventLoop
+        The loop; whoever asked for it closes it.
+    """
+    module = _fast_loop()
+    if module is not None:
+        loop: asyncio.AbstractEventLoop = module.new_event_loop()
+        return loop
+    return _plain_loop()
+
+
+def _plain_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == 'win32':
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop()
+
+
 def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
     """Run a coroutine to its end on uvloop, without touching the event loop policy.
 
@@ -112,8 +133,7 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
         return uvloop_run(main, debug=debug)
     if sys.version_info < (3, 11):
         return asyncio.run(main, debug=debug)
-    factory = asyncio.SelectorEventLoop if sys.platform != 'win32' else asyncio.ProactorEventLoop
-    with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=_plain_loop) as runner:
         return runner.run(main)
 
 

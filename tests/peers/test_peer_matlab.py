@@ -10,9 +10,9 @@ import re
 import pytest
 import pytest_asyncio
 import wires
-from matlab import Matlab
 
 from echorig import EchoTimeoutError, ExpMessage, ExpStatus, RemoteCallbackError, Services, ServicesError
+from echorig.testing import FakeRig
 from rigs import REF
 
 patience = wires.patience
@@ -22,11 +22,15 @@ ANSWERS = {1: 'ready', 2: 'running', 4: 'stopped', 8: 'tidy', 16: 'halted', 32: 
 
 @pytest_asyncio.fixture
 async def matlab():
-    peer = await Matlab.open()
-    try:
-        yield peer
-    finally:
-        peer.close()
+    async with FakeRig(kind='matlab', name='matlab') as rig:
+        rig.script(answer=None)
+        yield rig
+
+
+def answers(rig):
+    """Let it answer each event as MATLAB does, with a text."""
+    for event, text in ANSWERS.items():
+        rig.script(event, answer=[text])
 
 
 @pytest_asyncio.fixture
@@ -51,8 +55,9 @@ def spelled_as_json_dumps(text: str) -> bool:
 )
 async def test_short_message(client, matlab, data):
     await client.start(REF, data=data)
-    code, text = await matlab.next_message()
-    assert code == ExpMessage.EXPSTART
+    heard = await matlab.wait_for()
+    text = heard.frame.decode('latin-1')
+    assert heard.event == ExpMessage.EXPSTART
     assert spelled_as_json_dumps(text)
     assert json.loads(text) == [2, REF, data]
 
@@ -64,23 +69,22 @@ async def test_long_message(client, matlab, caplog, size):
     message = [1, 'x' * (size - len('[1, ""]'))]
     assert len(client.encode(message)) == size
     await client.confirmed_send(message)
-    _, text = await matlab.next_message()
-    assert len(text) == 512
+    assert len((await matlab.wait_for()).frame) == 512
     texts = [record.getMessage() for record in caplog.records]
     # A tag at the end of the message may make it longer than the buffer.
     if size > 512:
         assert any(text.startswith('Received truncated echo from timeline') for text in texts)
     assert 'Confirmation received' in texts
     await client.stop(data='next')
-    assert json.loads((await matlab.next_message())[1]) == [4, 'next']
+    assert json.loads((await matlab.wait_for()).frame) == [4, 'next']
 
 
 async def test_truncated_in_the_middle_of_an_escape(client, matlab):
     """The 512th byte falls into an escape sequence: bytes are compared, not characters."""
     for n in range(6):
         await client.init(data='x' * n + 'ä' * 300)
-        code, text = await matlab.next_message()
-        assert (code, len(text)) == (1, 512)
+        heard = await matlab.wait_for()
+        assert (heard.event, len(heard.frame)) == (1, 512)
 
 
 async def test_same_bytes_as_its_own_last(client, matlab):
@@ -92,14 +96,13 @@ async def test_same_bytes_as_its_own_last(client, matlab):
     addr = client._transport.get_extra_info('sockname')
     waiting = asyncio.create_task(client.on_event('EXPSTATUS'))
     await asyncio.sleep(0)
-    matlab.tell('[32, 20]', addr)
+    await matlab.tell('[32, 20]', addr, timeout=10)
     assert (await asyncio.wait_for(waiting, 10))[0] == [20]
-    assert await matlab.next_confirmed() == '[32, 20]'
     with pytest.raises(EchoTimeoutError, match=r'timeline.*EXPSTATUS'):
         await client.confirmed_send('[32, 20]', timeout=0.1)
-    assert await matlab.next_confirmed() == '[32, 20]'
     await client.confirmed_send('[32, 30]')
     await client.stop()
+    assert [message.event for message in matlab.received] == [1, 32, 4]
 
 
 async def test_it_speaks_first(lab, matlab):
@@ -114,11 +117,10 @@ async def test_it_speaks_first(lab, matlab):
         '[4, "' + 'x' * 2000 + '"]',
     ]
     for text in says:
-        matlab.tell(text, (server.hostname, server.port))
-        assert await matlab.next_confirmed() == text[:512]
+        await matlab.tell(text, (server.hostname, server.port), timeout=10)
     assert heard == [(64, [0, 'café']), (2, [REF, {'a': []}]), (1, [None]), (4, ['x' * 2000])]
     await server.status('STOPPED', addr=matlab.addr)
-    assert (await matlab.next_message())[0] == ExpMessage.EXPSTATUS
+    assert (await matlab.wait_for()).event == ExpMessage.EXPSTATUS
 
 
 async def test_our_callback_fails(lab, matlab):
@@ -129,10 +131,8 @@ async def test_our_callback_fails(lab, matlab):
         raise ValueError('nö')
 
     server.assign_callback('EXPSTART', fail)
-    matlab.tell(f'[2, "{REF}", null]', (server.hostname, server.port))
-    await matlab.next_confirmed()
-    code, text = await matlab.next_message()
-    assert code == 0
+    await matlab.tell(f'[2, "{REF}", null]', (server.hostname, server.port), timeout=10)
+    text = (await matlab.wait_for(0)).frame.decode('latin-1')
     assert spelled_as_json_dumps(text)
     assert json.loads(text) == [0, 'ValueError: nö', 2]
     await server.cleanup(addr=matlab.addr)
@@ -140,7 +140,7 @@ async def test_our_callback_fails(lab, matlab):
 
 async def test_notice_quotes_the_message(client, matlab):
     """A notice in MATLAB's shape reaches the listeners of event 0, and is never echoed."""
-    matlab.fails[1] = 'Undefined function'
+    matlab.script('EXPINIT', notice='Undefined function')
     waiting = asyncio.create_task(client.on_event(0))
     await client.init(data='ä')
     data, addr = await asyncio.wait_for(waiting, 10)
@@ -148,16 +148,18 @@ async def test_notice_quotes_the_message(client, matlab):
     assert data[0] == 'Undefined function'
     assert json.loads(data[1]) == [1, 'ä']
     await client.stop()
-    assert [(await matlab.next_message())[0] for _ in range(2)] == [1, 4]
-    assert matlab.confirmed.empty()
+    assert [message.event for message in matlab.received] == [1, 4]
 
 
 @pytest.mark.parametrize('interrupts', [True, False])
 async def test_start_fails(services, matlab, interrupts):
     """It interrupts, or sends a notice: the error names it and why; the others answer, and the set goes on."""
-    matlab.answers = dict(ANSWERS)
-    matlab.fails[2] = 'No signal on channel 3'
-    matlab.interrupts = interrupts
+    answers(matlab)
+    why = 'No signal on channel 3'
+    if interrupts:
+        matlab.script('EXPSTART', answer=[why], answer_event='EXPINTERRUPT', times=1)
+    else:
+        matlab.script('EXPSTART', notice=why, times=1)
     with pytest.raises(ServicesError, match=r'timeline.*No signal on channel 3') as caught:
         await services.start(REF)
     assert not isinstance(caught.value, TimeoutError)
@@ -168,13 +170,12 @@ async def test_start_fails(services, matlab, interrupts):
     assert failure.addr == matlab.addr
 
     assert await services.stop(immediately=True) == {'first': [None], 'timeline': ['halted'], 'last': [None]}
-    matlab.fails.clear()
     assert (await services.start(REF))['timeline'] == ['running']
 
 
 @pytest.mark.parametrize('concurrent', [True, False])
 async def test_whole_session(services, matlab, concurrent):
-    matlab.answers = dict(ANSWERS)
+    answers(matlab)
     for number in range(3):
         ref = f'2022-01-01_{number}_subject'
         session = [
@@ -191,7 +192,8 @@ async def test_whole_session(services, matlab, concurrent):
             responses = await method(*args, concurrent=concurrent, **kwargs)
             assert list(responses) == ['first', 'timeline', 'last']
             assert responses['timeline'] == [ANSWERS[code]]
-            assert (await matlab.next_message())[0] == code
-            assert json.loads(await matlab.next_confirmed()) == [code, ANSWERS[code]]
-    assert matlab.messages.empty()
-    assert matlab.confirmed.empty()
+            assert (await matlab.wait_for()).event == code
+    assert len(matlab.received) == 24
+    assert (
+        matlab.confirmed[:23] == [[code, ANSWERS[code]] for *_, code in session * 3][:23]
+    )  # and the last is under way

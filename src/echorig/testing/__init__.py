@@ -1,6 +1,8 @@
-"""Bad networks to test a program on: links that lose, double, reorder, delay, damage and cut what they carry.
+"""What to test a program against: bad networks, and rigs without hardware.
 
-Put one between a client and a server::
+:class:`FakeRig` is a rig that does with each message what a test says.
+
+Links lose, double, reorder, delay, damage and cut what they carry. Put one between a client and a server::
 
     async with LossyLink(rig.server_uri, loss=0.2, seed=1) as link:
         client = await EchoProtocol.client(link.uri)
@@ -9,8 +11,11 @@ Put one between a client and a server::
 pair ``(there, back)``: from client to server, and from server to client.
 """
 
+from .blocking_rig import BlockingFakeRig
 from .cutting import CuttingLink
+from .fake_rig import FakeRig
 from .faults import Counters, Ways
 from .lossy import LossyLink
+from .script import Received
 
-__all__ = ['Counters', 'CuttingLink', 'LossyLink', 'Ways']
+__all__ = ['BlockingFakeRig', 'Counters', 'CuttingLink', 'FakeRig', 'LossyLink', 'Received', 'Ways']

@@ -1,0 +1,140 @@
+"""The methods that would wait, as methods that return futures."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import Any
+
+from ..errors import EchoTimeoutError
+from ..messages import ExpMessage
+from ..protocol import EchoProtocol as Asynchronous
+from ..services import Services as AsynchronousServices
+from .background import Background
+from .mirror import mirrors
+from .ways import Calls
+
+__all__ = ['SubmitEchoProtocol', 'SubmitServices', 'limited', 'on_event']
+
+
+@mirrors(Asynchronous)
+class SubmitEchoProtocol:
+    """The methods of a communicator that would wait, as ones that return a `concurrent.futures.Future`.
+
+    Cancelling a future cancels the call.
+
+    Parameters
+    ----------
+    communicator : echorig.EchoProtocol
+        The communicator.
+    owner : Background
+        The thread that it was opened on.
+    """
+
+    def __init__(self, communicator: Asynchronous, owner: Background) -> None:
+        self._com = communicator
+        self._owner = owner
+
+    def wait_closed(self) -> Future[None]:
+        return self._owner.waits.submit(self._com.wait_closed)
+
+    def on_event(self, event: str | int | ExpMessage, timeout: float | None = None) -> Future[tuple[Any, ...]]:
+        return limited(self._owner, timeout).submit(on_event, self._com, event, timeout)
+
+    def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.confirmed_send, data, addr, timeout)
+
+    def ping(self, addr: Any = None, timeout: float | None = None) -> Future[float]:
+        return self._owner.calls.submit(self._com.ping, addr, timeout)
+
+    def init(self, data: Any = None, addr: Any = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.init, data, addr)
+
+    def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.start, exp_ref, data, addr)
+
+    def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.stop, data, immediately, addr)
+
+    def status(self, status: Any, addr: Any = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.status, status, addr)
+
+    def info(self, status: Any, data: Any = None, addr: Any = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.info, status, data, addr)
+
+    def cleanup(self, data: Any = None, addr: Any = None) -> Future[None]:
+        return self._owner.calls.submit(self._com.cleanup, data, addr)
+
+    def alyx(self, alyx: Any = None, addr: Any = None) -> Future[list[Any] | None]:
+        return self._owner.calls.submit(self._com.alyx, alyx, addr)
+
+
+def limited(owner: Background, timeout: float | None) -> Calls:
+    """Return the way for calls with this timeout; without one they may wait for ever."""
+    return owner.waits if timeout is None else owner.calls
+
+
+async def on_event(com: Asynchronous, event: str | int | ExpMessage, timeout: float | None) -> tuple[Any, ...]:
+    """Wait for an event, for so many seconds; a message that comes just at the end is not lost."""
+    if timeout is None:
+        return await com.on_event(event)
+    waiting = asyncio.ensure_future(com.on_event(event))
+    try:
+        await asyncio.wait({waiting}, timeout=timeout)
+        waiting.cancel()  # nothing, if it is done
+        return await waiting
+    except asyncio.CancelledError:
+        if not waiting.cancel() and waiting.cancelled():
+            name = ExpMessage.validate(event).name
+            raise EchoTimeoutError(f'{com.name} ({com.server_uri}): no {name} came within {timeout} s') from None
+        raise
+
+
+@mirrors(AsynchronousServices)
+class SubmitServices:
+    """The methods of a set of rigs that would wait, as ones that return a `concurrent.futures.Future`.
+
+    Cancelling a future cancels the call.
+
+    Parameters
+    ----------
+    rigs : echorig.Services
+        The set.
+    owner : Background
+        The thread that its communicators were opened on.
+    """
+
+    def __init__(self, rigs: AsynchronousServices, owner: Background) -> None:
+        self._rigs = rigs
+        self._owner = owner
+
+    @property
+    def _calls(self) -> Calls:
+        return limited(self._owner, self._rigs.timeout or None)
+
+    def await_all(self, event: str | int | ExpMessage) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.await_all, event)
+
+    def ping(self, timeout: float | None = None) -> Future[dict[str, Any]]:
+        return self._owner.calls.submit(self._rigs.ping, timeout)
+
+    def init(self, data: Any = None, concurrent: bool = True) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.init, data, concurrent)
+
+    def start(self, exp_ref: Any, data: Any = None, concurrent: bool = True) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.start, exp_ref, data, concurrent)
+
+    def stop(self, data: Any = None, immediately: bool = False, **kwargs: Any) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.stop, data, immediately, **kwargs)
+
+    def status(self, status: Any, **kwargs: Any) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.status, status, **kwargs)
+
+    def info(self, status: Any, data: Any = None, **kwargs: Any) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.info, status, data, **kwargs)
+
+    def cleanup(self, data: Any = None, concurrent: bool = True) -> Future[dict[str, Any]]:
+        return self._calls.submit(self._rigs.cleanup, data, concurrent)
+
+    def alyx(self, alyx: Any) -> Future[None]:
+        return self._owner.calls.submit(self._rigs.alyx, alyx)

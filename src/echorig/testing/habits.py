@@ -1,0 +1,114 @@
+"""How a rig without hardware speaks; here, as echorig does, and by echorig itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from time import monotonic
+from typing import Any
+
+from .._codec import decode, encode, is_ping, peek, read_tag
+from ..messages import ExpMessage
+from ..protocol import EchoProtocol
+from ..uri import Address, Uri, parse
+from .script import Reaction, Received
+
+__all__ = ['Echorig', 'Habits']
+
+_ACK = 1 << 31
+_REMEMBERED = 1024  # messages whose copies are treated like the first
+
+
+class Habits(ABC):
+    """One end of the conversation, from `open` to `close`.
+
+    Parameters
+    ----------
+    rig : FakeRig
+        The rig: it notes what is heard, says what to do with it, and answers.
+    """
+
+    def __init__(self, rig: Any) -> None:
+        self.rig = rig
+
+    @abstractmethod
+    async def open(self, uri: Uri) -> Uri:
+        """Listen; return where."""
+
+    @abstractmethod
+    async def tell(self, message: Any, addr: Address, timeout: float) -> None:
+        """Send a message of its own and wait for the echo."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop listening."""
+
+    @abstractmethod
+    async def wait_closed(self) -> None:
+        """Wait until the sockets are gone."""
+
+    @abstractmethod
+    def transmit(self, frame: bytes, addr: Address) -> None:
+        """Send bytes."""
+
+    def notice(self, text: str, heard: Received) -> bytes:
+        """Return the message that says that a callback has failed."""
+        return encode([0, text, heard.event])
+
+    def read(self, frame: bytes, addr: Address) -> Received:
+        """Read a message."""
+        try:
+            code, *data = decode(frame)
+            event = ExpMessage(0) if type(code) is int and code == 0 else ExpMessage.validate(code, False)
+        except (TypeError, ValueError):
+            return Received(None, [], addr, frame, monotonic())
+        return Received(event, data, addr, frame, monotonic())
+
+
+class Echorig(Habits):
+    """Speaks like echorig, with tags."""
+
+    async def open(self, uri: Uri) -> Uri:
+        self._com = await EchoProtocol.server(str(uri), self.rig.name)
+        self._take = self._com._receive
+        self._com._receive = self._receive  # type: ignore[method-assign, assignment]
+        self._known: OrderedDict[tuple[Address, int], Reaction] = OrderedDict()
+        return parse(self._com.server_uri)
+
+    def _receive(self, frame: bytes, addr: Address) -> None:
+        if self.rig.silent:
+            return
+        number = read_tag(frame)
+        own = self._com._last_sent.get(addr)
+        is_echo = number >= _ACK or (own is not None and own[0] == frame)  # of another echorig, or a plain peer's
+        if is_echo or is_ping(frame) or peek(frame) == 0:
+            if peek(frame) == 0:
+                self.rig.heard(self.read(frame, addr))
+            self._take(frame, addr)
+            return
+        if number >= 0 and (addr, number) in self._known:  # sent again: what was done with it is done again
+            self._confirm(self._known[addr, number], frame, addr)
+            return
+        heard = self.read(frame, addr)
+        reaction = self.rig.heard(heard)
+        if number >= 0:
+            self._known[addr, number] = reaction
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        self._confirm(reaction, frame, addr, heard)
+
+    def _confirm(self, reaction: Reaction, frame: bytes, addr: Address, heard: Received | None = None) -> None:
+        if reaction.echo:
+            self.rig.react(reaction, heard, lambda: self._take(frame, addr))
+
+    async def tell(self, message: Any, addr: Address, timeout: float) -> None:
+        await self._com.confirmed_send(message, addr, timeout)
+
+    def transmit(self, frame: bytes, addr: Address) -> None:
+        self._com.send(decode(frame), addr)
+
+    def close(self) -> None:
+        self._com.close()
+
+    async def wait_closed(self) -> None:
+        await self._com.wait_closed()

@@ -1,0 +1,337 @@
+"""The rig without hardware: what it is told to do it does, in each of its kinds, for each way to use it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+
+import pytest
+
+import echorig.testing
+from echorig import (
+    ConnectionClosedError,
+    EchoMismatchError,
+    EchoTimeoutError,
+    ExpMessage,
+    PeerUnreachableError,
+    RemoteCallbackError,
+    Services,
+    ServicesError,
+    ServicesTimeoutError,
+    sync,
+)
+from echorig._codec import untagged
+from echorig.testing import BlockingFakeRig, FakeRig
+from rigs import REF, RawUdp
+
+KINDS = [('echorig', 'udp'), ('echorig', 'tcp'), ('iblutil', 'udp'), ('iblutil', 'tcp'), ('matlab', 'udp')]
+each_kind = pytest.mark.parametrize(('kind', 'transport_'), KINDS)
+
+
+def fake(kind: str = 'echorig', transport: str = 'udp') -> FakeRig:
+    return FakeRig(f'{transport}://127.0.0.1:0', kind=kind)
+
+
+async def test_an_echo_that_is_late_counts_once(lab):
+    """Copies of a message that come while its echo is delayed are copies, not messages."""
+    async with fake() as rig:
+        rig.script('EXPSTART', echo_delay=0.1, times=1)
+        client = await lab.client(rig.uri)
+        client.default_echo_timeout = 10.0
+        begun = time.monotonic()
+        await client.start(REF)
+        assert time.monotonic() - begun > 0.09
+        await client.start(REF)
+        await rig.wait_for('EXPSTART')
+        await rig.wait_for('EXPSTART')
+        assert len(rig.received) == 2
+
+
+@each_kind
+async def test_a_session(lab, kind, transport_):
+    async with fake(kind, transport_) as rig:
+        async with Services([await lab.client(rig.uri, 'rig')], timeout=10) as rigs:
+            assert await rigs.init({'a': 1}) == {'rig': [{'a': 1}]}
+            assert await rigs.start(REF) == {'rig': [REF, None]}
+            assert await rigs.status(20) == {'rig': [20]}
+            assert await rigs.stop('x', immediately=True) == {'rig': ['x']}
+            assert await rigs.cleanup() == {'rig': [None]}
+            kinds = {'echorig': 'tagging', 'iblutil': 'plain', 'matlab': 'plain'}
+            assert [peer.kind for peer in rigs['rig'].peers.values()] == [kinds[kind]]
+            assert await rigs['rig'].ping() > 0
+        heard = [message.event.name for message in rig.received]
+        assert heard == ['EXPINIT', 'EXPSTART', 'EXPSTATUS', 'EXPINTERRUPT', 'EXPCLEANUP']
+        assert (await rig.wait_for(ExpMessage.EXPSTART | ExpMessage.EXPEND)).data == [REF, None]
+        assert json.loads(rig.received[1].frame) == [2, REF, None]
+        with pytest.raises(EchoTimeoutError, match=r'no EXPSTART within 0\.01 s; so far: EXPINIT, EXPSTART'):
+            await rig.wait_for('EXPSTART', timeout=0.01)
+        assert (await rig.wait_for()).event == ExpMessage.EXPINIT
+        assert rig.unconfirmed == []
+
+
+@each_kind
+async def test_script(lab, kind, transport_):
+    async with fake(kind, transport_) as rig:
+        async with Services([await lab.client(rig.uri, 'rig')], timeout=0.3) as rigs:
+            rigs['rig'].default_echo_timeout = 0.3
+            rig.script('EXPINIT', answer=['ready', 7])
+            assert await rigs.init() == {'rig': ['ready', 7]}
+            rig.script('EXPINIT', answer=lambda data: [data[0] * 2], times=2)
+            assert [await rigs.init(n) for n in (1, 2, 3)] == [{'rig': [2]}, {'rig': [4]}, {'rig': ['ready', 7]}]
+            rig.script('EXPSTART', notice='OSError: no disk left', times=1)
+            with pytest.raises(ServicesError) as caught:
+                await rigs.start(REF)
+            failure = caught.value.failures['rig']
+            assert isinstance(failure, RemoteCallbackError)
+            assert failure.message == 'OSError: no disk left'
+            rig.script('EXPSTART', answer=['no laser'], answer_event='EXPINTERRUPT', times=1)
+            with pytest.raises(ServicesError, match='EXPINTERRUPT: no laser'):
+                await rigs.start(REF)
+            rig.script('EXPEND', answer=None)
+            with pytest.raises(ServicesTimeoutError, match='rig confirmed, but did not answer EXPEND'):
+                await rigs.stop()
+            rig.script('EXPCLEANUP', echo=False)
+            with pytest.raises(ServicesTimeoutError, match='did not echo EXPCLEANUP'):
+                await rigs.cleanup()
+            assert rig.received[-1].event == ExpMessage.EXPCLEANUP
+            assert len([message for message in rig.received if message.event == ExpMessage.EXPCLEANUP]) == 1
+            rigs.timeout = rigs['rig'].default_echo_timeout = 10.0
+            rig.script(echo_delay=0.05, answer_delay=0.05)
+            begun = time.monotonic()
+            assert await rigs.cleanup(1) == {'rig': [1]}
+            assert time.monotonic() - begun > 0.09
+
+
+@each_kind
+async def test_a_late_answer(lab, kind, transport_):
+    async with fake(kind, transport_) as rig:
+        client = await lab.client(rig.uri, 'rig')
+        rig.script('EXPSTART', answer=['late'], answer_delay=0.3)
+        with pytest.raises(ServicesTimeoutError):
+            await Services([client], timeout=0.1).start(REF)
+        assert (await asyncio.wait_for(client.on_event('EXPSTART'), 10))[0] == ['late']
+
+
+@each_kind
+async def test_power(lab, kind, transport_):
+    """Off, it refuses; on again it is found at the same address, and has forgotten whom it spoke with."""
+    async with fake(kind, transport_) as rig:
+        assert rig.is_on
+        uri = rig.uri
+        client = await lab.client(uri, 'rig')
+        client.default_echo_timeout = 0.3
+        await client.start(REF)
+        await rig.power_off()
+        assert not rig.is_on
+        with pytest.raises((PeerUnreachableError, ConnectionClosedError)):
+            await client.stop()
+        with pytest.raises(PeerUnreachableError):
+            await (await lab.client(uri)).init()
+        await rig.power_on()
+        assert rig.uri == uri
+        client = await lab.client(uri, 'rig')
+        client.default_echo_timeout = 10
+        await client.stop()
+        await rig.restart()
+        client = await lab.client(uri, 'rig')
+        client.default_echo_timeout = 10
+        await client.cleanup()
+        assert [message.event.name for message in rig.received] == ['EXPSTART', 'EXPEND', 'EXPCLEANUP']
+
+
+@each_kind
+async def test_off_in_the_middle(lab, kind, transport_):
+    """An echo and an answer that are under way are lost with the power; nothing of them is left."""
+    async with fake(kind, transport_) as rig:
+        client = await lab.client(rig.uri, 'rig')
+        rig.script(echo_delay=30)
+        sending = asyncio.ensure_future(client.confirmed_send([2, REF], timeout=0.5))
+        await rig.wait_for('EXPSTART')
+        await rig.restart()
+        with pytest.raises((EchoTimeoutError, ConnectionClosedError)):
+            await sending
+
+
+@each_kind
+async def test_silent(lab, kind, transport_):
+    async with fake(kind, transport_) as rig:
+        client = await lab.client(rig.uri, 'rig')
+        rig.silent = True
+        with pytest.raises(EchoTimeoutError, match='did not echo') as caught:
+            await client.confirmed_send([2, REF], timeout=0.2)
+        assert not isinstance(caught.value, PeerUnreachableError)
+        with pytest.raises(EchoTimeoutError):
+            await client.ping(timeout=0.1)
+        assert rig.received == []
+        rig.silent = False
+        client.default_echo_timeout = 10
+        await client.init()
+
+
+@each_kind
+async def test_it_speaks_first(lab, kind, transport_):
+    async with fake(kind, transport_) as rig:
+        with pytest.raises(ValueError, match='nobody'):
+            await rig.tell([64, 20, 'x'])
+        client = await lab.client(rig.uri, 'rig')
+        await client.init()
+        hearing = asyncio.ensure_future(client.on_event('EXPINFO'))
+        await asyncio.sleep(0)
+        await rig.tell([64, 20, 'x'], timeout=10)
+        assert (await hearing)[0] == [20, 'x']
+
+
+async def test_iblutil_closes_itself_on_a_wrong_echo(lab):
+    async with fake('iblutil') as rig:
+        peer = await RawUdp.open()
+        peer.say(b'[1, 5]', rig.addr)
+        assert (await peer.hear())[0] == b'[1, 5]'
+        assert (await peer.hear())[0] == b'[1, 5]'  # the answer, whose echo it waits for
+        peer.say(b'[2, "crossed"]', rig.addr)
+        await asyncio.wait_for(_true(lambda: not rig.is_on), 10)
+        assert isinstance(rig.gave_up, EchoMismatchError)
+        assert rig.unconfirmed == [([1, 5], rig.gave_up)]
+        with pytest.raises(PeerUnreachableError):
+            await (await lab.client(rig.uri)).init()
+        await rig.restart()
+        assert rig.is_on
+        peer.say(b'[4, 1]', rig.addr)
+        assert (await peer.hear())[0] == b'[4, 1]'
+        assert (await peer.hear())[0] == b'[4, 1]'
+        await asyncio.wait_for(_true(lambda: not rig.is_on), 10)  # no echo
+        assert isinstance(rig.gave_up, EchoTimeoutError)
+
+
+async def _true(condition):
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize('buffer', [512, 1000])
+async def test_matlab_reads_so_many_bytes(lab, buffer):
+    async with FakeRig(kind='matlab', buffer=buffer) as rig:
+        client = await lab.client(rig.uri, 'rig')
+        await client.confirmed_send([2, REF, 'x' * 2000])
+        heard = await rig.wait_for('EXPSTART')
+        assert len(heard.frame) == buffer
+        assert heard.data == []
+        assert rig.received == [heard]
+
+
+async def test_matlab_quotes_in_its_notices_and_knows_its_own_last_message(lab):
+    async with fake('matlab') as rig:
+        peer = await RawUdp.open()
+        rig.script('EXPINIT', notice='Undefined function')
+        peer.say(b'[1, "a"]', rig.addr)
+        assert (await peer.hear())[0] == b'[1, "a"]'
+        assert (await peer.hear())[0] == b'[0, "Undefined function", "[1, \\"a\\"]"]'
+        rig.script('EXPEND', answer=['stopped'])
+        peer.say(b'[4, null]', rig.addr)
+        assert (await peer.hear())[0] == b'[4, null]'
+        answer, _ = await peer.hear()
+        assert answer == b'[4, "stopped"]'
+        peer.say(answer, rig.addr)  # its echo
+        peer.say(answer, rig.addr)  # and a message that looks like it
+        assert await peer.silence()
+        assert [untagged(message.frame) for message in rig.received] == [b'[1, "a"]', b'[4, null]']
+
+
+async def test_notices_and_what_is_no_message_are_noted(lab, caplog):
+    async with fake('matlab') as rig:
+        client = await lab.client(rig.uri, 'rig')
+        await client.confirmed_send('hello')
+        client.send([0, 'ValueError: x', 2])
+        assert (await rig.wait_for(0)).data == ['ValueError: x', 2]
+        assert rig.received[0][:2] == (None, [])
+    async with fake() as rig:
+        client = await lab.client(rig.uri, 'rig')
+        client.send([0, 'ValueError: x', 2])
+        assert (await rig.wait_for(0)).data == ['ValueError: x', 2]
+
+
+async def test_a_plain_main_pc(lab):
+    """Its verbatim echoes of the answers are echoes, not messages."""
+    async with fake() as rig:
+        plain = await lab.client(rig.uri, 'rig', tuning=echorig.Tuning(tags=False))
+        async with Services([plain], timeout=10) as rigs:
+            for n in range(20):
+                assert await rigs.init(n) == {'rig': [n]}
+        assert [message.data for message in rig.received] == [[n] for n in range(20)]
+        assert rig.unconfirmed == []
+
+
+async def test_100_rigs_of_all_kinds_on_one_loop(lab):
+    rigs = [await fake(kind, transport).__aenter__() for kind, transport in KINDS * 4]
+    try:
+        coms = [await lab.client(rig.uri, f'rig{i}') for i, rig in enumerate(rigs)]
+        assert len(await Services(coms, timeout=30).start(REF)) == 20
+    finally:
+        for rig in rigs:
+            await rig.power_off()
+
+
+@pytest.mark.parametrize('values', [{'times': 0}, {'echo_delay': -1}, {'answer_delay': float('nan')}])
+def test_what_a_script_refuses(values):
+    with pytest.raises(ValueError):
+        FakeRig().script('EXPINIT', **values)
+    with pytest.raises(ValueError, match='kind'):
+        FakeRig(kind='labview')
+    with pytest.raises(ValueError, match='Unknown event'):
+        FakeRig().script('EXPBEGIN')
+    with pytest.raises(ValueError, match='UDP only'), FakeRig('tcp://127.0.0.1:0', kind='matlab'):
+        pass
+
+
+@each_kind
+def test_blocking(kind, transport_):
+    with fake(kind, transport_) as rig, sync.EchoProtocol.client(rig.uri, 'rig') as com:
+        com.default_echo_timeout = 10
+        rigs = sync.Services([com])
+        assert rigs.start(REF) == {'rig': [REF, None]}
+        rig.script('EXPEND', answer=['stopped'])
+        assert rigs.stop() == {'rig': ['stopped']}
+        assert rig.wait_for('EXPEND').data == [None]
+        rig.tell([64, 20, 'x'], timeout=10)
+        assert [message.event.name for message in rig.received] == ['EXPSTART', 'EXPEND']
+        assert (rig.kind, rig.name, rig.buffer, rig.unconfirmed, rig.gave_up) == (kind, 'rig', 512, [], None)
+        rig.silent = True
+        with pytest.raises(EchoTimeoutError):
+            com.ping(timeout=0.1)
+        assert rig.silent
+        rig.power_off()
+        assert not rig.is_on
+        with pytest.raises((PeerUnreachableError, ConnectionClosedError)):
+            com.confirmed_send([1, None], timeout=0.2)
+        rig.power_on()
+        rig.restart()
+        assert rig.is_on
+    assert not rig.is_on
+
+
+def test_the_blocking_names():
+    """They are those of the other, with the same parameters."""
+    called_by_the_habits = {'heard', 'react', 'wait_closed'}
+    with FakeRig() as blocking:
+        ours = {name for name in dir(blocking._rig) if name[0] != '_'} - called_by_the_habits
+        assert ours == {name for name in dir(blocking) if name[0] != '_'}
+    for name in ours:
+        if inspect.isroutine(getattr(FakeRig, name, None)):
+            signatures = [inspect.signature(getattr(cls, name)) for cls in (FakeRig, BlockingFakeRig)]
+            assert signatures[0].parameters == signatures[1].parameters
+
+
+async def test_on_a_network_that_loses(lab):
+    """It is an echorig: what is lost is sent again, both ways, and counts once."""
+    async with fake() as rig:
+        async with echorig.testing.LossyLink(rig.uri, loss=0.2, seed=3) as link:
+            client = await lab.client(link.uri, 'rig')
+            client.default_echo_timeout = 30
+            heard = []
+            client.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
+            for n in range(30):
+                await client.info(20, n)
+            await asyncio.wait_for(_true(lambda: len(heard) == 30), 10)
+            assert heard == list(range(30))
+            assert [message.data[1] for message in rig.received] == list(range(30))
