@@ -16,7 +16,6 @@ from echorig import (
     ServicesTimeoutError,
     Tuning,
 )
-from rigs import free_port
 
 KINDS = ('silent', 'refusing', 'raising', 'late', 'restarting')
 _QUICK = Tuning(first_reconnect=0.005, max_reconnect=0.05)
@@ -68,7 +67,7 @@ class Fleet:
             if kind == 'restarting':
                 await fleet.rigs[name].init()  # a peer that was heard may be starting again
             if kind == 'refusing' and transport == 'tcp':
-                await fleet._end(name)
+                fleet.closing.append(_refusing(await fleet._end(name)))
                 await fleet.rigs[name].on_connection_lost
         return fleet
 
@@ -83,7 +82,9 @@ class Fleet:
             self.closing.append(server)
             return f'tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}'
         if kind == 'refusing' and self.transport == 'udp':
-            return f'udp://127.0.0.1:{free_port()}'
+            sock = _refusing('udp://127.0.0.1:0')
+            self.closing.append(sock)
+            return f'udp://127.0.0.1:{sock.getsockname()[1]}'
         return await self._serve(name, kind, f'{self.transport}://127.0.0.1:0')
 
     async def _serve(self, name: str, kind: str, uri: str) -> str:
@@ -149,6 +150,7 @@ class Fleet:
                 assert name in error.responses, (name, kind, error.failures[name])
                 assert error.responses[name] == [ref, None], (name, kind)
             else:
+                assert name in error.failures, (name, kind, error.responses[name])
                 failure = error.failures[name]
                 assert type(failure) is end[0], (name, kind, failure)
                 assert end[1] in str(failure), (name, kind, failure)
@@ -163,6 +165,18 @@ class Fleet:
         for thing in self.closing:
             thing.close()
         await asyncio.gather(*(com.wait_closed() for com in coms))
+
+
+def _refusing(uri: str) -> socket.socket:
+    """Keep a port to ourselves and refuse whatever comes there, so that no other program can take it meanwhile."""
+    scheme, _, port = uri.partition('://127.0.0.1:')
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if scheme == 'udp' else socket.SOCK_STREAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(('127.0.0.1', int(port)))
+    if scheme == 'udp':
+        sock.connect(('127.0.0.1', 9))  # it hears nobody else, and the system says so; TCP refuses where none listens
+    return sock
 
 
 async def _swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
