@@ -66,7 +66,9 @@ async def run(transport: str, calls: int, timeout: float) -> bool:
         await fleet.close()
     print(f'{time.monotonic() - begun:.0f} s, {calls * len(fleet.kinds)} rigs asked')
     first, last = rows[len(rows) // 5], rows[-1]
-    flat = last[:3] == first[:3] and last[3] < 1.01 * first[3] and last[4] < 1.05 * first[4]
+    # Up to five tasks are those of connections that are just ending: the rigs that restart.
+    flat = last[0] <= first[0] + 5 and last[1:3] == first[1:3]
+    flat = flat and last[3] < 1.01 * first[3] and last[4] < 1.05 * first[4]
     print('nothing is left' if flat else 'SOMETHING IS LEFT', f'; at most {max(late):.1f} ms late')
     return flat and max(late) < 100
 
