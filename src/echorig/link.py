@@ -300,7 +300,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if self._delivery.closed:
             connection.transport.abort()  # type: ignore[union-attr]
             return
-        if self._lost:
+        if self._delivery.lost_transport:
             self._transport.close()  # some loops want it said even of one that is gone
         self.connection_made(connection.transport)
         self._connections[connection.addr] = connection
