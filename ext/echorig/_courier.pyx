@@ -19,7 +19,7 @@ from echorig._codec cimport is_raw
 from echorig._dispatch cimport deliver
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send
-from echorig.errors import ConnectionClosedError, EchoError, MessageTooLongError
+from echorig.errors import EchoError, MessageTooLongError
 from echorig.redact import Shown, shown
 from echorig.uri import address_text
 
@@ -192,7 +192,7 @@ cdef class Courier:
         if self.closed or self.lost_transport:
             self.owner._check_open()
         if not self.datagrams and not self.connected and addr not in self.connections:
-            raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
+            raise self.owner._not_connected(addr)
         return seconds
 
     cpdef bytes frame(self, data):
@@ -292,10 +292,10 @@ cdef class Courier:
                 connection = self.connections.get(addr)
                 transport = None if connection is None else connection.transport
             if transport is None or transport.is_closing() is True:
-                raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
+                raise self.owner._not_connected(addr)
             transport.write(frame)
         elif transport is None:
-            raise ConnectionClosedError(f'{self.owner._who(addr)} is not connected')
+            raise self.owner._not_connected(addr)
         elif self.connected:
             transport.sendto(frame)
         else:

@@ -387,6 +387,11 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if self._delivery.closed or self._reconnecting is None:
             self._check_open()
 
+    def _not_connected(self, addr: Address) -> ConnectionClosedError:
+        if self._role == 'client':
+            return ConnectionClosedError(f'{self._who(addr)} is not connected')
+        return ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
+
     def _is_from(self, sender: Address, addr: Any) -> bool:
         host, port = as_address(addr)
         return sender == (self._names.get(host, host), port)

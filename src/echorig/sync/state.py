@@ -93,6 +93,18 @@ class Handle(Service):
         self.asynchronous.default_echo_timeout = seconds
 
     @property
+    def busy_poll(self) -> float:
+        """float: For how long to poll for messages instead of sleeping, in seconds.
+
+        It keeps the loop that all communicators share awake, see :attr:`echorig.EchoProtocol.busy_poll`.
+        """
+        return self.asynchronous.busy_poll
+
+    @busy_poll.setter
+    def busy_poll(self, seconds: float) -> None:
+        self.asynchronous.busy_poll = seconds
+
+    @property
     def response_timeout(self) -> float:
         """float: How long to wait for the answer to a request, in seconds."""
         return self.asynchronous.response_timeout
