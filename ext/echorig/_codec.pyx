@@ -34,6 +34,8 @@ cdef extern from "_bytes.h":
     void er_write_bits(unsigned char *out, unsigned int value) noexcept
     long long er_read_bits(const unsigned char *src) noexcept
 
+cdef unsigned int FIRST_BIT = 0x80000000
+
 cdef enum:
     TAG_SIZE = 32
     SHORT = 256   # bytes
@@ -493,7 +495,8 @@ cpdef int compare(bytes sent, bytes received, Py_ssize_t min_truncated, Py_ssize
 
 # --- the delivery tag ------------------------------------------------------------------------------------
 # 32 bytes directly before the final "]", each a space (0) or a tab (1), the most significant bit first: the ACK
-# flag, then a sequence number of 31 bits. To JSON it is nothing, and every peer echoes it.
+# flag, then a sequence number of 31 bits. To JSON it is nothing, and every peer echoes it. An answer has another one
+# before it: the first bit set, then the number of the message that it answers.
 
 cpdef bytes tag(bytes frame, unsigned int number):
     """Put a tag into a message.
@@ -517,6 +520,48 @@ cpdef bytes tag(bytes frame, unsigned int number):
     er_write_bits(<unsigned char *>out + n - 1, number)
     out[n - 1 + TAG_SIZE] = 93
     return tagged
+
+
+cpdef bytes tag_answer(bytes frame, unsigned int number, unsigned int answered):
+    """Put a tag into a message, and before it one that names the message which it answers.
+
+    Parameters
+    ----------
+    frame : bytes
+        A JSON array, which ends with ``]``.
+    number : int
+        The sequence number, 0 to 2**31 - 1.
+    answered : int
+        That of the message which it answers.
+
+    Returns
+    -------
+    bytes
+        The same message with 64 bytes of whitespace before the ``]``.
+    """
+    return tag(tag(frame, answered | FIRST_BIT), number)
+
+
+cpdef long long read_answered(bytes frame) noexcept:
+    """Return the number of the message that a message answers.
+
+    Parameters
+    ----------
+    frame : bytes
+        A tagged message.
+
+    Returns
+    -------
+    int
+        0 to 2**31 - 1; -1 if it does not say.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    cdef long long value
+    if n < 2 * TAG_SIZE + 2 or src[n - 1 - 2 * TAG_SIZE] != 9:
+        return -1
+    value = er_read_bits(src + n - 1 - 2 * TAG_SIZE)
+    return value & 0x7FFFFFFF if value >= 0 else -1
 
 
 cpdef long long read_tag(bytes frame) noexcept:
@@ -611,4 +656,4 @@ def untagged(bytes frame not None) -> bytes:
     """
     if read_tag(frame) < 0:
         return frame
-    return frame[:-1 - TAG_SIZE] + b']'
+    return frame[:-1 - (TAG_SIZE if read_answered(frame) < 0 else 2 * TAG_SIZE)] + b']'

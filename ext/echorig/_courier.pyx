@@ -15,8 +15,12 @@ from time import monotonic
 from cpython.dict cimport PyDict_GetItem
 from cpython.ref cimport PyObject
 
-from echorig._codec cimport is_raw
+from cpython.contextvars cimport get_value
+
+from echorig._codec cimport is_raw, read_answered, read_tag
 from echorig._dispatch cimport deliver
+from echorig._origin cimport Origin
+from echorig._origin import current
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send
 from echorig.errors import EchoError, MessageTooLongError
@@ -169,7 +173,7 @@ cdef class Courier:
         cdef Send send
         cdef double seconds = self.checked_timeout(addr, timeout)
         send = self.exchange.begin(
-            self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data)
+            self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data), self.answered(data, addr)
         )
         if send.flying:
             self._send(send.frame, addr)
@@ -208,7 +212,20 @@ cdef class Courier:
             _check_whole(frame)
         return frame
 
-    def post(self, bytes frame not None, addr, bint taggable) -> None:
+    cpdef long long answered(self, data, addr) except -2:
+        """Return the number of the message that this is the answer to, or -1.
+
+        An answer goes back to the address from which the message came that is being dealt with, and is of the same
+        event or the notice that its callback failed. An answer is not answered.
+        """
+        cdef Origin origin = get_value(current, None)
+        if origin is None or origin.com is not self.owner or origin.asked is not None or origin.addr != addr:
+            return -1
+        if isinstance(data, (tuple, list)) and data and (data[0] == origin.event or data[0] == 0):
+            return origin.number
+        return -1
+
+    def post(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
         """Send a message whose echo nobody waits for.
 
         Parameters
@@ -219,13 +236,15 @@ cdef class Courier:
             The peer.
         taggable : bool
             Whether it is an array that was encoded here.
+        answered : int
+            What :meth:`answered` says.
 
         Raises
         ------
         OSError, ConnectionClosedError
             The transport did not take it.
         """
-        self._hand_over(self.exchange.sent(frame, addr, _now(), taggable), addr)
+        self._hand_over(self.exchange.sent(frame, addr, _now(), taggable, answered), addr)
 
     cpdef take(self, bytes frame, addr):
         """Take a frame in: confirm what is new and tell its listeners, wake who waits for this echo.
@@ -260,7 +279,10 @@ cdef class Courier:
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
-            deliver(self.owner, self.waiting, self.callbacks, frame, addr)
+            deliver(
+                self.owner, self.waiting, self.callbacks, frame, addr, read_tag(frame),
+                None if read_answered(frame) < 0 else exchange.asked_at(addr, frame),
+            )
         elif kind == V_REFUSED:
             self.owner._admission.refused(frame, addr)
         elif kind == V_STORM:

@@ -11,7 +11,11 @@ from asyncio import CancelledError
 from collections.abc import Coroutine
 from functools import partial
 
+from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
+
 from echorig._codec cimport decode
+from echorig._origin cimport Origin
+from echorig._origin import current
 from echorig.messages import ExpMessage
 from echorig.waiting import bits
 
@@ -20,7 +24,7 @@ cdef object _validate = ExpMessage.validate
 cdef dict _SINGLE = {event.value: (event, bits(event)) for event in (ExpMessage(0), *ExpMessage.__members__.values())}
 
 
-cpdef deliver(com, waiting, callbacks, bytes data, addr):
+cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, asked=None):
     """Decode a message and tell its listeners.
 
     Parameters
@@ -35,7 +39,12 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr):
         The message.
     addr : tuple of (str, int)
         Where it came from.
+    number : int
+        Its number; -1 if it has none.
+    asked : float or None
+        If it is an answer, when the message that it answers was sent; see `Origin`.
     """
+    cdef Origin origin = None
     try:
         message = decode(data)
     except ValueError as ex:
@@ -56,12 +65,18 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr):
     del message[0]
     if not code:
         com._log_notice(message, addr)
-    heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr))
+    if number >= 0:
+        origin = Origin(com, code, addr, number, asked)
+    heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin))
     if not heard:
-        waiting.keep_for_this_turn(bit, (event, message, addr))
+        waiting.keep_for_this_turn(bit, (event, message, addr, origin))
     listeners = callbacks[event]
     if listeners:
-        _tell(com, listeners, event, message, addr)
+        token = PyContextVar_Set(current, origin)
+        try:
+            _tell(com, listeners, event, message, addr)
+        finally:
+            PyContextVar_Reset(current, token)
     elif not heard:
         com.logger.debug('No callbacks to execute for event %s', event.name)
 

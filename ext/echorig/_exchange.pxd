@@ -56,8 +56,10 @@ cdef class Exchange:
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
 
-    cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=?)
-    cdef Send begin(self, bytes frame, addr, waiter, double now, double timeout, bint taggable)
+    cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=?, long long answered=?)
+    cdef Send begin(
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=?
+    )
     cdef int sort(self, bytes frame, addr, double now) except -1
     cpdef int receive(self, bytes frame, addr, double now) except -1
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept
@@ -73,7 +75,8 @@ cdef class Exchange:
     cdef _forget_idle(self)
     cdef unsigned int _next_number(self) noexcept
     cdef bint _may_tag(self, Peer peer, bytes frame, double now)
-    cdef _tag(self, Send send, bytes frame)
+    cdef _tag(self, Send send, bytes frame, long long answered=?)
+    cdef bytes _tagged_frame(self, bytes frame, unsigned int number, long long answered)
     cdef _enter(self, Peer peer, Send send, double now)
     cdef bint _may_fly(self, Peer peer, Send send)
     cdef _fly(self, Peer peer, Send send, double now)

@@ -19,7 +19,9 @@ from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING
 
-from echorig._codec cimport acknowledged, compare, is_echo, is_ping, peek, read_tag, tag
+from echorig._codec cimport (
+    acknowledged, compare, is_echo, is_ping, peek, read_answered, read_tag, tag, tag_answer,
+)
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, Limits, Peer
 
 # The same for Python.
@@ -136,7 +138,9 @@ cdef class Exchange:
 
     # --- sending ---
 
-    cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=True):
+    cpdef Send send(
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable=True, long long answered=-1
+    ):
         """Begin a confirmed send.
 
         Parameters
@@ -151,18 +155,22 @@ cdef class Exchange:
             The time, and how long to wait for the echo, in seconds.
         taggable : bool
             Whether the message is an array that was encoded here; others travel as they are.
+        answered : int
+            The number of the message that this one answers; -1 if it answers none.
 
         Returns
         -------
         Send
             The send; it is in `finished` when it has ended.
         """
-        cdef Send send = self.begin(frame, addr, waiter, now, timeout, taggable)
+        cdef Send send = self.begin(frame, addr, waiter, now, timeout, taggable, answered)
         if send.flying:
             self.outbox.append((send.frame, addr))
         return send
 
-    cdef Send begin(self, bytes frame, addr, waiter, double now, double timeout, bint taggable):
+    cdef Send begin(
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=-1
+    ):
         """Begin a confirmed send; the shell sends its frame at once if it is `flying` now."""
         cdef Peer peer = self._peer(addr, now)
         cdef Send send = Send()
@@ -173,7 +181,7 @@ cdef class Exchange:
         send.deadline = now + timeout
         send.alone = not self.stream or not _is_array(frame)
         if taggable and self._may_tag(peer, frame, now):
-            self._tag(send, frame)
+            self._tag(send, frame, answered)
         self._enter(peer, send, now)
         return send
 
@@ -208,7 +216,7 @@ cdef class Exchange:
             self.outbox.append((send.frame, addr))
         return send
 
-    def sent(self, bytes frame not None, addr, double now, bint taggable=True) -> bytes:
+    def sent(self, bytes frame not None, addr, double now, bint taggable=True, long long answered=-1) -> bytes:
         """Note a message that is sent without waiting for its echo.
 
         Parameters
@@ -221,6 +229,8 @@ cdef class Exchange:
             The time in seconds.
         taggable : bool
             Whether the message is an array that was encoded here.
+        answered : int
+            The number of the message that this one answers; -1 if it answers none.
 
         Returns
         -------
@@ -232,7 +242,7 @@ cdef class Exchange:
         peer.n_sent += 1
         if taggable and self._may_tag(peer, frame, now):
             number = self._next_number()
-            frame = tag(frame, number)
+            frame = self._tagged_frame(frame, number, answered)
             peer.note_sent(number, frame, now, self.limits)
             if peer.kind != TAGGING and len(frame) > self.limits.min_truncated and peek(frame) != 0:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
@@ -598,6 +608,27 @@ cdef class Exchange:
 
     # --- what a shell may ask ---
 
+    def asked_at(self, addr, bytes frame not None) -> 'float | None':
+        """Tell when the message was sent that a tagged message answers.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer that sent the answer.
+        frame : bytes
+            The answer.
+
+        Returns
+        -------
+        float or None
+            The time in seconds; minus infinity if it is no longer known, None if the message is no answer.
+        """
+        cdef long long answered = read_answered(frame)
+        cdef Peer peer = self.peers.get(addr)
+        if answered < 0 or peer is None:
+            return None
+        return peer.time_sent(<unsigned int>answered, self.limits)
+
     @property
     def n_waiting(self) -> int:
         """How many sends have not ended."""
@@ -728,10 +759,15 @@ cdef class Exchange:
                     return False
         return True
 
-    cdef _tag(self, Send send, bytes frame):
+    cdef _tag(self, Send send, bytes frame, long long answered=-1):
         send.number = self._next_number()
-        send.frame = tag(frame, send.number)
+        send.frame = self._tagged_frame(frame, send.number, answered)
         send.tagged = True
+
+    cdef bytes _tagged_frame(self, bytes frame, unsigned int number, long long answered):
+        if answered < 0 or len(frame) + 64 > self.max_frame:
+            return tag(frame, number)
+        return tag_answer(frame, number, <unsigned int>answered)
 
     cdef _enter(self, Peer peer, Send send, double now):
         """Let a send fly, or queue it behind those before it."""

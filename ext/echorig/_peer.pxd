@@ -47,6 +47,7 @@ cdef class Peer:
     cdef void follow(self, unsigned int number) noexcept
     cdef void note_sent(self, unsigned int number, bytes frame, double now, Limits limits)
     cdef bint was_sent(self, unsigned int number, bytes frame, double now, Limits limits)
+    cdef double time_sent(self, unsigned int number, Limits limits) noexcept
     cdef void owe(self, bytes frame, double now, Limits limits)
     cdef bint is_due(self, bytes frame, double now, Limits limits)
     cdef bint is_storm(self, bytes frame, int burst, double now, Limits limits)

@@ -7,6 +7,7 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 
 from echorig._codec cimport compare
@@ -127,6 +128,14 @@ cdef class Peer:
                 if self.sent[i] == number and now - self.sent_at[i] <= limits.due_age:
                     return self.sent_hash[i] == mix(frame)
         return False
+
+    cdef double time_sent(self, unsigned int number, Limits limits) noexcept:
+        """Tell when a tagged frame was sent; minus infinity if that is not remembered."""
+        cdef Py_ssize_t i
+        for i in range(min(<Py_ssize_t>self.n_sent_noted, limits.max_numbers)):
+            if self.sent[i] == number:
+                return self.sent_at[i]
+        return -INFINITY
 
     # --- untagged frames whose echo is due ---
 

@@ -4,4 +4,12 @@ from .callbacks import CallbackTable
 from .uri import Address
 from .waiting import Waiting
 
-def deliver(com: Any, waiting: Waiting, callbacks: CallbackTable, data: bytes, addr: Address) -> None: ...
+def deliver(
+    com: Any,
+    waiting: Waiting,
+    callbacks: CallbackTable,
+    data: bytes,
+    addr: Address,
+    number: int = -1,
+    asked: float | None = None,
+) -> None: ...

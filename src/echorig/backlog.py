@@ -17,12 +17,13 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from ._origin import Origin
 from .messages import ExpMessage
 from .uri import Address
 
 __all__ = ['Backlog', 'Message']
 
-Message = tuple[ExpMessage, list[Any], Address]
+Message = tuple[ExpMessage, list[Any], Address, Origin | None]
 
 
 class Backlog:

@@ -291,7 +291,7 @@ class EchoProtocol(Link):
             task.add_done_callback(self._callbacks.tasks.discard)
             return
         self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
-        self._delivery.post(frame, target, not is_raw(data))
+        self._delivery.post(frame, target, not is_raw(data), self._delivery.answered(data, target))
 
     async def _send_to_name(self, data: Any, target: Address) -> None:
         try:

@@ -134,7 +134,10 @@ class Stream(Generic[_T]):
                 if self._items:
                     self._wake()  # another reader may have what this one was woken for
                 raise
-        return self._items.popleft()
+        return self._handed_out(self._items.popleft())
+
+    def _handed_out(self, item: Any) -> _T:
+        return item  # type: ignore[no-any-return]
 
     def _wake(self) -> None:
         while self._readers:

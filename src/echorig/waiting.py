@@ -15,6 +15,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ._origin import current
 from .backlog import Backlog, Message
 from .callbacks import is_success
 from .errors import EchoError
@@ -28,7 +29,13 @@ NOTICE_BIT = 256
 """int: Stands for the notice, whose code, 0, has no bit of its own."""
 
 
-EventStream = Stream[tuple[list[Any], Address, ExpMessage]]
+class EventStream(Stream[tuple[list[Any], Address, ExpMessage]]):
+    """A stream of ``(data, addr, event)``."""
+
+    def _handed_out(self, item: Any) -> tuple[list[Any], Address, ExpMessage]:
+        event, data, addr, origin = item
+        current.set(origin)
+        return data, addr, event
 
 
 def bits(event: ExpMessage) -> int:
@@ -63,7 +70,7 @@ class Waiting:
     def __init__(self, limit: int, age: float, logger: logging.Logger) -> None:
         self.backlog = Backlog(limit, age, logger)
         self.asked = 0
-        self.waiters: dict[asyncio.Future[tuple[Any, ...]], int] = {}
+        self.waiters: dict[asyncio.Future[Message], int] = {}
         self.streams: dict[EventStream, int] = {}
         self.on_room: Callable[[], None] = lambda: None
         self._limit = limit
@@ -76,16 +83,15 @@ class Waiting:
 
     def deliver(self, bit: int, message: Message) -> bool:
         """Give a message to those who wait for it, or keep it if it is wanted; tell whether somebody has asked."""
-        event, data, addr = message
         heard = awaited = False
         for stream, mask in self.streams.items():
             if mask & bit:
-                stream.put((data, addr, event))
+                stream.put(message)
                 heard = True
         if self._awaited & bit:
             for waiter, mask in list(self.waiters.items()):
                 if mask & bit and not waiter.done():
-                    waiter.set_result((data, addr, event) if mask & (mask - 1) else (data, addr))
+                    waiter.set_result(message)
                     awaited = True
                     del self.waiters[waiter]
             self._sum_up()
@@ -146,33 +152,36 @@ class Waiting:
         message = self._take(mask)
         if self.backlog.wanted:
             self.backlog.begin(mask)
-        if message:
-            came, data, addr = message
-            return (data, addr, came) if mask & (mask - 1) else (data, addr)
+        if not message:
+            message = await self._wait(event)
+        came, data, addr, origin = message
+        current.set(origin)
+        return (data, addr, came) if mask & (mask - 1) else (data, addr)
+
+    async def _wait(self, event: ExpMessage) -> Message:
         waiter = self.expect(event)
         try:
             return await waiter
         except asyncio.CancelledError:
             if is_success(waiter):  # the message came in the turn in which its reader was cancelled
-                data, addr, *came_ = waiter.result()
-                came = came_[0] if came_ else event
-                if self.backlog.wanted & bits(came):
-                    self.backlog.put_back(bits(came), (came, data, addr), monotonic())
+                came = bits(waiter.result()[0])
+                if self.backlog.wanted & came:
+                    self.backlog.put_back(came, waiter.result(), monotonic())
             raise
         finally:
             self.forget(waiter)
             if self.backlog.wanted:
-                self.backlog.end(mask)
+                self.backlog.end(bits(event))
 
-    def expect(self, event: ExpMessage) -> asyncio.Future[tuple[Any, ...]]:
+    def expect(self, event: ExpMessage) -> asyncio.Future[Message]:
         """Return a future for the next message of an event or combination; it must be forgotten in the end."""
-        waiter: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self.waiters[waiter] = mask = bits(event)
         self._awaited |= mask
         self.asked |= mask
         return waiter
 
-    def forget(self, waiter: asyncio.Future[tuple[Any, ...]]) -> None:
+    def forget(self, waiter: asyncio.Future[Message]) -> None:
         """Stop expecting, whatever became of the future."""
         if self.waiters.pop(waiter, None) is not None:
             self._sum_up()
@@ -204,7 +213,7 @@ class Waiting:
             if self.streams.pop(stream, None) is not None:
                 self._sum_up()
 
-        return Stream(self._limit if limit is None else limit, 'messages', self._logger, enter, leave)
+        return EventStream(self._limit if limit is None else limit, 'messages', self._logger, enter, leave)
 
     def close(self, error: EchoError) -> None:
         """Fail all who wait, end the streams and forget the messages."""

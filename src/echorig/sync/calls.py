@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar
 
+from .._origin import Origin, current
+
 __all__ = ['Call', 'Submitted', 'Waiting']
 
 _T = TypeVar('_T')
@@ -121,11 +123,13 @@ class Waiting(Call[_T]):
         super().__init__(owner, function, has_limit)
         self._undo = undo
         self._values: list[_T] = []
+        self._origin: Origin | None = None
         self._error: BaseException | None = None
         self._over = threading.Lock()
         self._over.acquire()
 
     def succeeded(self, value: _T) -> None:
+        self._origin = current.get()
         self._values.append(value)
         self._over.release()
 
@@ -149,6 +153,7 @@ class Waiting(Call[_T]):
     def result(self) -> _T:
         """Return or raise what came out."""
         if self._error is None:
+            current.set(self._origin)  # of the message that was read, so that what is sent next is known as the answer
             return self._values.pop()
         try:
             raise self._error

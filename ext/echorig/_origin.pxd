@@ -1,0 +1,2 @@
+cdef class Origin:
+    cdef readonly object com, event, addr, number, asked

@@ -1,0 +1,59 @@
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+"""The message that a task or callback is dealing with, so that what it sends back is known as the answer.
+
+A callback is told by a context variable, and so are the tasks that it starts; `on_event` and streams tell the task that
+reads, until it reads the next message.
+"""
+
+cimport cython
+
+from contextvars import ContextVar
+
+current = ContextVar('echorig.origin', default=None)
+
+
+@cython.final
+@cython.freelist(8)
+cdef class Origin:
+    """Where a message with a tag came from.
+
+    Parameters
+    ----------
+    com : Communicator
+        Who received it.
+    event : int
+        Its event code.
+    addr : tuple of (str, int)
+        Who sent it.
+    number : int
+        Its number.
+    asked : float or None
+        If it is an answer, when the message that it answers was sent, on the clock of `time.monotonic`, in seconds;
+        minus infinity if that is no longer known. None if it is no answer.
+    """
+
+    def __cinit__(self, com, event, addr, number, asked):
+        self.com = com
+        self.event = event
+        self.addr = addr
+        self.number = number
+        self.asked = asked
+
+
+def is_late(com, double since) -> bool:
+    """Tell whether the current message is the answer to something that was sent before a time.
+
+    Parameters
+    ----------
+    com : Communicator
+        Who has received it.
+    since : float
+        The time, on the clock of `time.monotonic`, in seconds.
+
+    Returns
+    -------
+    bool
+        False also where nothing is known, as of peers without tags.
+    """
+    cdef Origin origin = current.get()
+    return origin is not None and origin.com is com and origin.asked is not None and <double>origin.asked < since
