@@ -20,7 +20,7 @@ from cpython.contextvars cimport get_value
 from echorig._codec cimport is_raw, read_answered, read_tag
 from echorig._dispatch cimport deliver
 from echorig._origin cimport Origin
-from echorig._origin import current
+from echorig._origin import current as _current
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send
 from echorig.errors import EchoError, MessageTooLongError
@@ -218,7 +218,7 @@ cdef class Courier:
         An answer goes back to the address from which the message came that is being dealt with, and is of the same
         event or the notice that its callback failed. An answer is not answered.
         """
-        cdef Origin origin = get_value(current, None)
+        cdef Origin origin = get_value(_current, None)
         if origin is None or origin.com is not self.owner or origin.asked is not None or origin.addr != addr:
             return -1
         if isinstance(data, (tuple, list)) and data and (data[0] == origin.event or data[0] == 0):

@@ -15,7 +15,7 @@ from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 
 from echorig._codec cimport decode
 from echorig._origin cimport Origin
-from echorig._origin import current
+from echorig._origin import current as _current
 from echorig.messages import ExpMessage
 from echorig.waiting import bits
 
@@ -72,11 +72,11 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
         waiting.keep_for_this_turn(bit, (event, message, addr, origin))
     listeners = callbacks[event]
     if listeners:
-        token = PyContextVar_Set(current, origin)
+        token = PyContextVar_Set(_current, origin)
         try:
             _tell(com, listeners, event, message, addr)
         finally:
-            PyContextVar_Reset(current, token)
+            PyContextVar_Reset(_current, token)
     elif not heard:
         com.logger.debug('No callbacks to execute for event %s', event.name)
 

@@ -1,13 +1,15 @@
 from contextvars import ContextVar
 from typing import Any, final
 
+from typing_extensions import Self
+
 from .uri import Address
 
 current: ContextVar[Origin | None]
 
 @final
 class Origin:
-    def __init__(self, com: Any, event: int, addr: Address, number: int, asked: float | None) -> None: ...
+    def __new__(cls, com: Any, event: int, addr: Address, number: int, asked: float | None) -> Self: ...
     @property
     def com(self) -> Any: ...
     @property

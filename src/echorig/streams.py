@@ -55,7 +55,7 @@ class Stream(Generic[_T]):
         self._what = what
         self._logger = logger
         self._enter, self._leave = enter, leave
-        self._items: deque[_T] = deque()
+        self._items: deque[Any] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._open = False
         self._error: Exception | None = None
@@ -65,7 +65,7 @@ class Stream(Generic[_T]):
 
     # --- for whoever fills it ---
 
-    def put(self, item: _T) -> None:
+    def put(self, item: Any) -> None:
         """Add something; the oldest may have to make room.
 
         Parameters

@@ -30,7 +30,7 @@ NOTICE_BIT = 256
 
 
 class EventStream(Stream[tuple[list[Any], Address, ExpMessage]]):
-    """A stream of ``(data, addr, event)``."""
+    """A stream of ``(data, addr, event)``; who reads one deals with that message from then on."""
 
     def _handed_out(self, item: Any) -> tuple[list[Any], Address, ExpMessage]:
         event, data, addr, origin = item
