@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from .callbacks import each
 from .communicator import event_of_notice
-from .errors import ConnectionClosedError, EchoTimeoutError, RemoteCallbackError
+from .errors import ConnectionClosedError, EchoError, EchoTimeoutError, RemoteCallbackError
 from .messages import ExpMessage
 from .uri import Address
 
 __all__ = ['RigListener']
 
 NOTICE = ExpMessage(0)
+_INTERRUPT = int(ExpMessage.EXPINTERRUPT)  # numbers are combined ten times as fast as the members of an enum
+_UNKNOWN = object()
 
 
 class RigListener:
@@ -25,19 +28,36 @@ class RigListener:
         The rig.
     event : ExpMessage
         The event of the answer.
+    tells : bool
+        Whether the rig is to be told something first.
+    ended : callable
+        Called once, when the outcome is known.
+
+    Attributes
+    ----------
+    outcome : Any
+        In the end, the data of the answer or the exception that took its place.
+    sending : asyncio.Future or None
+        The message on its way to the rig, once there is one.
     """
 
-    def __init__(self, rig: Any, event: ExpMessage) -> None:
+    def __init__(self, rig: Any, event: ExpMessage, tells: bool, ended: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         self.rig = rig
         self.event = event
+        self.outcome: Any = _UNKNOWN
+        self.sending: asyncio.Future[Any] | None = None
+        self._tells = tells
+        self._ended = ended
+        self._begun = self._loop.time()
+        self._failure: Exception | None = None
         self._out_of_time = False
-        self._begun = asyncio.get_running_loop().time()
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answer = asyncio.ensure_future(rig.on_event(event))
+        self._callbacks = [(NOTICE, self._on_notice)]
+        if not int(event) & _INTERRUPT:
+            self._callbacks.append((ExpMessage.EXPINTERRUPT, self._on_interrupt))
         try:
-            rig.assign_callback(NOTICE, self._on_notice)
-            if not event & ExpMessage.EXPINTERRUPT:
-                rig.assign_callback(ExpMessage.EXPINTERRUPT, self._on_interrupt)
+            for what, callback in self._callbacks:
+                rig.assign_callback(what, callback)
         except ConnectionClosedError as ex:  # this rig fails; the others are told all the same
             self._fail(ex)
         self._lost = getattr(rig, 'on_connection_lost', None)
@@ -45,65 +65,73 @@ class RigListener:
             self._lost.add_done_callback(self._on_lost)
         else:
             self._lost = None
+        self._answer = self._loop.create_task(self._hear())
+        self._answer.add_done_callback(self._look)
 
-    async def ask(
-        self,
-        method: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        deadline: float | None,
-        timeout: float | None = None,
-    ) -> Any:
-        """Send the message and return the data of the answer."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        timer = None if deadline is None or task is None else loop.call_at(deadline, self._stop_sending, task)
+    async def _hear(self) -> Any:
+        """Return the data of the answer."""
+        return (await self.rig.on_event(self.event))[0]
+
+    def tell(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Send the message with a method of the rig, whose first step is taken in the loop's next turn."""
         try:
-            await method(*args, **kwargs)
-        except asyncio.CancelledError:
-            if not self._out_of_time:
-                raise
-            raise EchoTimeoutError(
-                f'{self.rig.name} did not echo {_names(self.event)} within {loop.time() - self._begun:.3f} s'
-            ) from None
-        finally:
-            if timer is not None:
-                timer.cancel()
-        if timeout:
-            deadline = loop.time() + timeout
-        return await self.answer(deadline, 'confirmed, but ')
+            self.sending = asyncio.ensure_future(getattr(self.rig, method)(*args, **kwargs))
+        except Exception as ex:
+            self.sending = self._loop.create_future()
+            self.sending.set_exception(ex)
+        self.sending.add_done_callback(self._look)
 
-    def _stop_sending(self, task: asyncio.Task[Any]) -> None:
-        self._out_of_time = True  # the answers are due before the echo is
-        task.cancel()
+    def expire(self) -> None:
+        """Wait no longer."""
+        self._out_of_time = True
+        if self.sending is not None:
+            self.sending.cancel()  # the answers are due before the echo is
+        self._look()
 
-    async def answer(self, deadline: float | None, so_far: str = '') -> Any:
-        """Return the data of the answer, or raise what means that there will be none."""
-        loop = asyncio.get_running_loop()
-        timeout = None if deadline is None else max(0.0, deadline - loop.time())
-        await asyncio.wait({self._answer, self._failure}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if self._answer.done():
-            return self._answer.result()[0]
-        if self._failure.done():
-            self._failure.result()
-        raise EchoTimeoutError(
-            f'{self.rig.name} {so_far}did not answer {_names(self.event)} within {loop.time() - self._begun:.3f} s'
-        )
+    def _look(self, _: object = None) -> None:
+        """See whether the outcome is known by now; it is not before the message has been sent and confirmed."""
+        if self.outcome is not _UNKNOWN or (self._tells and (self.sending is None or not self.sending.done())):
+            return
+        if self.sending is not None and (error := self._error_of(self.sending, 'did not echo')):
+            self.outcome = error
+        elif self._answer.done():
+            self.outcome = self._error_of(self._answer, 'did not answer') or self._answer.result()
+        elif self._failure is not None:
+            self.outcome = self._failure
+        elif self._out_of_time:
+            self.outcome = self._timed_out('confirmed, but did not answer' if self._tells else 'did not answer')
+        else:
+            return
+        self._ended()
+
+    def _error_of(self, future: asyncio.Future[Any], what: str) -> BaseException | None:
+        if not future.cancelled():
+            return future.exception()
+        if self._out_of_time:
+            return self._timed_out(what)
+        return EchoError(f'{self.rig.name} {what} {_names(self.event)} before the wait for it was cancelled')
+
+    def _timed_out(self, what: str) -> EchoTimeoutError:
+        waited = self._loop.time() - self._begun
+        return EchoTimeoutError(f'{self.rig.name} {what} {_names(self.event)} within {waited:.3f} s')
 
     def leave(self) -> None:
         """Leave nothing behind: no callback, no task, no exception that nobody has seen."""
-        self.rig.clear_callbacks(NOTICE, self._on_notice)
-        if not self.event & ExpMessage.EXPINTERRUPT:
-            self.rig.clear_callbacks(ExpMessage.EXPINTERRUPT, self._on_interrupt)
+        for what, callback in self._callbacks:
+            self.rig.clear_callbacks(what, callback)
         if self._lost is not None:
             self._lost.remove_done_callback(self._on_lost)
-        for future in (self._answer, self._failure):
-            future.cancel()
-            future.add_done_callback(_see)
+        for future in (self._answer, self.sending):
+            if future is not None:
+                if future.done():
+                    _see(future)
+                else:
+                    future.cancel()
+                    future.add_done_callback(_see)
 
     def _fail(self, error: Exception) -> None:
-        if not self._failure.done():
-            self._failure.set_exception(error)
+        self._failure = self._failure or error
+        self._loop.call_soon(self._look)  # an answer that came before is taken first
 
     def _on_notice(self, data: list[Any], addr: Address) -> None:
         event = event_of_notice(data)

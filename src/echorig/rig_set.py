@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections import Counter, UserDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
@@ -133,8 +132,7 @@ class RigSet(Service, UserDict[str, Any]):
             At least one failed in another way.
         """
         event = ExpMessage.validate(event)
-        deadline = self._deadline()
-        return await self._listening(list(self.values()), event, lambda listener: listener.answer(deadline))
+        return self._result(await self._outcomes(list(self.values()), event, None))
 
     # --- closing ---
 
@@ -196,44 +194,58 @@ class RigSet(Service, UserDict[str, Any]):
         if reverse:
             rigs.reverse()
         if concurrent:
-            deadline = self._deadline()
-
-            async def ask(listener: RigListener) -> Any:
-                return await listener.ask(getattr(listener.rig, method), args, kwargs, deadline)
-
-            return await self._listening(rigs, event, ask)
+            return self._result(await self._outcomes(rigs, event, (method, args, kwargs)))
         outcomes: dict[str, Any] = {}
         for rig in rigs:
-            listener = RigListener(rig, event)
-            self._asked[rig.name] += 1
-            try:
-                await asyncio.sleep(0)  # the task that listens takes its first step
-                outcomes[rig.name] = await outcome(
-                    partial(listener.ask, getattr(rig, method), args, kwargs, None, self.timeout)
-                )
-            finally:
-                self._asked[rig.name] -= 1
-                listener.leave()
+            outcomes |= await self._outcomes([rig], event, (method, args, kwargs), from_echo=True)
         return self._result(outcomes)
 
-    async def _listening(
-        self, rigs: list[Any], event: ExpMessage, work: Callable[[RigListener], Awaitable[Any]]
+    async def _outcomes(
+        self, rigs: list[Any], event: ExpMessage, message: tuple[Any, ...] | None, from_echo: bool = False
     ) -> dict[str, Any]:
-        """Do something with a listener of each rig, in order and at once, while all of them listen."""
-        listeners: list[RigListener] = []
+        """Tell rigs something in order while all of them are listened to, and return what became of each.
+
+        The time for the answers begins at once, or with the echo.
+        """
+        loop = asyncio.get_running_loop()
+        begun, timer = loop.time(), None
         names = [rig.name for rig in rigs]
+        over, left = loop.create_future(), len(rigs)
+        listeners: list[RigListener] = []
+
+        def ended() -> None:
+            nonlocal left
+            left -= 1
+            if not left and not over.done():
+                over.set_result(None)
+
+        def expire() -> None:
+            for listener in listeners:
+                listener.expire()
+
         self._asked.update(names)
         try:
-            listeners.extend(RigListener(rig, event) for rig in rigs)
+            for rig in rigs:
+                listeners.append(RigListener(rig, event, message is not None, ended))
             await asyncio.sleep(0)  # the tasks that listen take their first step
-            return await self._gather({listener.rig.name: partial(work, listener) for listener in listeners})
+            if message is not None:
+                for listener in listeners:
+                    listener.tell(*message)
+                await asyncio.sleep(0)  # those that send take theirs, one right after the other
+                if from_echo:
+                    await asyncio.wait([listener.sending for listener in listeners if listener.sending is not None])
+                    begun = loop.time()
+            if self.timeout:
+                timer = loop.call_at(begun + self.timeout, expire)
+            if listeners:
+                await over
+            return {listener.rig.name: listener.outcome for listener in listeners}
         finally:
+            if timer is not None:
+                timer.cancel()
             self._asked.subtract(names)
             for listener in listeners:
                 listener.leave()
-
-    def _deadline(self) -> float | None:
-        return asyncio.get_running_loop().time() + self.timeout if self.timeout else None
 
     async def _gather(self, work: dict[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
         # Tasks take their first step, which sends the message, in the order of their making.
