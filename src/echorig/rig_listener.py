@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
+from ._origin import is_late
 from .callbacks import each
 from .communicator import event_of_notice
 from .errors import ConnectionClosedError, EchoError, EchoTimeoutError, RemoteCallbackError
@@ -50,6 +52,7 @@ class RigListener:
         self._tells = tells
         self._ended = ended
         self._begun = self._loop.time()
+        self._since = monotonic()
         self._failure: Exception | None = None
         self._out_of_time = False
         self._callbacks = [(NOTICE, self._on_notice)]
@@ -70,7 +73,14 @@ class RigListener:
 
     async def _hear(self) -> Any:
         """Return the data of the answer."""
-        return (await self.rig.on_event(self.event))[0]
+        while True:
+            data = (await self.rig.on_event(self.event))[0]
+            if not self._is_late():
+                return data
+
+    def _is_late(self) -> bool:
+        """Tell whether the message at hand answers an earlier call."""
+        return self._tells and is_late(self.rig, self._since)
 
     def tell(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Send the message with a method of the rig, whose first step is taken in the loop's next turn."""
@@ -135,7 +145,7 @@ class RigListener:
 
     def _on_notice(self, data: list[Any], addr: Address) -> None:
         event = event_of_notice(data)
-        if event is None or event & self.event:
+        if (event is None or event & self.event) and not self._is_late():
             text = str(data[0]) if data else 'no details'
             self._fail(
                 RemoteCallbackError(f'{self.rig.name} failed on {self.event.name}: {text}', self.event, text, addr)
