@@ -105,7 +105,7 @@ async def test_what_a_rig_sends_back_is_known_as_the_answer(lab, transport, how)
     before = asyncio.get_running_loop().time()
     await client.start(REF)
     origin = await asyncio.wait_for(origins.get(), 10)
-    assert origin.com is client
+    assert origin.receiver is client._identity
     assert origin.asked is not None
     assert math.isclose(origin.asked, before, abs_tol=5.0)
     assert origin.event == (0 if how == 'failure' else 2)

@@ -118,7 +118,7 @@ cdef class Courier:
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
     cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
-    cdef object waiting, callbacks  # the owner's
+    cdef object waiting, callbacks, identity  # the owner's
     cdef dict connections           # the owner's, of a server over TCP: {address: connection}
     cdef object future
     cdef dict levels
@@ -140,6 +140,7 @@ cdef class Courier:
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
         self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
+        self.identity = owner._identity
         self.waiting = owner._waiting
         self.callbacks = owner._callbacks
         self.connections = owner._connections
@@ -219,7 +220,7 @@ cdef class Courier:
         event or the notice that its callback failed. An answer is not answered.
         """
         cdef Origin origin = get_value(_current, None)
-        if origin is None or origin.com is not self.owner or origin.asked is not None or origin.addr != addr:
+        if origin is None or origin.receiver is not self.identity or origin.asked is not None or origin.addr != addr:
             return -1
         if isinstance(data, (tuple, list)) and data and (data[0] == origin.event or data[0] == 0):
             return origin.number

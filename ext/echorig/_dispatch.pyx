@@ -66,7 +66,7 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
     if not code:
         com._log_notice(message, addr)
     if number >= 0:
-        origin = Origin(com, code, addr, number, asked)
+        origin = Origin(com._identity, code, addr, number, asked)
     heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin))
     if not heard:
         waiting.keep_for_this_turn(bit, (event, message, addr, origin))

@@ -1,2 +1,2 @@
 cdef class Origin:
-    cdef readonly object com, event, addr, number, asked
+    cdef readonly object receiver, event, addr, number, asked

@@ -19,8 +19,9 @@ cdef class Origin:
 
     Parameters
     ----------
-    com : Communicator
-        Who received it.
+    receiver : object
+        Who received it: not the communicator but an object that stands for it, since what holds a context, such as a
+        server that a callback has opened, would keep a communicator that was closed long ago.
     event : int
         Its event code.
     addr : tuple of (str, int)
@@ -32,8 +33,8 @@ cdef class Origin:
         minus infinity if that is no longer known. None if it is no answer.
     """
 
-    def __cinit__(self, com, event, addr, number, asked):
-        self.com = com
+    def __cinit__(self, receiver, event, addr, number, asked):
+        self.receiver = receiver
         self.event = event
         self.addr = addr
         self.number = number
@@ -56,4 +57,7 @@ def is_late(com, double since) -> bool:
         False also where nothing is known, as of peers without tags.
     """
     cdef Origin origin = current.get()
-    return origin is not None and origin.com is com and origin.asked is not None and <double>origin.asked < since
+    return (
+        origin is not None and origin.receiver is getattr(com, '_identity', None)
+        and origin.asked is not None and <double>origin.asked < since
+    )

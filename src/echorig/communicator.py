@@ -57,7 +57,7 @@ class Communicator(Service):
         The URI is not valid, see :func:`echorig.validate_uri`.
     """
 
-    __slots__ = ('_callbacks', '_keeps_messages', '_waiting', 'logger', 'name', 'server_uri')
+    __slots__ = ('_callbacks', '_identity', '_keeps_messages', '_waiting', 'logger', 'name', 'server_uri')
     server_uri: str
     logger: logging.Logger
     _callbacks: CallbackTable
@@ -73,6 +73,7 @@ class Communicator(Service):
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
         self._callbacks = CallbackTable()
+        self._identity = object()
         self._waiting = Waiting(tuning.max_backlog, tuning.backlog_age, self.logger)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
 
