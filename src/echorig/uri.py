@@ -73,12 +73,17 @@ def address_text(scheme: str, addr: Address) -> str:
 
 
 @lru_cache(maxsize=4096)
-def canonical(host: str) -> str:
-    """Return an IP address in its shortest form; anything else as it is."""
+def _shortest(host: str) -> str | None:
+    """Return an IP address in its shortest form; None if it is none. Messages come from and go to the same few."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
-        return host
+        return None
+
+
+def canonical(host: str) -> str:
+    """Return an IP address in its shortest form; anything else as it is."""
+    return _shortest(host) or host
 
 
 def is_valid_ip(ip_address: object) -> bool:
@@ -94,6 +99,8 @@ def is_valid_ip(ip_address: object) -> bool:
     bool
         True for an IPv4 or IPv6 address.
     """
+    if type(ip_address) is str:
+        return _shortest(ip_address) is not None
     try:
         ipaddress.ip_address(ip_address)  # type: ignore[arg-type]
     except ValueError:
