@@ -141,6 +141,7 @@ def test_loops_of_asyncio_can_still_start_processes():
 def test_importing_is_light():
     code = """
         import sys, echorig
-        print([m for m in ('numpy', 'pandas', 'requests', 'yaml', 'rich', 'one', 'iblutil') if m in sys.modules])
+        heavy = ('numpy', 'pandas', 'requests', 'yaml', 'rich', 'one', 'iblutil', 'urllib.request', 'http.client')
+        print([m for m in heavy if m in sys.modules])
     """
     assert program(code) == '[]'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import urllib.request
 from typing import Any
 
 from .uri import LISTEN_PORT, SCHEMES, IPAddress, Uri, is_valid_ip, parse, require_port
@@ -28,6 +27,8 @@ def external_ip() -> IPAddress:
     OSError
         There is no way to the internet.
     """
+    import urllib.request  # half as long as all the rest to import, and few need it
+
     with urllib.request.urlopen('https://ident.me', timeout=10) as reply:
         return ipaddress.ip_address(reply.read().decode('ascii').strip())
 

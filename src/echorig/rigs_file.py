@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 __all__ = ['read_rigs']
 
@@ -35,7 +34,8 @@ def read_rigs(path: str | os.PathLike[str]) -> dict[str, str]:
     except ImportError as ex:
         raise ImportError(f"Reading {path} needs PyYAML: pip install 'echorig[yaml]'") from ex
     try:
-        content = yaml.safe_load(Path(path).read_text('utf-8'))
+        with open(path, encoding='utf-8') as file:
+            content = yaml.safe_load(file.read())
     except (yaml.YAMLError, UnicodeDecodeError) as ex:
         raise ValueError(f'{path} is no YAML: {ex}') from ex
     if content is None:
