@@ -74,15 +74,32 @@ def _plain() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ALLOCATOR}
 
 
-def python(code: str, *arguments: Any) -> Any:
-    """Run a short program in a fresh Python; return what it printed, as JSON."""
+def python(code: str, *arguments: Any, compiled: Path | None = None) -> Any:
+    """Run a short program in a fresh Python; return what it printed, as JSON.
+
+    Parameters
+    ----------
+    code, arguments
+        The program.
+    compiled
+        Where compiled modules are kept from one program to the next, whatever the environment says about that.
+
+    Returns
+    -------
+    Any
+        What it printed.
+    """
+    env = _plain()
+    if compiled is not None:
+        env.pop('PYTHONDONTWRITEBYTECODE', None)
+        env['PYTHONPYCACHEPREFIX'] = str(compiled)
     done = subprocess.run(
         [sys.executable, '-c', code, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=HERE,
         timeout=120,
-        env=_plain(),
+        env=env,
     )
     if done.returncode:
         raise Unavailable(done.stderr.strip().splitlines()[-1])
