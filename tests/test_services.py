@@ -10,6 +10,7 @@ import pytest
 
 from echorig import (
     ConnectionClosedError,
+    EchoError,
     EchoProtocol,
     EchoTimeoutError,
     ExpMessage,
@@ -155,6 +156,49 @@ async def test_interruption_and_notices_of_other_kinds_fail_the_rig_at_once(lab)
     assert await rigs.stop(immediately=True) == {'matlab': ['stopped']}
 
 
+@pytest.mark.parametrize('answer_first', [True, False])
+async def test_of_an_answer_and_a_failure_in_one_turn_the_first_counts(lab, answer_first):
+    server = await lab.server()
+    client = await lab.client(server, 'rig')
+    rigs = Services([client], timeout=None)
+    call = asyncio.ensure_future(rigs.start(REF))
+    await server.on_event('EXPSTART')
+    while client.awaiting_response():
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for message in [b'[2, "fine"]', b'[0, "failed"]'][:: 1 if answer_first else -1]:
+        client._receive(message, (server.hostname, server.port))
+    if answer_first:
+        assert await call == {'rig': ['fine']}
+    else:
+        with pytest.raises(ServicesError, match='failed'):
+            await call
+
+
+@pytest.mark.parametrize('concurrent', [True, False])
+async def test_a_rig_that_cannot_be_told_fails_alone(concurrent):
+    async def cancelled(*args, **kwargs):
+        raise asyncio.CancelledError
+
+    def raising(*args, **kwargs):
+        raise LookupError('no such thing')
+
+    clients = {name: mock.AsyncMock(spec=EchoProtocol) for name in ('good', 'cancelled', 'raising', 'odd', 'deaf')}
+    for name, client in clients.items():
+        client.name = name
+        client.on_event.return_value = ([name], ('127.0.0.1', 1))
+    clients['cancelled'].start = cancelled
+    clients['raising'].start = raising
+    clients['odd'].start = mock.Mock(return_value=7)  # cannot be awaited
+    clients['deaf'].on_event.side_effect = asyncio.CancelledError
+    with pytest.raises(ServicesError) as caught:
+        await Services(clients.values()).start(REF, concurrent=concurrent)
+    assert caught.value.responses == {'good': ['good']}
+    kinds = {name: type(failure) for name, failure in caught.value.failures.items()}
+    assert kinds == {'cancelled': EchoError, 'raising': LookupError, 'odd': TypeError, 'deaf': EchoError}
+    assert 'deaf did not answer EXPSTART before the wait for it was cancelled' in str(caught.value)
+
+
 async def test_nothing_is_left_behind(lab):
     good, silent = await lab.answering(), await lab.server(name='silent')
     rigs = Services([await lab.client(good, 'good'), await lab.client(silent, 'silent')], timeout=0.02)
@@ -171,9 +215,7 @@ async def test_nothing_is_left_behind(lab):
             with pytest.raises((asyncio.CancelledError, ServicesTimeoutError)):
                 await call
     await asyncio.sleep(0.01)
-    assert {
-        task for task in asyncio.all_tasks() - before if 'Services' in repr(task) or 'rig_listener' in repr(task)
-    } == set()
+    assert asyncio.all_tasks() - before == set()
     for com in rigs.values():
         assert not any(com._callbacks.values())
         assert not com._waiting.waiters

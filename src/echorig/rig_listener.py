@@ -140,8 +140,11 @@ class RigListener:
                     future.add_done_callback(_see)
 
     def _fail(self, error: Exception) -> None:
+        self._loop.call_soon(self._failed, error)  # an answer that came before is on its way through a task
+
+    def _failed(self, error: Exception) -> None:
         self._failure = self._failure or error
-        self._loop.call_soon(self._look)  # an answer that came before is taken first
+        self._look()
 
     def _on_notice(self, data: list[Any], addr: Address) -> None:
         event = event_of_notice(data)
