@@ -8,6 +8,8 @@
 4. Peeking and comparing never raise, whatever the bytes.
 """
 
+cimport cython
+
 import json
 
 import orjson
@@ -220,9 +222,10 @@ cdef bint _is_plain(object obj, int depth) except -1:
     if depth > MAX_DEPTH:
         return False
     if kind is list:
-        for i in range(PyList_GET_SIZE(obj)):
-            if not _is_plain(<object>PyList_GET_ITEM(obj, i), depth + 1):
-                return False
+        with cython.critical_section(obj):
+            for i in range(PyList_GET_SIZE(obj)):
+                if not _is_plain(<object>PyList_GET_ITEM(obj, i), depth + 1):
+                    return False
         return True
     if kind is tuple:
         for i in range(PyTuple_GET_SIZE(obj)):
@@ -230,9 +233,10 @@ cdef bint _is_plain(object obj, int depth) except -1:
                 return False
         return True
     if kind is dict:
-        while PyDict_Next(obj, &pos, &key, &value):
-            if type(<object>key) is not str or not _is_plain(<object>value, depth + 1):
-                return False
+        with cython.critical_section(obj):
+            while PyDict_Next(obj, &pos, &key, &value):
+                if type(<object>key) is not str or not _is_plain(<object>value, depth + 1):
+                    return False
         return True
     return False
 
@@ -392,7 +396,7 @@ cdef list _read_short(bytes data):
                     number = 10 * number + src[0] - 48
                     src += 1
             message.append(number)
-        elif end - src > 4 and memcmp(src, b'null', 4) == 0:
+        elif end - src >= 4 and memcmp(src, b'null', 4) == 0:
             message.append(None)
             src += 4
         else:
@@ -513,9 +517,13 @@ cpdef bytes tag(bytes frame, unsigned int number):
     bytes
         The same message with 32 bytes of whitespace before the ``]``.
     """
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
-    cdef bytes tagged = PyBytes_FromStringAndSize(NULL, n + TAG_SIZE)
-    cdef char *out = PyBytes_AS_STRING(tagged)
+    cdef Py_ssize_t n = len(frame)
+    cdef bytes tagged
+    cdef char *out
+    if n < 2:
+        raise ValueError(f'A message is an array, not {frame!r}')
+    tagged = PyBytes_FromStringAndSize(NULL, n + TAG_SIZE)
+    out = PyBytes_AS_STRING(tagged)
     memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
     er_write_bits(<unsigned char *>out + n - 1, number)
     out[n - 1 + TAG_SIZE] = 93
@@ -542,7 +550,7 @@ cpdef bytes tag_answer(bytes frame, unsigned int number, unsigned int answered):
     return tag(tag(frame, answered | FIRST_BIT), number)
 
 
-cpdef long long read_answered(bytes frame) noexcept:
+cpdef long long read_answered(bytes frame) except -2:
     """Return the number of the message that a message answers.
 
     Parameters
@@ -555,7 +563,7 @@ cpdef long long read_answered(bytes frame) noexcept:
     int
         0 to 2**31 - 1; -1 if it does not say.
     """
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef Py_ssize_t n = len(frame)
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     cdef long long value
     if n < 2 * TAG_SIZE + 2 or src[n - 1 - 2 * TAG_SIZE] != 9:
@@ -564,7 +572,7 @@ cpdef long long read_answered(bytes frame) noexcept:
     return value & 0x7FFFFFFF if value >= 0 else -1
 
 
-cpdef long long read_tag(bytes frame) noexcept:
+cpdef long long read_tag(bytes frame) except -2:
     """Return the tag of a message: the number, plus 2**31 if it has the ACK flag.
 
     Parameters
@@ -577,7 +585,7 @@ cpdef long long read_tag(bytes frame) noexcept:
     int
         0 to 2**32 - 1; -1 if there is no tag.
     """
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef Py_ssize_t n = len(frame)
     cdef const char *src = PyBytes_AS_STRING(frame)
     if n < TAG_SIZE + 2 or src[n - 1] != 93:
         return -1
@@ -597,13 +605,16 @@ cpdef bytes acknowledged(bytes frame):
     bytes
         The echo that a tagging peer sends.
     """
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
-    cdef bytes copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
+    cdef Py_ssize_t n = len(frame)
+    cdef bytes copy
+    if n < TAG_SIZE + 2:
+        raise ValueError(f'{frame!r} has no tag')
+    copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
     PyBytes_AS_STRING(copy)[n - 1 - TAG_SIZE] = 9
     return copy
 
 
-cpdef bint is_echo(bytes sent, bytes received) noexcept:
+cpdef bint is_echo(bytes sent, bytes received) except -1:
     """Tell whether two tagged messages are equal but for the ACK flag.
 
     Parameters
@@ -616,16 +627,16 @@ cpdef bint is_echo(bytes sent, bytes received) noexcept:
     bool
         True if one is the echo of the other.
     """
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(sent)
+    cdef Py_ssize_t n = len(sent)
     cdef const char *a = PyBytes_AS_STRING(sent)
     cdef const char *b = PyBytes_AS_STRING(received)
     cdef Py_ssize_t flag = n - 1 - TAG_SIZE
-    if n != PyBytes_GET_SIZE(received) or flag < 0:
+    if n != len(received) or flag < 0:
         return False
     return memcmp(a, b, <size_t>flag) == 0 and memcmp(a + flag + 1, b + flag + 1, TAG_SIZE) == 0
 
 
-cpdef bint is_ping(bytes frame) noexcept:
+cpdef bint is_ping(bytes frame) except -1:
     """Tell whether a tagged message is an empty array, which every peer echoes and no callback sees.
 
     Parameters
@@ -638,7 +649,7 @@ cpdef bint is_ping(bytes frame) noexcept:
     bool
         True for ``[`` + tag + ``]``.
     """
-    return PyBytes_GET_SIZE(frame) == TAG_SIZE + 2 and PyBytes_AS_STRING(frame)[0] == 91
+    return len(frame) == TAG_SIZE + 2 and PyBytes_AS_STRING(frame)[0] == 91
 
 
 def untagged(bytes frame not None) -> bytes:

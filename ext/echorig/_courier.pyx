@@ -12,12 +12,10 @@ import logging
 from asyncio import Future, InvalidStateError, get_running_loop
 from time import monotonic
 
-from cpython.dict cimport PyDict_GetItem
-from cpython.ref cimport PyObject
 
 from cpython.contextvars cimport get_value
 
-from echorig._codec cimport is_raw, read_answered, read_tag
+from echorig._codec cimport is_raw, read_tag
 from echorig._dispatch cimport deliver
 from echorig._origin cimport Origin
 from echorig._origin import current as _current
@@ -98,6 +96,8 @@ cdef class Courier:
         For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
     awake : bool
         Whether that is so at this moment.
+    in_hand : Send or None
+        What is being sent for the first time at this moment: an error that the system reports is of an earlier datagram.
     sending_to : tuple or None
         Where a datagram is being sent to at this moment; the loops report an error of the system without it.
     exposed : dict
@@ -115,6 +115,7 @@ cdef class Courier:
     cdef public bint lost_transport
     cdef public double busy_poll
     cdef readonly object sending_to
+    cdef readonly Send in_hand      # what is being sent for the first time at this moment
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
     cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
@@ -177,7 +178,16 @@ cdef class Courier:
             self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data), self.answered(data, addr)
         )
         if send.flying:
-            self._send(send.frame, addr)
+            self.in_hand = send
+            try:
+                self._hand_over(send.frame, addr)
+            except (EchoError, OSError) as ex:
+                self.not_sent(addr, ex)
+            except BaseException:
+                self.exchange.cancel(send, _now())
+                raise
+            finally:
+                self.in_hand = None
         if self.exchange.outbox or self.exchange.finished or self.exchange.alarm < self.armed:
             self.flush()
         if self.busy_poll > 0.0:
@@ -222,8 +232,10 @@ cdef class Courier:
         cdef Origin origin = get_value(_current, None)
         if origin is None or origin.receiver is not self.identity or origin.asked is not None or origin.addr != addr:
             return -1
-        if isinstance(data, (tuple, list)) and data and (data[0] == origin.event or data[0] == 0):
-            return origin.number
+        if isinstance(data, (tuple, list)) and data and isinstance(data[0], int):
+            if data[0] == 0 or (data[0] == origin.event and not origin.spent):
+                origin.spent = origin.spent or data[0] != 0  # what comes after the answer is something else
+                return origin.number
         return -1
 
     def post(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
@@ -260,8 +272,9 @@ cdef class Courier:
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = len(frame)
         cdef Send send
+        cdef long long number
         cdef int kind
-        if n < 2 or frame[n - 2] > 32:  # it has no tag; only then may it have been cut short
+        if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
             exchange.set_max_size(self.owner.max_message_size)
         if self.busy_poll > 0.0 and not self.connected:
             self._stay_awake()
@@ -280,9 +293,10 @@ cdef class Courier:
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
+            number = read_tag(frame)
             deliver(
-                self.owner, self.waiting, self.callbacks, frame, addr, read_tag(frame),
-                None if read_answered(frame) < 0 else exchange.asked_at(addr, frame),
+                self.owner, self.waiting, self.callbacks, frame, addr, number,
+                None if number < 0 else exchange.asked_at(addr, frame),
             )
         elif kind == V_REFUSED:
             self.owner._admission.refused(frame, addr)
@@ -331,8 +345,7 @@ cdef class Courier:
     cdef bint _logs_info(self) except -1:
         """Tell whether what is of level INFO is logged."""
         if self.levels is not None:
-            known = <PyObject *>PyDict_GetItem(self.levels, INFO)
-            if known != NULL and <object>known is False:
+            if self.levels.get(INFO) is False:
                 return False
         return self.logger.isEnabledFor(INFO)
 
@@ -371,7 +384,7 @@ cdef class Courier:
     # Waking a process that sleeps takes the system several times as long as a round trip. A loop that has something
     # to do in its next turn does not sleep, so for a while there is always something.
 
-    cdef _stay_awake(self):
+    cpdef _stay_awake(self):
         self.awake_until = _now() + self.busy_poll
         if not self.awake:
             self.awake = True

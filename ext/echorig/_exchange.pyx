@@ -181,7 +181,7 @@ cdef class Exchange:
         send.deadline = now + timeout
         send.alone = not self.stream or not _is_array(frame)
         if taggable and self._may_tag(peer, frame, now):
-            self._tag(send, frame, answered)
+            self._tag(send, frame, answered if peer.kind != PLAIN else -1)
         self._enter(peer, send, now)
         return send
 
@@ -242,7 +242,7 @@ cdef class Exchange:
         peer.n_sent += 1
         if taggable and self._may_tag(peer, frame, now):
             number = self._next_number()
-            frame = self._tagged_frame(frame, number, answered)
+            frame = self._tagged_frame(frame, number, answered if peer.kind != PLAIN else -1)
             peer.note_sent(number, frame, now, self.limits)
             if peer.kind != TAGGING and len(frame) > self.limits.min_truncated and peek(frame) != 0:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
@@ -468,7 +468,7 @@ cdef class Exchange:
         cdef Peer peer = self._peer(addr, now)
         peer.n_malformed += 1
 
-    def refused(self, addr, double now) -> None:
+    def refused(self, addr, double now, Send spared=None) -> None:
         """Take in that the system reported nobody listening at an address.
 
         A peer that was never heard from is not there: what is out to it ends as ``UNREACHABLE``. One that was
@@ -480,14 +480,17 @@ cdef class Exchange:
             The peer.
         now : float
             The time in seconds.
+        spared : Send, optional
+            A send that has only just gone out, so that it cannot be what was refused.
         """
         cdef Peer peer = self._peer(addr, now)
         cdef Send send
         peer.refused = True
         if not peer.heard:
             for send in list(peer.flying):
-                self._end(peer, send, V_UNREACHABLE, now)
-                self.finished.append(send)
+                if send is not spared:
+                    self._end(peer, send, V_UNREACHABLE, now)
+                    self.finished.append(send)
 
     def lost(self, addr, double now) -> None:
         """Take in that the connection to a peer is gone: its sends end as ``LOST``, and it is forgotten.
@@ -501,7 +504,7 @@ cdef class Exchange:
         """
         cdef Peer peer = self.peers.pop(addr, None)
         cdef Send send
-        self.last_addr = None
+        self.last_addr = self.last_peer = None
         if peer is None:
             return
         for send in [*peer.flying, *(peer.queue or ())]:
@@ -621,7 +624,7 @@ cdef class Exchange:
         Returns
         -------
         float or None
-            The time in seconds; minus infinity if it is no longer known, None if the message is no answer.
+            The time in seconds; not a number if it is no longer known, None if the message is no answer.
         """
         cdef long long answered = read_answered(frame)
         cdef Peer peer = self.peers.get(addr)
@@ -720,7 +723,7 @@ cdef class Exchange:
 
     cdef Peer _peer(self, addr, double now):
         cdef Peer peer
-        if addr is self.last_addr:  # often the same object: shells keep the addresses that they give
+        if addr is self.last_addr and self.last_peer is not None:  # often the same object: shells keep the addresses that they give
             peer = self.last_peer
         else:
             peer = self.peers.get(addr)
@@ -742,7 +745,7 @@ cdef class Exchange:
         )
         for _, _, addr in idle[:max(1, self.limits.max_peers // 8)]:
             del self.peers[addr]
-        self.last_addr = None
+        self.last_addr = self.last_peer = None
 
     cdef unsigned int _next_number(self) noexcept:
         cdef unsigned int number = self.number

@@ -1,2 +1,3 @@
 cdef class Origin:
     cdef readonly object receiver, event, addr, number, asked
+    cdef public bint spent

@@ -29,8 +29,13 @@ cdef class Origin:
     number : int
         Its number.
     asked : float or None
-        If it is an answer, when the message that it answers was sent, on the clock of `time.monotonic`, in seconds;
-        minus infinity if that is no longer known. None if it is no answer.
+        If it is an answer, when the message that it answers was sent, on the clock of `time.monotonic`, in seconds; not a
+        number if that is no longer known. None if it is no answer.
+
+    Attributes
+    ----------
+    spent : bool
+        Whether it has been answered: there is one answer to a message, and a task may go on sending for ever.
     """
 
     def __cinit__(self, receiver, event, addr, number, asked):

@@ -7,7 +7,7 @@
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.math cimport INFINITY
+from libc.math cimport NAN
 from libc.stdint cimport uint64_t
 
 from echorig._codec cimport compare
@@ -130,12 +130,12 @@ cdef class Peer:
         return False
 
     cdef double time_sent(self, unsigned int number, Limits limits) noexcept:
-        """Tell when a tagged frame was sent; minus infinity if that is not remembered."""
+        """Tell when a tagged frame was sent; not a number if that is not remembered."""
         cdef Py_ssize_t i
         for i in range(min(<Py_ssize_t>self.n_sent_noted, limits.max_numbers)):
             if self.sent[i] == number:
                 return self.sent_at[i]
-        return -INFINITY
+        return NAN
 
     # --- untagged frames whose echo is due ---
 

@@ -9,6 +9,7 @@ current: ContextVar[Origin | None]
 
 @final
 class Origin:
+    spent: bool
     def __new__(cls, receiver: object, event: int, addr: Address, number: int, asked: float | None) -> Self: ...
     @property
     def receiver(self) -> object: ...

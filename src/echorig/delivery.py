@@ -59,6 +59,8 @@ class Delivery(Courier):
         send = self.exchange.ping(addr, self.loop.create_future(), monotonic(), seconds)
         try:
             self.flush()
+            if self.busy_poll > 0.0:
+                self._stay_awake()
             await send.waiter
         except BaseException:
             self.give_up(send)
@@ -133,7 +135,7 @@ class Delivery(Courier):
         if self.exchange.is_waiting(addr):
             self._reasons[addr] = error
             if isinstance(error, ConnectionRefusedError):
-                self.exchange.refused(addr, monotonic())
+                self.exchange.refused(addr, monotonic(), self.in_hand)
 
     def not_sent(self, addr: Address, error: Exception) -> None:
         """Take in that a frame could not be handed to the transport: the sends to its peer end, or go on trying."""
@@ -141,8 +143,8 @@ class Delivery(Courier):
             self.lost(addr, error)
         elif isinstance(error, OSError):
             self.system_error(addr, error)
-        else:
-            raise error
+        else:  # a transport that is not what it should be; whoever waits must know
+            self.lost(addr, error)
 
     def lost(self, addr: Address, cause: BaseException | None) -> None:
         """End the sends to a peer whose connection is gone."""
