@@ -290,7 +290,8 @@ class EchoProtocol(Link):
             self._callbacks.tasks.add(task)
             task.add_done_callback(self._callbacks.tasks.discard)
             return
-        self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
         self._delivery.post(frame, target, not is_raw(data), self._delivery.answered(data, target))
 
     async def _send_to_name(self, data: Any, target: Address) -> None:
