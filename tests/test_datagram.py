@@ -151,6 +151,9 @@ async def test_bad_arguments():
         server.transport.sendto(b'x', ('localhost', 9))
     with pytest.raises(ValueError, match='no numeric address'):
         server.transport.sendto(b'x', ('::1', 9))
+    for bad in (('127.0.0.1', 70_000), ('127.0.0.1', '9'), ('127.0.0.1',), ['127.0.0.1', 9], (None, 9)):
+        with pytest.raises(ValueError, match='numeric'):
+            server.transport.sendto(b'x', bad)
     with pytest.raises(ValueError, match='high >= low'):
         server.transport.set_write_buffer_limits(high=1, low=2)
     client.transport.sendto(b'')  # nothing is sent
@@ -312,6 +315,50 @@ async def test_closing_in_the_middle_of_many_ends_them():
             await server.until(lambda: len(server.got) == 60)
     assert len(server.got) == 1
     sock.close()
+
+
+async def test_pausing_in_the_middle_of_many_keeps_the_rest():
+    server = opened(bound())
+    sock = connected(server.transport.get_extra_info('sockname'))
+    for _ in range(60):
+        sock.send(b'.')
+    await server.until(lambda: len(server.got) == 60)
+    server.got.clear()
+    heard = Recorder.datagram_received
+
+    def pausing(data: bytes, addr: Any) -> None:
+        heard(server, data, addr)
+        server.transport.pause_reading()
+
+    server.datagram_received = pausing
+    for i in range(12):
+        sock.send(b'%d' % i)
+    for n in range(1, 13):
+        await server.until(lambda n=n: len(server.got) >= n)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(server.got) == n
+        server.transport.resume_reading()
+    assert [int(data) for data, _ in server.got] == list(range(12))
+    sock.close()
+    await ended(server)
+
+
+async def test_a_refusal_of_an_earlier_datagram_costs_nothing_of_this_one():
+    sock = bound()
+    address = sock.getsockname()
+    sock.close()
+    client = opened(connected(address))
+    client.transport.sendto(b'to nobody')
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind(address)
+    late = opened(sock)
+    client.transport.sendto(b'to somebody')  # the system tells of the first one here
+    await late.until(lambda: late.got)
+    assert [data for data, _ in late.got] == [b'to somebody']
+    assert [type(error) for error in client.errors] == [ConnectionRefusedError]
+    await ended(client, late)
 
 
 async def test_a_protocol_that_raises_stops_nothing():

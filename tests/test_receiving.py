@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig import ExpMessage, communicator
-from rigs import REF, RawUdp
+from echorig import EchoProtocol, ExpMessage, communicator
+from echorig._exchange import DELIVER, Exchange
+from echorig.tuning import DEFAULT_TUNING
+from rigs import REF, RawUdp, free_port
 
 BAD = {
     'one byte': b'x',
@@ -173,3 +175,47 @@ async def test_logging_as_programs_look_for_it(lab, caplog):
     assert texts['server', 'DEBUG'] == 'No callbacks to execute for event EXPSTART'
     assert not client.logger.handlers
     assert client.logger.level == logging.NOTSET
+
+
+def test_any_address_will_do():
+    """The exchange takes addresses as they are, none included, and forgets a peer wholly."""
+    exchange = Exchange(DEFAULT_TUNING, False, 65535)
+    for _ in range(2):
+        assert exchange.receive(b'[2]', None, 1.0) == DELIVER
+        exchange.lost(None, 1.0)
+
+
+async def test_a_transport_that_raises_leaves_nothing_behind(lab, transport):
+    server, client = await lab.pair(transport)
+    with mock.patch.object(client, '_transport') as broken:
+        broken.is_closing.return_value = False
+        broken.sendto.side_effect = broken.write.side_effect = RuntimeError('no transport')
+        with pytest.raises(RuntimeError, match='no transport'):
+            await client.start(REF)
+        assert not client.awaiting_response()
+    await client.start(REF)
+
+
+async def test_a_refusal_of_an_earlier_message_does_not_fail_the_next(lab):
+    port = free_port()
+    client = await lab.client(f'udp://127.0.0.1:{port}')
+    client.send([2, 'to nobody'])
+    server = await EchoProtocol.server(f'udp://127.0.0.1:{port}')
+    try:
+        await client.start(REF)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize('cut', [80, 100])
+async def test_an_echo_that_is_cut_short_before_or_inside_its_tag(lab, cut):
+    peer = await RawUdp.open()
+    client = await lab.client(peer.uri)
+    client.max_message_size = cut
+    sending = asyncio.ensure_future(client.confirmed_send([2, 'x' * 83, None]))
+    data, addr = await peer.hear()
+    assert len(data) == 128
+    peer.say(data[:cut], addr)
+    await sending
+    peer.close()

@@ -53,6 +53,7 @@ cdef extern from *:
 cdef object _monotonic = monotonic
 cdef object _running_loop = get_running_loop
 cdef object INFO = logging.INFO
+cdef int EXPINTERRUPT = 16
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
@@ -74,7 +75,7 @@ cdef class Courier:
     Parameters
     ----------
     owner : Link
-        The communicator.
+        The communicator, whose ``_transport`` takes everything that is sent, except by a server over TCP.
     loop : asyncio.AbstractEventLoop
         The loop that it all runs on.
     exchange : Exchange
@@ -88,8 +89,6 @@ cdef class Courier:
 
     Attributes
     ----------
-    transport : asyncio.BaseTransport or None
-        What takes everything that is sent, except by a server over TCP.
     closed, lost_transport : bool
         Whether the communicator was closed, and whether its only transport is gone.
     busy_poll : float
@@ -110,7 +109,6 @@ cdef class Courier:
     cdef readonly object loop
     cdef readonly Exchange exchange
     cdef readonly object logger
-    cdef public object transport
     cdef public bint closed
     cdef public bint lost_transport
     cdef public double busy_poll
@@ -227,14 +225,16 @@ cdef class Courier:
         """Return the number of the message that this is the answer to, or -1.
 
         An answer goes back to the address from which the message came that is being dealt with, and is of the same
-        event or the notice that its callback failed. An answer is not answered.
+        event, or says that it failed: the notice of a callback, or EXPINTERRUPT. An answer is not answered.
         """
         cdef Origin origin = get_value(_current, None)
         if origin is None or origin.receiver is not self.identity or origin.asked is not None or origin.addr != addr:
             return -1
         if isinstance(data, (tuple, list)) and data and isinstance(data[0], int):
-            if data[0] == 0 or (data[0] == origin.event and not origin.spent):
-                origin.spent = origin.spent or data[0] != 0  # what comes after the answer is something else
+            if data[0] == origin.event and not origin.spent:
+                origin.spent = True  # what comes after the answer is something else
+                return origin.number
+            if data[0] == 0 or data[0] == EXPINTERRUPT:  # it failed
                 return origin.number
         return -1
 
@@ -286,7 +286,7 @@ cdef class Courier:
         if kind == V_DELIVER or kind == V_ECHO:
             try:
                 self._hand_over(exchange.reply, addr)
-            except (OSError, EchoError) as ex:
+            except Exception as ex:
                 self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
         if exchange.finished or exchange.outbox:
             self.flush()
@@ -323,7 +323,7 @@ cdef class Courier:
 
     cdef _hand_over(self, bytes frame, addr):
         """Give a frame to the transport."""
-        transport = self.transport
+        transport = self.owner._transport  # looked up each time: programs put their own there
         if not self.datagrams:
             if not self.connected:
                 connection = self.connections.get(addr)

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE  /* recvmmsg */
 #endif
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,8 +34,8 @@ static ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got)
     return got->size;
 }
 
-/* Read up to n datagrams, each into its own `room` bytes of `buffers`; how many came, or -1 with errno. */
-static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got)
+/* Read up to n datagrams, each into its own `room` bytes of `buffers`; how many came, and what ended it, or 0. */
+static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got, int *error)
 {
 #ifdef __linux__
     struct mmsghdr heads[ER_MOST];
@@ -50,6 +51,9 @@ static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *
         heads[i].msg_hdr.msg_namelen = sizeof got[i].from;
     }
     came = recvmmsg(fd, heads, (unsigned int)n, MSG_DONTWAIT, NULL);
+    *error = came < 0 ? errno : 0;
+    if (came < 0)
+        came = 0;
     for (i = 0; i < came; i++) {
         got[i].size = (ssize_t)heads[i].msg_len;
         got[i].from_size = heads[i].msg_hdr.msg_namelen;
@@ -57,9 +61,14 @@ static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *
     return came;
 #else
     int came = 0;
-    while (came < n && er_read_one(fd, buffers + (size_t)came * room, room, &got[came]) >= 0)
-        came++;
-    return came ? came : -1;
+    *error = 0;
+    while (came < n && !*error) {
+        if (er_read_one(fd, buffers + (size_t)came * room, room, &got[came]) < 0)
+            *error = errno;
+        else
+            came++;
+    }
+    return came;
 #endif
 }
 

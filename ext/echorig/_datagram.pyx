@@ -4,9 +4,9 @@
 1. It keeps the contract of ``asyncio.DatagramTransport``, for a bound or connected socket of IPv4 or IPv6.
 2. One datagram is read for each time the loop says that there is one. Where several wait they are read together
    (``recvmmsg``, on Linux), at most `FAIR` before the loop gets its turn.
-3. Addresses become tuples, and tuples addresses, once; an answer to the sender of the last datagram needs no look-up.
-4. Nothing raises into the loop: an error of the system goes to ``error_received``, one of the protocol to the loop's
-   exception handler.
+3. Addresses become tuples, and tuples addresses, once for as long as they are remembered; an answer to the sender of the last datagram needs no look-up.
+4. An error of the system goes to ``error_received``, an exception of the protocol to the loop's exception handler;
+   what ends a program is not held up, and the datagrams behind it are handed on in the next turn.
 """
 
 cimport cython
@@ -18,7 +18,7 @@ import warnings
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOSYS, EPERM, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
@@ -33,7 +33,7 @@ cdef extern from "_datagram.h":
         socklen_t from_size
         Py_ssize_t size
     Py_ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got) nogil
-    int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got) nogil
+    int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got, int *error) nogil
     socklen_t er_write_address(er_address *out, const char *host, int six, unsigned int port, unsigned int flow,
                                unsigned int scope)
     int er_read_address(const er_address *address, const char **host, unsigned int *port, unsigned int *flow,
@@ -79,6 +79,8 @@ cdef class DatagramTransport:
     cdef object waiting             # (datagram, address as the system writes it) that it would not take yet
     cdef Py_ssize_t waiting_size, high, low
     cdef unsigned int readings
+    cdef object held                # (datagram, sender) that have been read, and not handed on yet
+    cdef bint alone                 # the system has no way to read several together
     cdef int crowded                # readings left before datagrams are taken one by one again
     cdef char *buffers              # room for TOGETHER datagrams, once it has been needed
     cdef er_datagram last           # the sender of the last datagram, and below the same as a tuple
@@ -90,6 +92,7 @@ cdef class DatagramTransport:
         self.fd = sock.fileno()
         self.six = sock.family == socket.AF_INET6
         self.waiting = deque()
+        self.held = deque()
         self.high = HIGH
         self.low = HIGH // 4
         self.tuples = {}
@@ -132,7 +135,9 @@ cdef class DatagramTransport:
         elif self._read_one():
             self.readings += 1
             if self.readings % PROBE == 0 and self._read_one():
-                self.crowded = CALM
+                self.crowded = 0 if self.alone else CALM
+        else:  # for nothing, which is rare: the error may be gone for which some loops have given up the socket
+            self.loop.call_soon(self._listen_again)
 
     cdef bint _read_one(self):
         """Take one datagram; whether there was one."""
@@ -156,27 +161,38 @@ cdef class DatagramTransport:
     cdef void _read_together(self):
         """Take what waits, many datagrams with one system call."""
         cdef er_datagram[TOGETHER] got
-        cdef int n, i, taken = 0
+        cdef int n, i, error = 0, taken = 0
         if self.buffers == NULL:
             self.buffers = <char *>malloc(TOGETHER * ROOM)
-            if self.buffers == NULL:
-                self.crowded = 0
-                return
-        while taken < FAIR and not self.closing and self.reading:
-            n = er_read_many(self.fd, self.buffers, ROOM, TOGETHER, got)
-            if n < 0:
-                self._failed_to_read(errno)
-                n = 0
-            # All of it first: who is told of one may read more, into the same room.
-            messages = [PyBytes_FromStringAndSize(self.buffers + i * ROOM, got[i].size) for i in range(n)]
+        while self.buffers != NULL and taken < FAIR and self.reading and not error:
+            n = er_read_many(self.fd, self.buffers, ROOM, TOGETHER, got, &error)
             for i in range(n):
-                if self.closing:
-                    return
-                self._deliver(messages[i], self._sender(&got[i]))
+                self.held.append((PyBytes_FromStringAndSize(self.buffers + i * ROOM, got[i].size), self._sender(&got[i])))
+            self._deliver_held()
             taken += n
+            if error == ENOSYS or error == EPERM:  # no such system call here: one by one, then
+                self.alone = True
+                error = EAGAIN
             if n < TOGETHER:
                 self.crowded = CALM if taken > 1 else self.crowded - 1
-                return
+                break
+        if self.alone or self.buffers == NULL:
+            self.crowded = 0
+        if not self.crowded:
+            free(self.buffers)
+            self.buffers = NULL
+        if error:
+            self._failed_to_read(error)
+
+    def _deliver_held(self):
+        """Hand on what has been read, as long as it is wanted."""
+        try:
+            while self.held and self.reading:
+                data, addr = self.held.popleft()
+                self._deliver(data, addr)
+        finally:
+            if self.held and self.reading:
+                self.loop.call_soon(self._deliver_held)
 
     cdef void _deliver(self, bytes data, addr):
         try:
@@ -220,6 +236,8 @@ cdef class DatagramTransport:
         if not self.closing and not self.reading:
             self.loop.add_reader(self.fd, self._readable)
             self.reading = True
+            if self.held:
+                self.loop.call_soon(self._deliver_held)
 
     def is_reading(self) -> bool:
         """Tell whether datagrams are read."""
@@ -266,15 +284,18 @@ cdef class DatagramTransport:
             error = self._send(frame, key)
             if error == 0:
                 return
+            if error == ECONNREFUSED and self.peer is not None:  # of an earlier one; this one has not been sent
+                self._tell(error)
+                error = self._send(frame, key)
+                if error == 0:
+                    return
             if not _later(error):
                 self._tell(error)
                 return
             self.loop.add_writer(self.fd, self._writable)
         self.waiting.append((frame, self._key(addr) if key is None else key))
         self.waiting_size += len(frame)
-        if self.waiting_size > self.high and not self.paused:
-            self.paused = True
-            self.protocol.pause_writing()
+        self._check_flow()
 
     cdef int _send(self, bytes frame, bytes key) noexcept:
         """Hand a datagram to the system; the error number, or 0.
@@ -306,9 +327,7 @@ cdef class DatagramTransport:
             self.waiting_size -= len(frame)
             if error:
                 self._tell(error)
-        if self.paused and self.waiting_size <= self.low:
-            self.paused = False
-            self.protocol.resume_writing()
+        self._check_flow()
         if not self.waiting and self.sock is not None:
             self.loop.remove_writer(self.fd)
             if self.closing:
@@ -343,6 +362,16 @@ cdef class DatagramTransport:
             raise ValueError(f'The limits must be high >= low >= 0, not {high!r} and {low!r}')
         self.high = high
         self.low = low
+        self._check_flow()
+
+    cdef _check_flow(self):
+        """Ask the protocol to pause or to go on, where that has changed."""
+        if not self.paused and self.waiting_size > self.high:
+            self.paused = True
+            self.protocol.pause_writing()
+        elif self.paused and self.waiting_size <= self.low:
+            self.paused = False
+            self.protocol.resume_writing()
 
     # --- addresses ---
 
@@ -370,11 +399,14 @@ cdef class DatagramTransport:
     cdef bytes _key(self, addr):
         """Return an address as the system writes it."""
         cdef er_address raw
-        cdef bytes key = self.addresses.get(addr)
+        cdef bytes key = self.addresses.get(addr) if type(addr) is tuple else None
         cdef bytes host
         if key is None:
             if addr is None:
                 raise ValueError('The socket is not connected, so that an address is needed')
+            if not (type(addr) is tuple and len(addr) in (2, 4) and isinstance(addr[0], str)
+                    and isinstance(addr[1], int) and 0 <= addr[1] <= 65535):
+                raise ValueError(f'An address is a tuple of numeric host and port, not {addr!r}')
             family = socket.AF_INET6 if self.six else socket.AF_INET
             try:
                 # With AI_NUMERICHOST nobody is asked; it knows scopes such as %eth0.

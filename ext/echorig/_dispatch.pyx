@@ -77,7 +77,7 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
             _tell(com, listeners, event, message, addr)
         finally:
             PyContextVar_Reset(_current, token)
-    elif not heard:
+    elif not waiting.asked & bit:
         com.logger.debug('No callbacks to execute for event %s', event.name)
 
 

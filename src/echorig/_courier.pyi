@@ -9,7 +9,6 @@ from .uri import Address
 
 @disjoint_base
 class Courier:
-    transport: Any
     closed: bool
     lost_transport: bool
     busy_poll: float

@@ -3,7 +3,7 @@ import socket
 from typing import final
 
 @final
-class DatagramTransport(asyncio.DatagramTransport):
+class DatagramTransport(asyncio.DatagramTransport):  # in all but name: a compiled class cannot be derived from it
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: asyncio.DatagramProtocol
     ) -> None: ...

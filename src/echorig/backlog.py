@@ -157,6 +157,7 @@ class Backlog:
         return any(mask & bit and (now - at <= self._age or mask in waiting) for mask, at in self._calls.items())
 
     def _tell_of_dropped(self, n: int, why: str) -> None:
-        if n:
-            self.dropped += n
+        before = self.dropped
+        self.dropped += n
+        if n and before.bit_length() != self.dropped.bit_length():  # not each of what may be very many
             self._logger.warning('%d messages %s are dropped (%d so far, Tuning.backlog_age)', n, why, self.dropped)

@@ -1,9 +1,7 @@
-"""Who listens to which event, and telling them.
+"""Who listens to which event; telling them is the business of `_dispatch`.
 
-1. A listener that fails stops nobody: each failure is reported and the next listener runs.
-2. A future is told once and then removed, from every event that it was registered for.
-3. A listener registered for a combination of events is also told which one came.
-4. The lists are never changed in place: one that is being gone through stays as it was.
+1. A listener is in the list of each single event that it was registered for, in the order of registration.
+2. The lists are never changed in place: one that is being gone through stays as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ from .uri import Address
 __all__ = ['CallbackTable', 'Listener', 'WithService', 'each', 'is_success']
 
 Listener = Callable[..., Any] | asyncio.Future[Any]
-Report = Callable[[Callable[..., Any], ExpMessage, BaseException, Address], None]
 
 NOTICE = ExpMessage(0)
 

@@ -47,6 +47,7 @@ class Changes(Generic[_T]):
         self._callbacks: list[Callable[[_T], Any]] = []
         self._streams: list[Stream[_T]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
 
     def add(self, callback: Callable[[_T], Any]) -> None:
         """Tell a function, or a coroutine function, which runs as a task; it is called as ``callback(change)``."""
@@ -65,7 +66,10 @@ class Changes(Generic[_T]):
 
         def enter(stream: Stream[_T]) -> None:
             check_open()
-            self._streams.append(stream)
+            if self._is_over:
+                stream.end()
+            else:
+                self._streams.append(stream)
 
         def leave(stream: Stream[_T]) -> None:
             if stream in self._streams:
@@ -89,7 +93,8 @@ class Changes(Generic[_T]):
                     task.add_done_callback(self._ended)
 
     def close(self, error: EchoError | None = None) -> None:
-        """End the streams and forget the callbacks."""
+        """End the streams, those opened later too, and forget the callbacks."""
+        self._is_over = True
         for stream in self._streams:
             stream.end(error)
         self._streams.clear()

@@ -56,6 +56,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         '_last_sent',
         '_role',
         '_socket',
+        '_transport',
         'on_connection_lost',
         'on_eof_received',
         'on_error_received',
@@ -84,6 +85,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self.tuning = tuning
         self._loop = asyncio.get_running_loop()
         self._socket: Any = None
+        self._transport: Any = None
         self._connections: dict[Address, Connection] = {}
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
@@ -146,18 +148,6 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if not 0.0 <= seconds < math.inf:  # nor is not-a-number
             raise ValueError(f'busy_poll must be a number of seconds, 0 or more, not {seconds!r}')
         self._delivery.busy_poll = seconds
-
-    @property
-    def _transport(self) -> Any:
-        return self._delivery.transport
-
-    @_transport.setter
-    def _transport(self, transport: Any) -> None:
-        self._delivery.transport = transport
-
-    @_transport.deleter
-    def _transport(self) -> None:
-        self._delivery.transport = None
 
     @property
     def is_connected(self) -> bool:

@@ -155,6 +155,8 @@ class RigListener:
             )
 
     def _on_interrupt(self, data: list[Any], addr: Address) -> None:
+        if self._is_late():
+            return
         text = '' if not data or data[0] is None else str(data[0])
         self._fail(
             RemoteCallbackError(

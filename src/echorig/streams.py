@@ -57,7 +57,7 @@ class Stream(Generic[_T]):
         self._enter, self._leave = enter, leave
         self._items: deque[Any] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
-        self._open = False
+        self._open = self._entered = False
         self._error: Exception | None = None
 
     def __len__(self) -> int:
@@ -102,10 +102,14 @@ class Stream(Generic[_T]):
     # --- for whoever reads it ---
 
     async def __aenter__(self: _Self) -> _Self:
-        if self._open or self._error:
+        if self._entered:
             raise RuntimeError('A stream can be entered once')
-        self._enter(self)
-        self._open = True
+        self._entered = self._open = True
+        try:
+            self._enter(self)
+        except BaseException:
+            self._open = False
+            raise
         return self
 
     async def __aexit__(

@@ -86,6 +86,14 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
     await _open(owner, kwargs)
 
 
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a client and connect it to its server.
 
@@ -108,7 +116,8 @@ async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
     _check_plain(uri, kwargs)
     if sock := kwargs.get('sock'):
         sock.setblocking(False)
-        sock.connect(uri.address)
+        if not _is_connected(sock):
+            sock.connect(uri.address)
     else:
         kwargs.setdefault('remote_addr', uri.address)
     await _open(owner, kwargs)

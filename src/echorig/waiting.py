@@ -82,12 +82,14 @@ class Waiting:
     # --- messages ---
 
     def deliver(self, bit: int, message: Message) -> bool:
-        """Give a message to those who wait for it, or keep it if it is wanted; tell whether somebody has asked."""
-        heard = awaited = False
+        """Give a message to those who wait for it, or keep it if it is wanted; tell whether either was so.
+
+        That a stream has got it changes nothing for anybody else.
+        """
+        awaited = False
         for stream, mask in self.streams.items():
             if mask & bit:
                 stream.put(message)
-                heard = True
         if self._awaited & bit:
             for waiter, mask in list(self.waiters.items()):
                 if mask & bit and not waiter.done():
@@ -100,7 +102,7 @@ class Waiting:
         if self.backlog.wanted & bit:
             self._keep(bit, message)
             return True
-        return heard
+        return False
 
     def _keep(self, bit: int, message: Message) -> None:
         self.backlog.put(bit, message, monotonic(), self.waiters.values())

@@ -82,6 +82,7 @@ class FakeRig:
         self.silent = False
         self._script = Script()
         self._habits: Habits | None = None
+        self._closing: Habits | None = None
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -201,6 +202,8 @@ class FakeRig:
 
     async def power_on(self) -> None:
         """Listen at the same address, with no memory of what was before; `received` and the script stay."""
+        if self.gave_up is not None:  # its program has ended, its object has not
+            await self.power_off()
         if self._habits is None:
             _, uri = await resolve(self.uri, any_port=True)
             habits = HABITS[self.kind](self)

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from .._codec import decode, encode, is_ping, peek, read_tag
+from .._origin import Origin, current
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
 from ..uri import Address, Uri, parse
@@ -92,6 +93,9 @@ class Echorig(Habits):
             return
         heard = self.read(frame, addr)
         reaction = self.rig.heard(heard)
+        # What follows deals with this message, as a callback would: its answer says which message it answers.
+        known = number >= 0 and heard.event is not None
+        current.set(Origin(self._com._identity, int(heard.event or 0), addr, number, None) if known else None)
         if number >= 0:
             self._known[addr, number] = reaction
             if len(self._known) > _REMEMBERED:
