@@ -70,12 +70,13 @@ def run(loop: str, code: str, *options: str, begin: str = BEGIN) -> tuple[int, s
 )
 def test_ctrl_c_cancels_the_call_and_nothing_else(loop: str, call: str) -> None:
     code = f"""
+        from echorig.sync.calls import Waiting
         from echorig.sync.process import background
         import asyncio
 
         def interrupt():
             # Only once the main thread waits in the call.
-            while sys._current_frames()[threading.main_thread().ident].f_code.co_name != 'wait':
+            while sys._current_frames()[threading.main_thread().ident].f_code is not Waiting.wait.__code__:
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -98,6 +99,60 @@ def test_ctrl_c_cancels_the_call_and_nothing_else(loop: str, call: str) -> None:
     """
     expected = "{'main': [20, 'x']} [[20, 'x']]\n[]\nset()\nFalse\n"
     assert run(loop, code) == (0, 'interrupted\n' * 5 + expected, '')
+
+
+@posix
+@on_each_loop
+def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str) -> None:
+    """Here a callback keeps the background thread, so that nothing has begun when the wait for it is interrupted."""
+    code = """
+        from echorig.sync.calls import Waiting
+        from echorig.sync.process import background
+
+        def interrupt():
+            while sys._current_frames()[threading.main_thread().ident].f_code is not Waiting.wait.__code__:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def interrupted(function, *args):
+            began, go_on = threading.Event(), threading.Event()
+            background().loop.call_soon_threadsafe(lambda: (began.set(), go_on.wait(20)))
+            began.wait(20)
+            thread = threading.Thread(target=interrupt)
+            try:
+                thread.start()
+                function(*args)
+                print('not interrupted')
+            except KeyboardInterrupt:
+                pass
+            thread.join()
+            go_on.set()
+
+        def left():
+            waiting = main.asynchronous._waiting
+            return background().run(lambda: (len(rigs._rigs._watches), len(waiting.streams)))
+
+        no_error = None, None, None
+        watch, stream = rigs.watch(), main.events()
+        interrupted(watch.__enter__)
+        interrupted(stream.__enter__)
+        print(left())
+        watch, other, stream = rigs.watch(), rigs.watch(), main.events()
+        for entered in watch, other, stream:
+            entered.__enter__()
+        print(left())
+        interrupted(watch.__exit__, *no_error)
+        interrupted(other.close)
+        interrupted(stream.__exit__, *no_error)
+        print(left())
+        rigs.watch().__enter__()
+        interrupted(rigs.close)
+        interrupted(mute.close)
+        interrupted(rig.__exit__, *no_error)
+        print(left(), main.is_connected, mute.is_connected, rig.is_connected, len(background()._opened))
+    """
+    expected = '(0, 0)\n(2, 1)\n(0, 0)\n(0, 0) False False False 0\n'
+    assert run(loop, code) == (0, expected, '')
 
 
 @posix

@@ -140,17 +140,35 @@ class Background:
             return opened
 
         self.check(function)
-        return self.wait_for(Waiting(self, work, True, undo=lambda opened: self._close(_each(opened))))
+        return self.wait_for(Waiting(self, work, True, undo=lambda opened, _: self._close(_each(opened))))
 
-    def close(self, coms: Iterable[Closable]) -> None:
-        """Close communicators and, on any thread but the background one, wait until they are."""
+    def close(self, coms: Iterable[Closable], first: Callable[[], object] = lambda: None) -> None:
+        """Close communicators and, on any thread but the background one, wait until they are.
+
+        Parameters
+        ----------
+        coms : iterable of Closable
+            The communicators.
+        first : callable, optional
+            Closes what uses them.
+        """
         coms = list(coms)
+
+        def begin() -> None:
+            first()
+            self._close(coms)
+
+        async def close() -> None:
+            begin()
+            await _all_closed(coms)
+
         if self.is_over:
             return
+        if self.is_here:
+            begin()
+            return
         try:
-            self.run(self._close, coms)
-            if not self.is_here:
-                self.calls.call(_all_closed, coms)
+            self.calls.finish(close)
         except ConnectionClosedError:
             if not self.is_over:  # it was not yet when we looked
                 raise
@@ -165,10 +183,10 @@ class Background:
         try:
             self.start(call)
             call.wait()
+            return call.result()
         except BaseException:
-            self.post(call.cancel)
+            self.post(call.cancel)  # nothing, if it is over
             raise
-        return call.result()
 
     def start(self, call: Call[Any]) -> None:
         """Have a call begin."""

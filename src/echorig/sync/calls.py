@@ -17,9 +17,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .._origin import Origin, current
 
-__all__ = ['Call', 'Submitted', 'Waiting']
+__all__ = ['Call', 'Closing', 'Submitted', 'Undo', 'Waiting']
 
 _T = TypeVar('_T')
+Undo = Callable[[_T, Origin | None], object]
 _PATIENCE = 0.05  # seconds; how long Ctrl-C may go unnoticed on Windows, where nothing interrupts a lock
 _MAIN_ENDED = 'The main thread has ended, so this wait without limit ends'
 
@@ -47,10 +48,20 @@ class Call(ABC, Generic[_T]):
         The coroutine function, with its arguments.
     has_limit : bool
         Whether it ends by itself.
+    undo : callable, optional
+        What is done with a result that came just when nobody waited any more, called as ``undo(result, origin)`` with
+        the message that was read last.
     """
 
-    def __init__(self, owner: Owner, function: Callable[[], Coroutine[Any, Any, _T]], has_limit: bool) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        function: Callable[[], Coroutine[Any, Any, _T]],
+        has_limit: bool,
+        undo: Undo[_T] | None = None,
+    ) -> None:
         self.has_limit = has_limit
+        self._undo = undo
         self._owner = owner
         self._function = function
         self._task: asyncio.Task[None] | None = None
@@ -58,6 +69,8 @@ class Call(ABC, Generic[_T]):
 
     def begin(self) -> None:
         """Start the coroutine."""
+        if self._is_over or self._task is not None:
+            return
         if self._owner.may_begin(self):
             self._task = self._owner.loop.create_task(self._run())
         else:
@@ -71,6 +84,8 @@ class Call(ABC, Generic[_T]):
         else:
             if self._ends():
                 self.succeeded(value)
+            else:
+                self.undo(value, current.get())
 
     def _ends(self) -> bool:
         if self._is_over:
@@ -87,6 +102,11 @@ class Call(ABC, Generic[_T]):
         self._ends()
         if self._task is not None:
             self._task.cancel()
+
+    def undo(self, value: _T, origin: Origin | None) -> None:
+        """Give back a result that nobody has seen."""
+        if self._undo is not None:
+            self._undo(value, origin)
 
     def leave(self) -> None:
         """End a wait that would keep the interpreter for ever; the thread that waits ends without a word."""
@@ -107,10 +127,8 @@ class Waiting(Call[_T]):
 
     Parameters
     ----------
-    owner, function, has_limit
+    owner, function, has_limit, undo
         As for `Call`.
-    undo : callable, optional
-        What is done with a result that came just when the thread was interrupted.
     """
 
     def __init__(
@@ -118,10 +136,9 @@ class Waiting(Call[_T]):
         owner: Owner,
         function: Callable[[], Coroutine[Any, Any, _T]],
         has_limit: bool,
-        undo: Callable[[_T], object] | None = None,
+        undo: Undo[_T] | None = None,
     ) -> None:
-        super().__init__(owner, function, has_limit)
-        self._undo = undo
+        super().__init__(owner, function, has_limit, undo)
         self._values: list[_T] = []
         self._origin: Origin | None = None
         self._error: BaseException | None = None
@@ -139,8 +156,8 @@ class Waiting(Call[_T]):
 
     def cancel(self) -> None:
         super().cancel()
-        if self._values and self._undo is not None:
-            self._undo(self._values.pop())
+        if self._values:
+            self.undo(self._values.pop(), self._origin)
 
     def wait(self) -> None:
         """Wait for the end."""
@@ -161,6 +178,13 @@ class Waiting(Call[_T]):
             self._error = None  # its traceback leads to this frame, and so back to itself
 
 
+class Closing(Waiting[_T]):
+    """A call that goes on to its end, even if the thread that waits for it is interrupted."""
+
+    def cancel(self) -> None:
+        self.begin()  # the thread may have been interrupted before that
+
+
 class Submitted(Call[_T]):
     """A call with a future for its end.
 
@@ -170,13 +194,21 @@ class Submitted(Call[_T]):
         The future; cancelling it cancels the call.
     """
 
-    def __init__(self, owner: Owner, function: Callable[[], Coroutine[Any, Any, _T]], has_limit: bool) -> None:
-        super().__init__(owner, function, has_limit)
+    def __init__(
+        self,
+        owner: Owner,
+        function: Callable[[], Coroutine[Any, Any, _T]],
+        has_limit: bool,
+        undo: Undo[_T] | None = None,
+    ) -> None:
+        super().__init__(owner, function, has_limit, undo)
         self.future: Future[_T] = Future()
 
     def succeeded(self, value: _T) -> None:
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(value)
+        else:  # it was cancelled, which this thread would have heard of next
+            self.undo(value, current.get())
 
     def failed(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):

@@ -75,15 +75,14 @@ class Presence(Mapping[str, RigPresence]):
         return Stream(lambda: self._presence.events(limit), self._owner)
 
     def __enter__(self: _Self) -> _Self:
-        self._owner.calls.call(self._presence.__aenter__)
+        self._owner.calls.undoing(lambda presence, _: presence.close()).call(self._presence.__aenter__)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._owner.is_over:
-            self._owner.calls.call(self._presence.__aexit__, kind, error, trace)
+            self._owner.calls.finish(self._presence.__aexit__, kind, error, trace)
 
     def close(self) -> None:
-        if not self._owner.is_over:
-            self._owner.run(self._presence.close)
+        self._owner.close([], self._presence.close)

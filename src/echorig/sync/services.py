@@ -189,9 +189,7 @@ class Services(Service, UserDict[str, EchoProtocol]):
 
     def close(self) -> None:
         """Close every communicator; see :meth:`EchoProtocol.close`."""
-        if not self._owner.is_over:
-            self._owner.run(self._rigs.close)  # with what watches them
-        self._owner.close([rig.asynchronous for rig in self.values()])
+        self._owner.close([rig.asynchronous for rig in self.values()], self._rigs.close)  # with what watches them
 
     def __enter__(self: _Self) -> _Self:
         return self

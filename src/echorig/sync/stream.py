@@ -78,14 +78,16 @@ class Stream(Generic[_T]):
             raise ConnectionClosedError('The stream has ended') from None
 
     def __enter__(self: _Self) -> _Self:
-        self._owner.calls.call(self._stream.__aenter__)
+        self._owner.calls.undoing(
+            lambda stream, _: asyncio.ensure_future(stream.__aexit__(None, None, None))  # which waits for nothing
+        ).call(self._stream.__aenter__)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._owner.is_over:
-            self._owner.calls.call(self._stream.__aexit__, kind, error, trace)
+            self._owner.calls.finish(self._stream.__aexit__, kind, error, trace)
 
     def __iter__(self: _Self) -> _Self:
         return self
