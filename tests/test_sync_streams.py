@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage, sync
+from echorig._origin import current
+from echorig.sync.calls import Waiting
 from echorig.sync.process import background
 from rigs import REF
 from test_sync import PATIENCE, in_thread, until
@@ -141,3 +143,84 @@ def test_connections() -> None:
         told = [stream.get(PATIENCE) for _ in range(2)]
         assert [change.state for change in told] == ['connected', 'lost']
         assert [changes.get(timeout=PATIENCE) for _ in range(2)] == told
+
+
+@pytest.mark.parametrize('limit', [None, PATIENCE, float('inf')])
+@pytest.mark.parametrize('read', ['on_event', 'get'])
+def test_what_is_sent_next_is_the_answer(pair: Any, read: str, limit: float | None) -> None:
+    """The message that was read is known to the thread that reads, with a time limit and without one."""
+    server, client = pair
+
+    def rig() -> Any:
+        with server.events('EXPSTART') as stream:
+            ready.set()
+            data = stream.get(limit)[0] if read == 'get' else server.on_event('EXPSTART', timeout=limit)[0]
+            origin = current.get()
+            assert origin is not None
+            return data, origin.event
+
+    for number in range(3):
+        ready = threading.Event()
+        reading = in_thread(rig)
+        assert ready.wait(PATIENCE)
+        if read == 'on_event' and number == 0:
+            until(lambda: server.asynchronous._waiting.waiters)
+        client.start(f'{REF}{number}')
+        assert reading.result(PATIENCE) == ([f'{REF}{number}', None], ExpMessage.EXPSTART)
+
+
+@pytest.mark.parametrize('event', ['EXPINFO', ExpMessage.any()])
+def test_a_message_whose_future_was_cancelled_is_the_next(pair: Any, event: Any) -> None:
+    """The future is cancelled when the message is there already, and the background thread has yet to hand it over."""
+    server, client = pair
+    reading = server.submit.on_event(event)
+    client.info(20, 'first')
+    assert reading.result(PATIENCE)[0] == [20, 'first']
+    reading = server.submit.on_event(event)
+    until(lambda: server.asynchronous._waiting.waiters)
+    cancelled: Queue[bool] = Queue()
+    server.assign_callback('EXPINFO', lambda data, addr: data[1] == 'second' and cancelled.put(reading.cancel()))
+    client.info(20, 'second')
+    assert cancelled.get(timeout=PATIENCE)
+    client.info(20, 'third')
+    for expected in 'second', 'third':
+        assert server.on_event(event, timeout=PATIENCE)[0] == [20, expected]
+        origin = current.get()
+        assert origin is not None
+        assert origin.event == ExpMessage.EXPINFO
+
+
+class _Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize('read', ['on_event', 'get', 'for'])
+def test_a_message_whose_reader_was_interrupted_is_the_next(
+    pair: Any, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is there, and a signal handler raises before the thread that waits has it."""
+    server, client = pair
+    with pytest.raises(EchoTimeoutError):
+        server.on_event('EXPINFO', timeout=1e-6)  # its messages are kept from now on
+    whole = Waiting.wait
+
+    def interrupted(call: Waiting[Any]) -> None:
+        monkeypatch.setattr(Waiting, 'wait', whole)
+        whole(call)
+        raise _Interrupted
+
+    with server.events('EXPINFO') as stream:
+        reads = {
+            'on_event': lambda: server.on_event('EXPINFO'),
+            'get': lambda: stream.get(PATIENCE)[:2],
+            'for': lambda: next(stream)[:2],
+        }
+        for number in range(3):
+            client.info(20, number)
+        monkeypatch.setattr(Waiting, 'wait', interrupted)
+        with pytest.raises(_Interrupted):
+            reads[read]()
+        for number in range(3):
+            current.set(None)
+            assert reads[read]()[0] == [20, number]
+            assert current.get() is not None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ._origin import current
+from ._origin import Origin, current
 from .backlog import Backlog, Message
 from .callbacks import is_success
 from .errors import EchoError
@@ -36,6 +36,10 @@ class EventStream(Stream[tuple[list[Any], Address, ExpMessage]]):
         event, data, addr, origin = item
         current.set(origin)
         return data, addr, event
+
+    def _taken_back(self, item: Any, origin: Origin | None) -> Message:
+        data, addr, event = item
+        return event, data, addr, origin
 
 
 def bits(event: ExpMessage) -> int:
@@ -86,23 +90,35 @@ class Waiting:
 
         That a stream has got it changes nothing for anybody else.
         """
-        awaited = False
         for stream, mask in self.streams.items():
             if mask & bit:
                 stream.put(message)
-        if self._awaited & bit:
-            for waiter, mask in list(self.waiters.items()):
-                if mask & bit and not waiter.done():
-                    waiter.set_result(message)
-                    awaited = True
-                    del self.waiters[waiter]
-            self._sum_up()
-            if awaited:
-                return True
+        if self._awaited & bit and self._hand(bit, message):
+            return True
         if self.backlog.wanted & bit:
             self._keep(bit, message)
             return True
         return False
+
+    def _hand(self, bit: int, message: Message) -> bool:
+        awaited = False
+        for waiter, mask in list(self.waiters.items()):
+            if mask & bit and not waiter.done():
+                waiter.set_result(message)
+                awaited = True
+                del self.waiters[waiter]
+        self._sum_up()
+        return awaited
+
+    def put_back(self, message: Message) -> None:
+        """Give a message that was taken and not used to those who wait for it now, or keep it before all others."""
+        bit = bits(message[0])
+        if self._awaited & bit and self._hand(bit, message):
+            return
+        if self.backlog.wanted & bit:
+            self.backlog.put_back(bit, message, monotonic())
+            if self.backlog.full:
+                self.on_room()
 
     def _keep(self, bit: int, message: Message) -> None:
         self.backlog.put(bit, message, monotonic(), self.waiters.values())
@@ -166,9 +182,7 @@ class Waiting:
             return await waiter
         except asyncio.CancelledError:
             if is_success(waiter):  # the message came in the turn in which its reader was cancelled
-                came = bits(waiter.result()[0])
-                if self.backlog.wanted & came:
-                    self.backlog.put_back(came, waiter.result(), monotonic())
+                self.put_back(waiter.result())
             raise
         finally:
             self.forget(waiter)

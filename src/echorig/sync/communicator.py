@@ -13,9 +13,10 @@ from .background import Background
 from .guarded import Guarded
 from .mirror import mirrors
 from .process import background
+from .reading import on_event, reads_events
 from .state import Handle
 from .stream import Stream
-from .submit import SubmitEchoProtocol, limited, on_event
+from .submit import SubmitEchoProtocol
 
 __all__ = ['EchoProtocol']
 
@@ -138,7 +139,8 @@ class EchoProtocol(Handle):
         >>> data, addr = com.on_event('EXPSTART', timeout=60)  # doctest: +SKIP
         >>> data, addr, event = com.on_event(ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT)  # doctest: +SKIP
         """
-        return limited(self._owner, timeout).call(on_event, self.asynchronous, event, timeout)
+        com = self.asynchronous
+        return reads_events(self._owner, com, event, timeout).call(on_event, com, event, timeout)
 
     def events(
         self, event: str | int | ExpMessage = 255, limit: int | None = None

@@ -16,7 +16,8 @@ from .guarded import Guarded
 from .mirror import mirrors
 from .presence import Presence
 from .process import background
-from .submit import SubmitServices, limited
+from .reading import limited
+from .submit import SubmitServices
 from .ways import Calls
 
 __all__ = ['Services']

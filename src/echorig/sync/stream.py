@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ..errors import ConnectionClosedError, EchoTimeoutError
+from ..errors import ConnectionClosedError
 from ..streams import Stream as Asynchronous
 from .background import Background
-from .submit import limited
+from .reading import reads_stream, within
 
 __all__ = ['Stream']
 
@@ -73,7 +73,7 @@ class Stream(Generic[_T]):
             What it tells of is closed, or the stream has ended.
         """
         try:
-            return limited(self._owner, timeout).call(get, self._stream, timeout)
+            return reads_stream(self._owner, self._stream, timeout).call(get, self._stream, timeout)
         except _Ended:
             raise ConnectionClosedError('The stream has ended') from None
 
@@ -94,24 +94,14 @@ class Stream(Generic[_T]):
 
     def __next__(self) -> _T:
         try:
-            return self._owner.waits.call(get, self._stream, None)
+            return reads_stream(self._owner, self._stream, None).call(get, self._stream, None)
         except _Ended:
             raise StopIteration from None
 
 
 async def get(stream: Asynchronous[_T], timeout: float | None) -> _T:
-    """Return the next of a stream; what comes just when the time is over is not lost."""
+    """Return the next of a stream."""
     try:
-        if timeout is None or len(stream):
-            return await stream.__anext__()
-        waiting = asyncio.ensure_future(stream.__anext__())
-        try:
-            await asyncio.wait({waiting}, timeout=timeout)
-        finally:
-            waiting.cancel()  # nothing, if it is done
-        await asyncio.wait({waiting})
-        if waiting.cancelled():
-            raise EchoTimeoutError(f'Nothing came within {timeout} s')
-        return waiting.result()
+        return await within(timeout, stream.__anext__(), lambda: 'Nothing')
     except StopAsyncIteration:
         raise _Ended from None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Future
 from typing import Any
 
-from ..errors import EchoTimeoutError
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol as Asynchronous
 from ..services import Services as AsynchronousServices
 from .background import Background
 from .mirror import mirrors
+from .reading import limited, on_event, reads_events
 from .ways import Calls
 
-__all__ = ['SubmitEchoProtocol', 'SubmitServices', 'limited', 'on_event']
+__all__ = ['SubmitEchoProtocol', 'SubmitServices']
 
 
 @mirrors(Asynchronous)
@@ -39,7 +38,7 @@ class SubmitEchoProtocol:
         return self._owner.waits.submit(self._com.wait_closed)
 
     def on_event(self, event: str | int | ExpMessage, timeout: float | None = None) -> Future[tuple[Any, ...]]:
-        return limited(self._owner, timeout).submit(on_event, self._com, event, timeout)
+        return reads_events(self._owner, self._com, event, timeout).submit(on_event, self._com, event, timeout)
 
     def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> Future[None]:
         return self._owner.calls.submit(self._com.confirmed_send, data, addr, timeout)
@@ -67,27 +66,6 @@ class SubmitEchoProtocol:
 
     def alyx(self, alyx: Any = None, addr: Any = None) -> Future[list[Any] | None]:
         return self._owner.calls.submit(self._com.alyx, alyx, addr)
-
-
-def limited(owner: Background, timeout: float | None) -> Calls:
-    """Return the way for calls with this timeout; without one they may wait for ever."""
-    return owner.waits if timeout is None else owner.calls
-
-
-async def on_event(com: Asynchronous, event: str | int | ExpMessage, timeout: float | None) -> tuple[Any, ...]:
-    """Wait for an event, for so many seconds; a message that comes just at the end is not lost."""
-    if timeout is None:
-        return await com.on_event(event)
-    waiting = asyncio.ensure_future(com.on_event(event))
-    try:
-        await asyncio.wait({waiting}, timeout=timeout)
-        waiting.cancel()  # nothing, if it is done
-        return await waiting
-    except asyncio.CancelledError:
-        if not waiting.cancel() and waiting.cancelled():
-            name = ExpMessage.validate(event).name
-            raise EchoTimeoutError(f'{com.name} ({com.server_uri}): no {name} came within {timeout} s') from None
-        raise
 
 
 @mirrors(AsynchronousServices)
