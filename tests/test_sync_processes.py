@@ -220,6 +220,21 @@ LEAVING = {
         rigs.timeout = None
         threading.Thread(target=rigs.await_all, args=('EXPEND',)).start()
     """,
+    'a thread waits for an echo without limit': """
+        threading.Thread(target=mute.confirmed_send, args=([1, None], None, float('inf'))).start()
+        silent.recv(100)
+    """,
+    'threads wait for ever in other ways': """
+        mute.default_echo_timeout = float('inf')
+        stream = main.events('EXPEND')
+        stream.__enter__()
+        for function, args in [
+            (mute.info, (0,)), (mute.submit.cleanup().result, ()), (main.on_event, ('EXPEND', float('inf'))),
+            (stream.get, (float('inf'),)), (sync.Services([mute], float('inf')).await_all, ('EXPEND',)),
+        ]:
+            threading.Thread(target=function, args=args).start()
+        silent.recv(100)
+    """,
     'many daemon threads call': """
         def work():
             while True:

@@ -13,10 +13,11 @@ from .background import Background
 from .guarded import Guarded
 from .mirror import mirrors
 from .process import background
-from .reading import on_event, reads_events
+from .reading import confirmed, on_event, reads_events
 from .state import Handle
 from .stream import Stream
 from .submit import SubmitEchoProtocol
+from .ways import Calls
 
 __all__ = ['EchoProtocol']
 
@@ -178,6 +179,9 @@ class EchoProtocol(Handle):
 
     # --- sending ---
 
+    def _calls(self, timeout: float | None = None) -> Calls:
+        return confirmed(self._owner, self.asynchronous, timeout)
+
     def awaiting_response(self, addr: Any = None) -> bool:
         return self._owner.run(self.asynchronous.awaiting_response, addr)
 
@@ -185,28 +189,28 @@ class EchoProtocol(Handle):
         self._owner.run(self.asynchronous.send, data, addr)
 
     def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
-        self._owner.calls.call(self.asynchronous.confirmed_send, data, addr, timeout)
+        self._calls(timeout).call(self.asynchronous.confirmed_send, data, addr, timeout)
 
     def ping(self, addr: Any = None, timeout: float | None = None) -> float:
-        return self._owner.calls.call(self.asynchronous.ping, addr, timeout)
+        return self._calls(timeout).call(self.asynchronous.ping, addr, timeout)
 
     def init(self, data: Any = None, addr: Any = None) -> None:
-        self._owner.calls.call(self.asynchronous.init, data, addr)
+        self._calls().call(self.asynchronous.init, data, addr)
 
     def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> None:
-        self._owner.calls.call(self.asynchronous.start, exp_ref, data, addr)
+        self._calls().call(self.asynchronous.start, exp_ref, data, addr)
 
     def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> None:
-        self._owner.calls.call(self.asynchronous.stop, data, immediately, addr)
+        self._calls().call(self.asynchronous.stop, data, immediately, addr)
 
     def status(self, status: Any, addr: Any = None) -> None:
-        self._owner.calls.call(self.asynchronous.status, status, addr)
+        self._calls().call(self.asynchronous.status, status, addr)
 
     def info(self, status: Any, data: Any = None, addr: Any = None) -> None:
-        self._owner.calls.call(self.asynchronous.info, status, data, addr)
+        self._calls().call(self.asynchronous.info, status, data, addr)
 
     def cleanup(self, data: Any = None, addr: Any = None) -> None:
-        self._owner.calls.call(self.asynchronous.cleanup, data, addr)
+        self._calls().call(self.asynchronous.cleanup, data, addr)
 
     def alyx(self, alyx: Any = None, addr: Any = None) -> list[Any] | None:
-        return self._owner.calls.call(self.asynchronous.alyx, alyx, addr)
+        return self._calls().call(self.asynchronous.alyx, alyx, addr)

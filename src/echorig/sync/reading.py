@@ -20,7 +20,7 @@ from ..streams import Stream
 from .background import Background
 from .ways import Calls
 
-__all__ = ['limited', 'on_event', 'reads_events', 'reads_stream', 'within']
+__all__ = ['confirmed', 'limited', 'on_event', 'reads_events', 'reads_stream', 'within']
 
 _T = TypeVar('_T')
 
@@ -28,6 +28,11 @@ _T = TypeVar('_T')
 def limited(owner: Background, timeout: float | None) -> Calls:
     """Return the way for calls with this timeout; without one they may wait for ever."""
     return owner.waits if timeout is None or timeout == inf else owner.calls
+
+
+def confirmed(owner: Background, com: EchoProtocol, timeout: float | None) -> Calls:
+    """Return the way for calls that wait so long for an echo, by default as long as the communicator does."""
+    return limited(owner, com.default_echo_timeout if timeout is None else timeout)
 
 
 class _Reading:

@@ -126,7 +126,7 @@ class Services(Service, UserDict[str, EchoProtocol]):
         return self._calls.call(self._rigs.await_all, event)
 
     def ping(self, timeout: float | None = None) -> dict[str, Any]:
-        return self._owner.calls.call(self._rigs.ping, timeout)
+        return limited(self._owner, timeout or 1.0).call(self._rigs.ping, timeout)
 
     def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
         """Find out in the background which rigs are there, and be told when one comes, goes or begins anew.

@@ -10,7 +10,7 @@ from ..protocol import EchoProtocol as Asynchronous
 from ..services import Services as AsynchronousServices
 from .background import Background
 from .mirror import mirrors
-from .reading import limited, on_event, reads_events
+from .reading import confirmed, limited, on_event, reads_events
 from .ways import Calls
 
 __all__ = ['SubmitEchoProtocol', 'SubmitServices']
@@ -34,6 +34,9 @@ class SubmitEchoProtocol:
         self._com = communicator
         self._owner = owner
 
+    def _calls(self, timeout: float | None = None) -> Calls:
+        return confirmed(self._owner, self._com, timeout)
+
     def wait_closed(self) -> Future[None]:
         return self._owner.waits.submit(self._com.wait_closed)
 
@@ -41,31 +44,31 @@ class SubmitEchoProtocol:
         return reads_events(self._owner, self._com, event, timeout).submit(on_event, self._com, event, timeout)
 
     def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.confirmed_send, data, addr, timeout)
+        return self._calls(timeout).submit(self._com.confirmed_send, data, addr, timeout)
 
     def ping(self, addr: Any = None, timeout: float | None = None) -> Future[float]:
-        return self._owner.calls.submit(self._com.ping, addr, timeout)
+        return self._calls(timeout).submit(self._com.ping, addr, timeout)
 
     def init(self, data: Any = None, addr: Any = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.init, data, addr)
+        return self._calls().submit(self._com.init, data, addr)
 
     def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.start, exp_ref, data, addr)
+        return self._calls().submit(self._com.start, exp_ref, data, addr)
 
     def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.stop, data, immediately, addr)
+        return self._calls().submit(self._com.stop, data, immediately, addr)
 
     def status(self, status: Any, addr: Any = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.status, status, addr)
+        return self._calls().submit(self._com.status, status, addr)
 
     def info(self, status: Any, data: Any = None, addr: Any = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.info, status, data, addr)
+        return self._calls().submit(self._com.info, status, data, addr)
 
     def cleanup(self, data: Any = None, addr: Any = None) -> Future[None]:
-        return self._owner.calls.submit(self._com.cleanup, data, addr)
+        return self._calls().submit(self._com.cleanup, data, addr)
 
     def alyx(self, alyx: Any = None, addr: Any = None) -> Future[list[Any] | None]:
-        return self._owner.calls.submit(self._com.alyx, alyx, addr)
+        return self._calls().submit(self._com.alyx, alyx, addr)
 
 
 @mirrors(AsynchronousServices)
@@ -94,7 +97,7 @@ class SubmitServices:
         return self._calls.submit(self._rigs.await_all, event)
 
     def ping(self, timeout: float | None = None) -> Future[dict[str, Any]]:
-        return self._owner.calls.submit(self._rigs.ping, timeout)
+        return limited(self._owner, timeout or 1.0).submit(self._rigs.ping, timeout)
 
     def init(self, data: Any = None, concurrent: bool = True) -> Future[dict[str, Any]]:
         return self._calls.submit(self._rigs.init, data, concurrent)
