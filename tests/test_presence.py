@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 
-from echorig import EchoProtocol, PeerUnreachableError, Services, ServicesError, Tuning
+from echorig import EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
 from echorig._codec import acknowledged, is_ping, read_tag, tag, untagged
 from rigs import REF, RawUdp, free_port
 
@@ -121,8 +121,7 @@ async def test_a_plain_rig_is_left_alone_while_something_is_expected_of_it(lab):
         assert len(rig.frames) == 1  # confirmed; its answer is awaited
         rig.say(untagged(rig.frames[0]), rig.sender)
         await starting
-        await until(lambda: presence['scanner'].state == 'online')
-        assert rig.pings
+        await until(lambda: presence['scanner'].state == 'online' and rig.pings)
         waiting = asyncio.ensure_future(client.on_event('EXPEND'))
         await asyncio.sleep(0)
         await until(lambda: not client.peers[rig.addr].confirmed < rig.pings)
@@ -137,22 +136,122 @@ async def test_a_plain_rig_is_left_alone_while_something_is_expected_of_it(lab):
         await until(lambda: rig.pings > pings)
 
 
-async def test_a_plain_rig_that_is_busy_is_not_taken_for_gone(lab):
+async def plain_rig():
     rig = (await asyncio.get_running_loop().create_datagram_endpoint(Plain, local_addr=('127.0.0.1', 0)))[1]
     RawUdp.opened.append(rig)
-    client = await lab.client(rig.uri, 'scanner')
-    async with Services([client]).watch(OFTEN, timeout=0.02) as presence, presence.events() as changes:
+    return rig
+
+
+async def test_a_plain_rig_that_is_busy_is_sent_one_ping(lab):
+    """What it has not read lies in its socket, where it takes it for the echo of the next message that it sends."""
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=0.01))
+    async with Services([client]).watch(OFTEN, timeout=0.1) as presence, presence.events() as changes:
         assert (await changes.__anext__()).state == 'online'
         rig.alive = False
+        change = await changes.__anext__()
+        assert change.state == 'offline'  # only now, and not at the first echo that does not come
+        assert isinstance(change.presence.error, EchoTimeoutError)
         pings = rig.pings
-        await until(lambda: rig.pings >= pings + 2)
-        if presence['scanner'].state == 'online':
-            rig.say(rig.frames[-1], rig.sender)  # late
-        assert (await changes.__anext__()).state == 'offline'
-        assert rig.pings >= pings + 3
+        await asyncio.sleep(0.1)
+        assert rig.pings == pings
+        assert client.peers[rig.addr].sent - client.peers[rig.addr].confirmed == 1
         rig.alive = True
+        rig.say(rig.frames[-1], rig.sender)  # late
         assert (await changes.__anext__()).state == 'online'  # and nobody says that it was restarted
+        await until(lambda: rig.pings > pings)
         assert presence['scanner'].restarts == 0
+
+
+@pytest.mark.parametrize('told', ['before', 'under a watch'])
+@pytest.mark.parametrize('known', [True, False])
+async def test_a_plain_rig_is_left_alone_when_a_call_has_failed_on_it(lab, told, known):
+    """It may still be at work on its answer, which it waits to have confirmed."""
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=3600.0))
+    rigs = Services([client], timeout=0.05)
+    if known:
+        await client.init()
+    rig.alive = known  # or it does not even echo
+
+    async def call():
+        with pytest.raises(ServicesError, match='scanner'):
+            await rigs.start(REF)
+
+    if told == 'before':
+        await call()
+    async with rigs.watch(OFTEN) as presence:
+        if told != 'before':
+            if known:
+                await until(lambda: rig.pings)
+            await call()
+        rig.alive = True
+        pings, start = rig.pings, next(frame for frame in reversed(rig.frames) if not is_ping(frame))
+        await asyncio.sleep(0.05)
+        assert rig.pings <= pings + 1  # one may have been on its way
+        pings = rig.pings
+        if not known:
+            rig.say(start, rig.sender)  # the late echo is no answer
+            await until(lambda: presence['scanner'].state == 'online')
+        await asyncio.sleep(0.05)
+        assert rig.pings == pings
+        rig.say(untagged(start), rig.sender)
+        await until(lambda: rig.pings > pings)
+        assert presence['scanner'].state == 'online'
+
+
+async def test_a_call_that_succeeds_ends_what_one_before_has_left(lab):
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner')
+    rigs = Services([client], timeout=0.05)
+    with pytest.raises(ServicesError):
+        await rigs.start(REF)
+    async with rigs.watch(OFTEN):
+        calling = asyncio.ensure_future(rigs.start(REF))
+        calling.cancel()
+        await asyncio.wait([calling])
+        assert not rig.pings
+        rigs.timeout = 60.0
+        calling = asyncio.ensure_future(rigs.init())
+        await until(lambda: rig.frames[-1].startswith(b'[1,'))
+        rig.say(untagged(rig.frames[-1]), rig.sender)
+        await calling
+        assert not rigs._owing
+        await until(lambda: rig.pings)
+
+
+async def test_what_a_rig_says_during_a_call_counts_for_the_ping_before(lab):
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=0.01))
+    client.default_echo_timeout = 60.0
+    rigs = Services([client], timeout=60.0)
+    async with rigs.watch(OFTEN, timeout=0.02) as presence, presence.events() as changes:
+        assert (await changes.__anext__()).state == 'online'
+        rig.alive = False
+        assert (await changes.__anext__()).state == 'offline'
+        pings = rig.pings
+        calling = asyncio.ensure_future(rigs.init())
+        await until(lambda: not is_ping(rig.frames[-1]))
+        rig.alive = True
+        init = rig.frames[-1]
+        rig.say(init, rig.sender)
+        assert (await changes.__anext__()).state == 'online'
+        rig.say(untagged(init), rig.sender)
+        await calling
+        await until(lambda: rig.pings > pings + 2)
+        assert presence['scanner'].state == 'online'
+
+
+async def test_one_that_refuses_owes_nothing(lab):
+    client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'ghost')
+    rigs = Services([client], timeout=60.0)
+    with pytest.raises(ServicesError, match='ghost'):
+        await rigs.start(REF)
+    async with rigs.watch(OFTEN) as presence, presence.events() as changes:
+        assert (await changes.__anext__()).state == 'offline'
+        again = await EchoProtocol.server(client.server_uri, 'ghost')
+        lab.opened.append(again)
+        assert (await changes.__anext__()).state == 'online'
 
 
 async def test_a_tagging_rig_is_watched_during_a_session(lab):

@@ -2,9 +2,10 @@
 
 1. A session is never disturbed. A tagging peer may be pinged at any time, and no message waits for a ping. An incumbent
    takes whatever comes while it waits for an echo for a wrong one, and closes: a peer that is not known to be tagging
-   is left alone while anything is sent to it or expected from it, and is sent one ping at a time, never repeated. Over
-   TCP it is sent none: it would take a ping and the message behind it for one. There the connection has to tell.
-2. One ping is not heard by a busy plain rig: only the third in a row that is missed means that it is gone.
+   is left alone while anything is sent to it or expected from it, also of a call that has given up: the rig has not.
+   Over TCP it is sent no ping: it would take one and the message behind it for one. There the connection has to tell.
+2. A ping that a busy plain rig has not read lies in its socket. It is never repeated, and no other follows before the
+   rig is heard; only when that takes long is it taken for gone.
 3. A rig whose program has begun anew is not the one that was told what to do: that is reported as well.
 """
 
@@ -15,26 +16,51 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .changes import Changes, ConnectionChange, ConnectionChanges
-from .errors import ConnectionClosedError, PeerUnreachableError
-from .peers import Peers
+from .errors import ConnectionClosedError, EchoTimeoutError, PeerUnreachableError
+from .peers import Peers, PeerStatistics
 from .streams import Stream
+from .tuning import DEFAULT_TUNING, Tuning
 from .uri import SCHEMES
 from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .rig_set import RigSet
 
-__all__ = ['Presence', 'PresenceChange', 'RigPresence']
+__all__ = ['Heard', 'Presence', 'PresenceChange', 'RigPresence', 'heard']
 
 _JITTER = 0.1  # so that the pings of many rigs do not stay together
-_MISSES = 3  # of a peer that may be busy
+_PATIENT = 3  # intervals that a peer has which may be busy
 _STREAMS = frozenset(SCHEMES) - {'udp'}
-_PATIENCE = 0.2  # seconds; less than `Tuning.first_probe`, after which a ping would be repeated
+_PATIENCE = 0.8  # of `Tuning.first_probe`, after which a ping would be repeated
+
+
+class Heard(NamedTuple):
+    """What has come from a rig by now."""
+
+    at: float
+    """float: When the last of it came, on the clock of `time.monotonic`, in seconds."""
+    echoes: int
+    """int: How much of it was an echo."""
+
+
+def heard(rig: Any) -> Heard:
+    """Tell what has come from a rig by now."""
+    statistics = _statistics(rig)
+    if statistics is None:
+        return Heard(-inf, 0)
+    at = -inf if statistics.last_seen is None else statistics.last_seen
+    return Heard(at, statistics.confirmed + statistics.strays)
+
+
+def _statistics(rig: Any) -> PeerStatistics | None:
+    peers = getattr(rig, 'peers', None)
+    return next(iter(peers.values()), None) if isinstance(peers, Peers) else None
 
 
 @dataclass(frozen=True)
@@ -207,7 +233,9 @@ class _Look:
     def __init__(self, presence: Presence, name: str, rig: Any) -> None:
         self._presence, self._name, self._rig = presence, name, rig
         self._wake = asyncio.Event()
-        self._misses = 0
+        self._pinged: float | None = None  # when, if nothing has been heard since
+        self._was_tagging = False  # when last known: a peer that is silent for long is unknown again
+        self._heard_at = heard(rig).at
         self._ended = False  # its program: nobody listened there since it was last online
         self._told = False  # that it was restarted, which the numbers of its messages may have yet to show
         self._restarts = self._numbered_restarts()
@@ -239,38 +267,72 @@ class _Look:
 
     async def _look(self) -> None:
         """Ping the rig, if that disturbs nobody, and take in what comes of it."""
-        tagging = self._kind() == 'tagging'
-        if not tagging and self._rig.protocol in _STREAMS:
+        if (kind := self._kind()) == 'tagging':
+            self._was_tagging = True
+            await self._ping(self._presence._timeout)
+            return
+        if kind == 'plain':
+            self._was_tagging = False
+        if self._rig.protocol in _STREAMS:
             self._look_at_connection()
             return
-        if not tagging and self._is_busy():
-            return
+        if self._is_busy() or self._has_yet_to_answer():
+            if self._is_heard():
+                self._there(self._presence[self._name].round_trip)
+        elif self._pinged is None or self._was_tagging or self._is_heard():
+            await self._ping_once()
+        elif monotonic() - self._pinged >= max(self._presence._timeout, _PATIENT * self._presence._interval):
+            self._gone(
+                EchoTimeoutError(f'{self._name} has not been heard for {monotonic() - self._pinged:.3f} s'), False
+            )
+
+    async def _ping(self, timeout: float) -> Exception | None:
+        """Ping the rig and take in what comes of it; return the error if it may have got the ping all the same."""
         begun = monotonic()
-        timeout = self._presence._timeout if tagging else min(self._presence._timeout, _PATIENCE)
         try:
             round_trip = await self._rig.ping(timeout=timeout)
         except (PeerUnreachableError, ConnectionClosedError) as ex:
             self._gone(ex, isinstance(ex, PeerUnreachableError))
         except Exception as ex:
-            if self._last_seen() >= begun:
+            if heard(self._rig).at >= begun:
                 self._there(self._presence[self._name].round_trip)
-                return
-            self._misses += 1
-            if tagging or self._misses >= _MISSES or self._presence[self._name].state == 'unknown':
+            elif not isinstance(ex, TimeoutError | asyncio.TimeoutError):
                 self._gone(ex, False)
+            else:
+                if self._kind() == 'tagging' or self._presence[self._name].state == 'unknown':
+                    self._gone(ex, False)
+                return ex
         else:
             self._there(round_trip)
+        return None
+
+    async def _ping_once(self) -> None:
+        """Ping a rig that may be an incumbent, and remember it until the rig is heard."""
+        tuning = getattr(self._rig, 'tuning', None)
+        probe = (tuning if isinstance(tuning, Tuning) else DEFAULT_TUNING).first_probe
+        self._heard_at = heard(self._rig).at
+        begun = monotonic()
+        error = await self._ping(min(self._presence._timeout, _PATIENCE * probe))
+        self._pinged = None
+        if error is None:
+            return
+        if self._heard_at > -inf and not isinstance(error.__cause__, OSError):
+            self._pinged = begun
+        else:
+            # It did not get there, as the system says; or the rig was never heard and so has nothing to answer: what
+            # lies in its socket it will echo in order.
+            self._gone(error, False)
 
     def _look_at_connection(self) -> None:
         """Take in whether there is one."""
         if self._rig.is_connected:
-            statistics = self._statistics()
+            statistics = _statistics(self._rig)
             self._there(None if statistics is None else statistics.srtt)
         else:
             self._gone(ConnectionClosedError(f'{self._name} is not connected'), False)
 
     def _there(self, round_trip: float | None) -> None:
-        self._misses = 0
+        self._pinged = None
         self._presence._is(self._name, 'online', round_trip=round_trip, error=None)
         if self._ended:
             self._ended = False
@@ -298,18 +360,27 @@ class _Look:
         waiting = getattr(self._rig, '_waiting', None)
         return isinstance(waiting, Waiting) and bool(waiting.waiters)
 
-    def _statistics(self) -> Any:
-        peers = getattr(self._rig, 'peers', None)
-        return next(iter(peers.values()), None) if isinstance(peers, Peers) else None
+    def _has_yet_to_answer(self) -> bool:
+        """Tell whether the rig may still be at work on what it was told by a call that has failed on it."""
+        owing = self._presence._set._owing
+        if (before := owing.get(self._name)) is None or self._was_tagging:
+            return False
+        now = heard(self._rig)
+        if now.at > before.at and now.echoes == before.echoes:
+            del owing[self._name]  # a message of its own
+            return False
+        owing[self._name] = now  # a late echo is not yet the answer
+        return True
+
+    def _is_heard(self) -> bool:
+        """Tell whether anything has come from the rig since it was last asked for."""
+        before, self._heard_at = self._heard_at, heard(self._rig).at
+        return self._heard_at > before
 
     def _kind(self) -> str:
-        statistics = self._statistics()
-        return 'unknown' if statistics is None else str(statistics.kind)
-
-    def _last_seen(self) -> float:
-        statistics = self._statistics()
-        return float('-inf') if statistics is None or statistics.last_seen is None else float(statistics.last_seen)
+        statistics = _statistics(self._rig)
+        return 'unknown' if statistics is None else statistics.kind
 
     def _numbered_restarts(self) -> int:
-        statistics = self._statistics()
-        return 0 if statistics is None else int(statistics.restarts)
+        statistics = _statistics(self._rig)
+        return 0 if statistics is None else statistics.restarts

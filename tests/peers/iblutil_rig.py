@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,15 +92,20 @@ class Rig:
         return None
 
     async def do_listen(self, com: str, how: str, events: list[str] | None = None, **more: Any) -> None:
-        """Register callbacks that report each message, and then answer, fail or send a token."""
+        """Register callbacks that report each message, and then answer, fail or send a token.
+
+        With `until` they first block the whole process until there is a file of that name.
+        """
         for event in EVENTS if events is None else [ExpMessage.validate(event) for event in events]:
             self.coms[com].assign_callback(event, self._callback(com, how, event, **more))
 
-    def _callback(self, com: str, how: str, event: Any, text: str = '', token: Any = None) -> Any:
+    def _callback(self, com: str, how: str, event: Any, text: str = '', token: Any = None, until: str = '') -> Any:
         rig = self.coms[com]
 
         def callback(data: list[Any], addr: tuple[str, int]) -> None:
             self.say(event=event.name, com=com, data=data, addr=addr)
+            while until and not os.path.exists(until):  # a rig that is busy with its hardware hears nothing
+                time.sleep(0.005)
             if how == 'answer':
                 self.keep(self.sending(com, event.name, rig.confirmed_send([int(event), *data], addr=addr)))
             elif how == 'token':

@@ -139,3 +139,34 @@ async def test_a_watch_disturbs_no_session(iblutil, lab):
         assert [rig.restarts for rig in watch.values()] == [0] * len(ORDER)
         (statistics,) = services['daq'].peers.values()
         assert (statistics.kind, statistics.sent) == ('plain', 3 * len(SESSION))  # over TCP nothing but the messages
+
+
+@pytest.mark.blocks
+async def test_a_watch_waits_for_a_rig_that_is_busy_for_longer_than_a_call(iblutil, lab, tmp_path):
+    """What is sent to an incumbent that is busy in a callback it takes for the echo of its answer, and closes."""
+    ready = tmp_path / 'ready'
+    uri, _ = await iblutil.do('open', com='camera', role='server', uri='udp://127.0.0.1')
+    await iblutil.do('listen', com='camera', how='answer', events=['EXPSTART'], until=str(ready))
+    await iblutil.do('listen', com='camera', how='answer', events=['EXPINIT', 'EXPEND'])
+    client = await lab.client(uri, 'camera')
+    services = Services([client], timeout=30)
+    await services.init()
+    await iblutil.has_answered('camera')
+    async with services.watch(interval=0.005) as watch:
+        while client.peers[client.hostname, client.port].confirmed < 3:
+            await asyncio.sleep(0.001)
+        services.timeout = 0.3
+        with pytest.raises(ServicesTimeoutError, match='camera'):
+            await services.start(REF)
+        (before,) = client.peers.values()
+        await asyncio.sleep(0.3)
+        (after,) = client.peers.values()
+        assert after.sent == before.sent
+        ready.touch()
+        await iblutil.has_answered('camera')
+        while client.peers[client.hostname, client.port].confirmed < after.confirmed + 3:  # it is pinged again
+            await asyncio.sleep(0.001)
+        assert watch['camera'].state == 'online'
+        services.timeout = 30
+        assert await services.stop() == {'camera': [None]}
+        await iblutil.has_answered('camera')
