@@ -340,10 +340,14 @@ cdef class Exchange:
     cdef int _flagged(self, Peer peer, bytes frame, unsigned int number, double now):
         """A frame with the ACK flag is an echo from a tagging peer, and is never echoed."""
         cdef Send send = self._find(peer, number)
+        cdef bint known
         if send is not None:
             if is_ping(frame) if send.pings is not None else is_echo(send.frame, frame):
+                known = peer.kind == TAGGING
                 peer.kind = TAGGING
                 self._confirm(peer, send, number, now)
+                if not known:
+                    self._learn(peer, TAGGING, now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now)
@@ -597,17 +601,18 @@ cdef class Exchange:
         self.outbox.append((send.frame, send.addr))
 
     cdef _learn(self, Peer peer, int kind, double now):
-        """Take in what the answer to a ping says; a tagging peer is sent what it seems not to have got."""
+        """Take in what a peer turns out to be; a tagging one is sent what it seems not to have got, and pings go on."""
         cdef Send send
+        cdef bint probing = peer.probing
         peer.kind = kind
-        if peer.probing:
-            peer.probing = False
-            if kind == TAGGING:
-                for send in peer.flying:
-                    if send.tagged and send.pings is None and send.retry_at != NEVER:
+        peer.probing = False
+        if kind == TAGGING:
+            for send in peer.flying:
+                if send.tagged and send.retry_at != NEVER and (probing or send.pings is not None):
+                    if send.pings is None:
                         self._repeat(peer, send)
-                        send.repetitions = 0
-                        self._schedule(peer, send, now)
+                    send.repetitions = 0
+                    self._schedule(peer, send, now)
 
     # --- what a shell may ask ---
 

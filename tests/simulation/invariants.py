@@ -210,7 +210,8 @@ class Watch:
         # Only a message without a tag, which is not repeated, may hold up those behind it.
         if (message.tagged or message.kind == PING) and not rig.plain and not peer.plain:
             calm = max(self.network.calm, message.started)
-            for other in rig.said[: message.index]:
+            # A ping to a peer that is not known to have tags is not repeated while a message waits, which it might hurt.
+            for other in rig.said if message.kind == PING else rig.said[: message.index]:
                 if other.dst == dst and not other.tagged and other.kind == MESSAGE:
                     calm = max(calm, other.deadline)
             need(now - calm < _RECOVERY + 30 * self.network.latency, 'not confirmed though nothing goes wrong any more')

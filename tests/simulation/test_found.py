@@ -26,7 +26,7 @@ def out(ex: Exchange) -> list[bytes]:
     return frames
 
 
-@pytest.mark.parametrize('seed', [30, 114, 144, 196, 207, 986, 1596, 4300, 7027, 85152])
+@pytest.mark.parametrize('seed', [30, 114, 144, 196, 207, 986, 1596, 4300, 7027, 85152, 3198, 9321])
 def test_seeds_that_failed(seed):
     assert violation(make(seed)) is None
 
