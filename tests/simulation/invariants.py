@@ -210,7 +210,7 @@ class Watch:
         # Only a message without a tag, which is not repeated, may hold up those behind it.
         if (message.tagged or message.kind == PING) and not rig.plain and not peer.plain:
             calm = max(self.network.calm, message.started)
-            # A ping to a peer that is not known to have tags is not repeated while a message waits, which it might hurt.
+            # A ping to a peer not known to have tags is not repeated while a message waits, which it might hurt.
             for other in rig.said if message.kind == PING else rig.said[: message.index]:
                 if other.dst == dst and not other.tagged and other.kind == MESSAGE:
                     calm = max(calm, other.deadline)
