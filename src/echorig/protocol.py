@@ -81,9 +81,8 @@ class EchoProtocol(Link):
             Where to log, by default the logger called `name`.
         kwargs
             ``tuning``, a :class:`Tuning`; ``busy_poll``, see :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext``
-            for ``wss://``; everything else is
-            passed to the event loop's ``create_datagram_endpoint`` or ``create_server`` (options of the
-            socket need a port other than 0).
+            for ``wss://``; everything else is passed to the event loop's ``create_datagram_endpoint`` or
+            ``create_server`` (options of the socket need a port other than 0).
 
         Returns
         -------
