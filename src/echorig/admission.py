@@ -3,7 +3,7 @@
 1. A message that is not accepted is not confirmed, so nobody believes that it was heard.
 2. A sender with tags over UDP sends it again by itself. One from anybody else is held back, and taken as if it had just
    come once there is room, unless its sender must have given up by then.
-3. What is held back keeps its order: nothing new is accepted before it.
+3. What is held back keeps its order: no new message is accepted before it; notices, which nobody confirms, are.
 4. A server accepts nothing before its program has had the chance to listen: a rig that has just been started would
    confirm messages, and nobody would have heard them.
 """
