@@ -27,7 +27,9 @@ try:
 except ImportError:  # Windows
     uvloop = None  # type: ignore[assignment]
 
-settings.register_profile('default', deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    'default', deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 settings.register_profile('ci', parent=settings.get_profile('default'), max_examples=200, derandomize=True)
 settings.load_profile('ci' if os.environ.get('CI') else 'default')
 
