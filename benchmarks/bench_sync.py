@@ -24,6 +24,7 @@ import pytest
 from contenders import REF
 from echorig import EchoProtocol, sync
 from echorig.loop import new_event_loop
+from measure import messages, rounds
 
 RIG = """
 import asyncio, sys
@@ -93,7 +94,8 @@ def times(function: Callable[[str], Any], n: int) -> list[float]:
     return found
 
 
-def bench_sync(benchmark: Any, rig: str, rounds: int, burst: int) -> None:
+def bench_sync(benchmark: Any, rig: str) -> None:
+    burst = messages(200)
     loop = new_event_loop()
     com = loop.run_until_complete(EchoProtocol.client(rig, 'async'))
     polled = Polled(rig)
@@ -119,7 +121,7 @@ def bench_sync(benchmark: Any, rig: str, rounds: int, burst: int) -> None:
             found['polled'].append(time.perf_counter() - polled.begun)
 
         benchmark.group = 'blocking call'
-        benchmark.pedantic(interleaved, rounds=rounds, warmup_rounds=1)
+        benchmark.pedantic(interleaved, rounds=rounds(24), warmup_rounds=1)
     polled.close()
     com.close()
     loop.run_until_complete(com.wait_closed())
