@@ -27,7 +27,7 @@ async def test_each_of_100_rigs_ends_as_it_should_and_is_named(transport):
 
 
 async def test_calls_leave_nothing(transport):
-    fleet = await Fleet.open(transport, timeout=0.1, n=20, each=2)
+    fleet = await Fleet.open(transport, timeout=0.3, n=20, each=2)
     try:
         await fleet.start('first')
         tasks, futures = len(asyncio.all_tasks()), _count(asyncio.Future)

@@ -134,7 +134,7 @@ async def test_busy_rig(lab, known):
         answer = asyncio.create_task(client.on_event('EXPINIT'))
         process._process.send_signal(signal.SIGSTOP)
         sending = asyncio.create_task(client.init())
-        await asyncio.sleep(0.2)  # this is how long it is busy
+        await asyncio.sleep(0.1)  # this is how long it is busy
         process._process.send_signal(signal.SIGCONT)
         await sending
         await asyncio.wait_for(answer, PATIENCE)
