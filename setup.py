@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 # Line tracing for coverage of the .pyx files (slow; `make coverage` sets it).
 trace = os.environ.get('ECHORIG_TRACE') == '1'
 
-MODULES = ['_codec', '_framing', '_peer', '_exchange', '_origin', '_dispatch', '_courier']
+MODULES = ['_codec', '_framing', '_peer', '_exchange', '_signing', '_origin', '_dispatch', '_courier']
 if os.name == 'posix':  # elsewhere the event loop's own datagram transport serves
     MODULES.append('_datagram')
 

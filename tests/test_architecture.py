@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
-    'wire': ('_codec', '_framing', '_peer', '_exchange'),
+    'wire': ('_codec', '_framing', '_peer', '_exchange', '_signing'),
     'model': (
         *('redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),

@@ -40,6 +40,7 @@ cdef unsigned int FIRST_BIT = 0x80000000
 
 cdef enum:
     TAG_SIZE = 32
+    SIGNED_SIZE = 192  # of a tag, what the message answers, and a signature
     SHORT = 256   # bytes
 
 DIFFERENT = 0
@@ -647,13 +648,20 @@ cpdef bint is_ping(bytes frame) except -1:
     Returns
     -------
     bool
-        True for ``[`` + tag + ``]``.
+        True for ``[`` + tag + ``]``, also with more whitespace between, as signed ones have.
     """
-    return len(frame) == TAG_SIZE + 2 and PyBytes_AS_STRING(frame)[0] == 91
+    cdef Py_ssize_t i, n = len(frame) - 1 - TAG_SIZE
+    cdef const char *src = PyBytes_AS_STRING(frame)
+    if n < 1 or src[0] != 91:
+        return False
+    for i in range(1, n):
+        if src[i] != 32 and src[i] != 9:
+            return False
+    return True
 
 
 def untagged(bytes frame not None) -> bytes:
-    """Return a message without its tag, as it is shown to people.
+    """Return a message without its tag and signature, as it is shown to people.
 
     Parameters
     ----------
@@ -667,4 +675,6 @@ def untagged(bytes frame not None) -> bytes:
     """
     if read_tag(frame) < 0:
         return frame
+    if len(frame) > SIGNED_SIZE + 1 and not frame[-1 - SIGNED_SIZE:-1].strip(b' \t'):
+        return frame[:-1 - SIGNED_SIZE] + b']'
     return frame[:-1 - (TAG_SIZE if read_answered(frame) < 0 else 2 * TAG_SIZE)] + b']'

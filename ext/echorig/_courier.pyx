@@ -5,7 +5,8 @@
 2. What is new is confirmed before anybody is told of it.
 3. There is one timer for each communicator, armed only while something is waited for. The clock is the system's
    monotonic one: that of uvloop stands still during a turn and counts milliseconds.
-4. What goes wrong is left to `Delivery`, which knows words for it.
+4. With a key, everything is signed just before it is sent, and checked before anything else looks at it.
+5. What goes wrong is left to `Delivery`, which knows words for it.
 """
 
 import logging
@@ -20,7 +21,10 @@ from echorig._dispatch cimport deliver
 from echorig._origin cimport Origin
 from echorig._origin import current as _current
 from echorig._framing cimport FrameSplitter
-from echorig._exchange cimport V_CONFIRMED, V_DELIVER, V_ECHO, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send
+from echorig._exchange cimport (
+    V_CONFIRMED, V_DELIVER, V_ECHO, V_IGNORED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
+)
+from echorig._signing cimport F_HANDSHAKE, Signer
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.redact import Shown, shown
 from echorig.uri import address_text
@@ -86,6 +90,8 @@ cdef class Courier:
         Whether the transport has but one peer.
     longest : int, optional
         What a datagram can carry, in bytes; None if the transport is a stream.
+    signer : Signer, optional
+        The signatures, if there is a key.
 
     Attributes
     ----------
@@ -108,6 +114,7 @@ cdef class Courier:
     cdef readonly object owner
     cdef readonly object loop
     cdef readonly Exchange exchange
+    cdef readonly Signer signer     # None without a key
     cdef readonly object logger
     cdef public bint closed
     cdef public bint lost_transport
@@ -128,10 +135,11 @@ cdef class Courier:
     cdef readonly bint awake        # the loop is kept from sleeping,
     cdef double awake_until         # until then
 
-    def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None):
+    def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None, Signer signer=None):
         self.owner = owner
         self.loop = loop
         self.exchange = exchange
+        self.signer = signer
         self.logger = logger
         self.datagrams = longest is not None
         self.longest = longest if longest is not None else PY_SSIZE_T_MAX
@@ -213,6 +221,8 @@ cdef class Courier:
         cdef bytes frame = self.owner.encode(data)
         if not frame:
             raise ValueError('An empty message cannot be sent: nobody would see it')
+        if self.signer is not None and (is_raw(data) or frame[0] != 91):
+            raise ValueError(f'With key=, only messages can be sent, which are arrays: {shown(frame)!r} cannot be signed')
         if len(frame) > self.longest:
             raise MessageTooLongError(
                 f'The message has {len(frame)} bytes and a datagram carries at most {self.longest}: use a tcp:// URI'
@@ -279,6 +289,8 @@ cdef class Courier:
         if self.busy_poll > 0.0 and not self.connected:
             self._stay_awake()
         kind = exchange.sort(frame, addr, _now())
+        if self.signer is not None:
+            kind = self._once(kind, frame, addr)
         if exchange.ended is not None:
             send = exchange.ended
             exchange.ended = None
@@ -321,7 +333,51 @@ cdef class Courier:
         except Exception as ex:
             self.not_sent(addr, ex)
 
+    # --- signatures ---
+
+    cdef bytes opened(self, bytes frame, addr):
+        """Take the signature off a frame; None if it is not for the exchange."""
+        cdef Signer signer = self.signer
+        frame = signer.open(frame, addr, _now())
+        if signer.outbox:
+            self._flush_signer()
+        if frame is None and signer.verdict != F_HANDSHAKE:
+            self.owner._not_signed(addr, signer.verdict)
+        return frame
+
+    cdef int _once(self, int kind, bytes frame, addr) except -1:
+        """Note that a signed message was accepted; one that was before is echoed again, however long ago it came."""
+        cdef bint seen = self.signer.seen
+        self.signer.seen = False
+        if not seen:
+            if kind != V_REFUSED:
+                self.signer.accepted(frame, addr)
+        elif kind == V_DELIVER:
+            return V_ECHO
+        elif kind == V_NOTICE or kind == V_REFUSED:
+            return V_IGNORED
+        return kind
+
+    cdef _flush_signer(self):
+        """Send what waited for a session, and what begins one."""
+        while self.signer.outbox:
+            frame, addr = self.signer.outbox.pop(0)
+            try:
+                self._transmit(frame, addr)
+            except Exception as ex:
+                self.not_sent(addr, ex)
+
     cdef _hand_over(self, bytes frame, addr):
+        """Sign a frame, if there is a key, and give it to the transport."""
+        if self.signer is not None:
+            frame = self.signer.seal(frame, addr, _now())
+            if self.signer.outbox:
+                self._flush_signer()
+            if frame is None:
+                return
+        self._transmit(frame, addr)
+
+    cdef _transmit(self, bytes frame, addr):
         """Give a frame to the transport."""
         transport = self.owner._transport  # looked up each time: programs put their own there
         if not self.datagrams:
@@ -433,11 +489,11 @@ def datagram_received(self, data, addr) -> None:
             return
         courier.given = addr
         courier.source = source
-    _received(self, courier, data, courier.source)
+    _received(self, courier, data, courier.source, True)
 
 
 def received(self, frame, addr) -> None:
-    """Take a frame from a shell; nothing gets out of here into the event loop.
+    """Take a frame that has no signature any more; nothing gets out of here into the event loop.
 
     Parameters
     ----------
@@ -446,13 +502,19 @@ def received(self, frame, addr) -> None:
     addr : tuple of (str, int)
         Where it came from.
     """
-    _received(self, self._delivery, frame, addr)
+    _received(self, self._delivery, frame, addr, False)
 
 
-cdef _received(self, Courier courier, frame, addr):
+cdef _received(self, Courier courier, frame, addr, bint sealed):
     if courier.closed:
         return
     try:
+        if courier.signer is not None:
+            courier.signer.seen = False
+            if sealed:
+                frame = courier.opened(frame, addr)
+                if frame is None:
+                    return
         self._receive(frame, addr)
     except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
         self.logger.debug('%s', ex)
@@ -489,7 +551,7 @@ def stream_received(self, data) -> None:
     owner = self.owner
     courier = owner._delivery
     for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
-        _received(owner, courier, frame, self.addr)
+        _received(owner, courier, frame, self.addr, True)
     if splitter.overflow:
         self._give_up(
             f'sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)'

@@ -113,6 +113,8 @@ cdef class Exchange:
         for the one before it.
     max_frame : int
         The size in bytes up to which a message may grow by its tag.
+    signed : bool
+        Whether all peers are known to be tagging: only they have signatures.
 
     Attributes
     ----------
@@ -126,11 +128,13 @@ cdef class Exchange:
         When `expire` may have something to do, in seconds; infinity if nothing is waited for.
     """
 
-    def __init__(self, tuning, bint stream, Py_ssize_t max_size, unsigned int number=0, Py_ssize_t max_frame=2**62):
+    def __init__(
+        self, tuning, bint stream, Py_ssize_t max_size, unsigned int number=0, Py_ssize_t max_frame=2**62, bint signed=False,
+    ):
         self.outbox = []
         self.finished = []
         self.peers = {}
-        self.limits = Limits(tuning, max_size)
+        self.limits = Limits(tuning, max_size, signed)
         self.stream = stream
         self.number = number & NUMBERS
         self.max_frame = max_frame
@@ -736,6 +740,8 @@ cdef class Exchange:
                 if len(self.peers) >= self.limits.max_peers:
                     self._forget_idle()
                 peer = self.peers[addr] = Peer()
+                if self.limits.signed:
+                    peer.kind = TAGGING
             self.last_addr = addr
             self.last_peer = peer
         peer.active = now

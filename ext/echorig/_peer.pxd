@@ -9,7 +9,7 @@ cdef enum:
     PLAIN = 2
 
 cdef class Limits:
-    cdef bint tags
+    cdef bint tags, signed
     cdef double first_probe, first_retry, min_retry, max_retry, due_age, burst_time
     cdef Py_ssize_t max_peers, max_due, max_numbers, min_truncated, max_size
     cdef int message_burst, malformed_burst, quick_retries

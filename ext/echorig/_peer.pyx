@@ -32,8 +32,9 @@ cdef inline bint has(const unsigned int *numbers, Py_ssize_t n, unsigned int num
 cdef class Limits:
     """The fields of `Tuning` that the compiled core uses, as C values."""
 
-    def __init__(self, tuning, Py_ssize_t max_size):
+    def __init__(self, tuning, Py_ssize_t max_size, bint signed):
         self.tags = tuning.tags
+        self.signed = signed
         self.first_probe = tuning.first_probe
         self.first_retry = tuning.first_retry
         self.min_retry = tuning.min_retry
@@ -60,7 +61,7 @@ cdef class Peer:
 
     cdef int current_kind(self, double now, Limits limits) noexcept:
         """Return the kind of the peer; what was not heard of for long may be another program by now."""
-        if self.kind != UNKNOWN and now - self.last_seen > limits.due_age:
+        if self.kind != UNKNOWN and now - self.last_seen > limits.due_age and not limits.signed:
             self.kind = UNKNOWN
         return self.kind
 

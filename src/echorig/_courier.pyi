@@ -5,6 +5,7 @@ from typing import Any
 from typing_extensions import disjoint_base
 
 from ._exchange import Exchange, Send
+from ._signing import Signer
 from .uri import Address
 
 @disjoint_base
@@ -16,6 +17,8 @@ class Courier:
     def owner(self) -> Any: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def signer(self) -> Signer | None: ...
     @property
     def exchange(self) -> Exchange: ...
     @property
@@ -38,6 +41,7 @@ class Courier:
         logger: logging.Logger,
         connected: bool,
         longest: int | None = None,
+        signer: Signer | None = None,
     ) -> None: ...
     def begin(self, data: Any, addr: Any, timeout: float | None = None) -> Send: ...
     def checked_timeout(self, addr: Any, timeout: float | None) -> float: ...

@@ -41,7 +41,15 @@ class Send:
 
 @final
 class Exchange:
-    def __init__(self, tuning: Tuning, stream: bool, max_size: int, number: int = 0, max_frame: int = ...) -> None: ...
+    def __init__(
+        self,
+        tuning: Tuning,
+        stream: bool,
+        max_size: int,
+        number: int = 0,
+        max_frame: int = ...,
+        signed: bool = False,
+    ) -> None: ...
     @property
     def outbox(self) -> list[tuple[bytes, Any]]: ...
     @property

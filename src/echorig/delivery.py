@@ -13,7 +13,8 @@ from typing import Any
 
 from ._codec import peek
 from ._courier import Courier
-from ._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, Exchange, Send
+from ._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Exchange, Send
+from ._signing import Signer
 from .errors import (
     ConnectionClosedError,
     EchoError,
@@ -48,8 +49,9 @@ class Delivery(Courier):
         logger: logging.Logger,
         connected: bool,
         longest: int | None = None,
+        signer: Signer | None = None,
     ) -> None:
-        super().__init__(owner, loop, exchange, logger, connected, longest)
+        super().__init__(owner, loop, exchange, logger, connected, longest, signer)
         self._causes: dict[Address, BaseException] = {}
         self._reasons: dict[Address, OSError] = {}
 
@@ -69,6 +71,8 @@ class Delivery(Courier):
 
     def give_up(self, send: Send) -> None:
         """Stop waiting for a send, which leaves nothing behind; nothing happens where it has ended."""
+        if self.signer is not None and send.outcome == WAITING:
+            self.signer.renew(send.addr)
         self.exchange.cancel(send, monotonic())
         if (exposed := self.exposed.pop(send, None)) is not None:
             exposed.cancel()
@@ -96,6 +100,8 @@ class Delivery(Courier):
                 if future is not None and not future.done():
                     future.set_result(True)
             return
+        if self.signer is not None:
+            self.signer.renew(send.addr)  # a failed message that somebody holds back must not be accepted later
         error = self._error(send)
         if send.outcome == MISMATCH:
             self.logger.error(
@@ -137,6 +143,11 @@ class Delivery(Courier):
             if isinstance(error, ConnectionRefusedError):
                 self.exchange.refused(addr, monotonic(), self.in_hand)
 
+    def not_signed(self, addr: Address) -> None:
+        """Take in that what came from a peer was not signed with our key; the sender is told if no echo comes."""
+        if self.exchange.is_waiting(addr):
+            self._reasons[addr] = PermissionError('what it sent is not signed with the same key')
+
     def not_sent(self, addr: Address, error: Exception) -> None:
         """Take in that a frame could not be handed to the transport: the sends to its peer end, or go on trying."""
         if isinstance(error, EchoError):
@@ -151,6 +162,8 @@ class Delivery(Courier):
         if cause is not None:
             self._causes[addr] = cause
         self.exchange.lost(addr, monotonic())
+        if self.signer is not None:
+            self.signer.forget(addr)
         self.flush()
         self._causes.pop(addr, None)
 

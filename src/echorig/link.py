@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
+from ._signing import OVERHEAD, Signer
 from .admission import Admission
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .delivery import Delivery
@@ -45,7 +46,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
 
     Parameters
     ----------
-    server_uri, role, name, logger, tuning
+    server_uri, role, name, logger, tuning, key
         As for `EchoProtocol`.
     """
 
@@ -78,6 +79,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         name: str | None = None,
         logger: logging.Logger | None = None,
         tuning: Tuning = DEFAULT_TUNING,
+        key: bytes | str | None = None,
     ) -> None:
         self._role = ''
         self.role = role
@@ -91,12 +93,19 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
         max_datagram = udp_limit(self.hostname)
+        signer = None
+        if key is not None:
+            if not tuning.tags:
+                raise ValueError('With key=, messages have numbers: Tuning(tags=False) is not possible')
+            signer = Signer(key, not self._is_udp, tuning.max_peers, tuning.first_retry)
+            max_datagram -= OVERHEAD
         self._exchange = Exchange(
             tuning,
             stream=not self._is_udp,
             max_size=self.max_message_size,
             number=random.getrandbits(31),
-            max_frame=max_datagram if self._is_udp else tuning.max_stream_message,
+            max_frame=max_datagram if self._is_udp and signer is None else tuning.max_stream_message,
+            signed=signer is not None,
         )
         self._delivery = Delivery(
             self,
@@ -105,6 +114,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
             self.logger,
             self._role == 'client',
             max_datagram if self._is_udp else None,
+            signer,
         )
         self._last_sent = LastSent(self._delivery)
         self._reconnecting: Reconnecting | None = None
@@ -173,6 +183,11 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
 
     _received = received
     _receive = receive
+
+    def _not_signed(self, addr: Address, verdict: int) -> None:
+        """Take in that a frame was not for us, because of its signature."""
+        self.logger.warning('Ignored from %s:%s: not signed with our key', *addr)
+        self._delivery.not_signed(addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         self._exchange.malformed(addr, monotonic())

@@ -100,7 +100,7 @@ class EchoProtocol(Link):
         own = sockets.bound(uri, kwargs)
         if sock := kwargs.get('sock'):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
-        com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
+        com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None))
         com._names[given.host] = uri.host
         com._admission.shut()
         try:
@@ -157,7 +157,7 @@ class EchoProtocol(Link):
             There is no way to the address, or the TLS handshake failed.
         """
         given, uri = await resolve(server_uri)
-        com = EchoProtocol(str(uri), 'client', name, log, kwargs.pop('tuning', DEFAULT_TUNING))
+        com = EchoProtocol(str(uri), 'client', name, log, kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None))
         com._names[given.host] = uri.host
         own = sockets.connected(uri, kwargs)
         try:

@@ -1,0 +1,565 @@
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+"""Signed messages: who has not the key is not heard. No I/O, no clock.
+
+1. `seal` signs what goes out, `open` checks what comes in and takes the signature off: nobody above sees one.
+2. A signature is 128 bytes of whitespace beside the delivery tag, one bit each, so that every peer understands a
+   signed message. It is a BLAKE2s (RFC 7693) of the message and its tag, keyed with the key of a *session*.
+3. A session is for the messages of one program to another, and their echoes. Its key comes from the shared key and a
+   random number of each: what was signed for another program, or for one that ran there before, is worth nothing.
+4. Within a session a number is accepted once (the sliding window of RFC 4303, section 3.4.3).
+5. Nothing is remembered of whoever has not shown that it has the key, and every table has a bound.
+
+The session begins with a ping, sent before the first message: the *hello* is an array of nothing but the sender's
+random number (128 bytes of whitespace), a signature and a tag. Its echo, the *welcome*, has the receiver's in its
+place, and its signature covers both.
+"""
+
+cimport cython
+
+import os
+from hashlib import blake2s
+from hmac import compare_digest
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset
+
+from echorig._codec cimport acknowledged, peek, read_answered, read_tag, tag
+
+cdef extern from "_bytes.h":
+    void er_write_bits(unsigned char *out, unsigned int value) noexcept
+    long long er_read_bits(const unsigned char *src) noexcept
+
+cdef enum:
+    FIELD = 32            # bytes of whitespace for 32 bits: a tag, and what a message answers
+    SIGNATURE = 128       # the same for 128
+    SIGNED = 192          # what stands before the last bracket of a signed message
+    HELLO = 322           # the size of a hello: [, a random number, and the above
+    MIN_KEY = 16          # bytes
+
+# Whether a frame is signed.
+GENUINE = F_GENUINE
+HANDSHAKE = F_HANDSHAKE
+UNSIGNED = F_UNSIGNED
+REPLAYED = F_REPLAYED
+
+OVERHEAD = SIGNED
+"""int: What tag and signature add to a message, in bytes."""
+
+cdef unsigned int NUMBERS = 0x7FFFFFFF
+cdef unsigned int HALF = 0x40000000
+cdef long long ACK = 0x80000000
+cdef bytes NO_ANSWER = b' ' * FIELD
+cdef object _compare_digest = compare_digest
+
+
+cdef bytes _bits(bytes value):
+    """Write 16 bytes as whitespace."""
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, SIGNATURE)
+    _write(<unsigned char *>PyBytes_AS_STRING(out), value)
+    return out
+
+
+cdef inline void _write(unsigned char *out, bytes value) noexcept:
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(value)
+    cdef int i
+    for i in range(4):
+        er_write_bits(
+            out + FIELD * i,
+            <unsigned int>src[4 * i] << 24 | <unsigned int>src[4 * i + 1] << 16
+            | <unsigned int>src[4 * i + 2] << 8 | <unsigned int>src[4 * i + 3],
+        )
+
+
+cdef bytes _value(const unsigned char *src):
+    """Read 16 bytes written as whitespace; None if they are something else."""
+    cdef unsigned char value[16]
+    cdef long long word
+    cdef int i
+    for i in range(4):
+        word = er_read_bits(src + FIELD * i)
+        if word < 0:
+            return None
+        value[4 * i] = <unsigned char>(word >> 24)
+        value[4 * i + 1] = <unsigned char>(word >> 16)
+        value[4 * i + 2] = <unsigned char>(word >> 8)
+        value[4 * i + 3] = <unsigned char>word
+    return PyBytes_FromStringAndSize(<const char *>value, 16)
+
+
+cdef bytes _with(bytes frame, bytes signature, bint may_answer=True):
+    """Put a signature into a tagged message, and make room for what it answers where it answers nothing."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - FIELD
+    cdef const char *src = PyBytes_AS_STRING(frame)
+    cdef const char *answered = PyBytes_AS_STRING(NO_ANSWER)
+    cdef bytes signed
+    cdef char *out
+    if may_answer and read_answered(frame) >= 0:
+        body -= FIELD
+        answered = src + body
+    signed = PyBytes_FromStringAndSize(NULL, body + SIGNED + 1)
+    out = PyBytes_AS_STRING(signed)
+    memcpy(out, src, <size_t>body)
+    _write(<unsigned char *>out + body, signature)
+    memcpy(out + body + SIGNATURE, answered, FIELD)
+    memcpy(out + body + SIGNATURE + FIELD, src + n - 1 - FIELD, FIELD + 1)
+    return signed
+
+
+cdef bytes _without(bytes frame):
+    """Take the signature out of a message of which it is known that it has a tag; None if it cannot have one."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - SIGNED, after
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    cdef long long answered
+    cdef bytes plain
+    if body < 1:
+        return None
+    answered = er_read_bits(src + body + SIGNATURE)
+    if answered < 0 or 0 < answered < ACK:  # it is nothing, or has its first bit set
+        return None
+    after = FIELD + 1 if answered == 0 else 2 * FIELD + 1
+    plain = PyBytes_FromStringAndSize(NULL, body + after)
+    memcpy(PyBytes_AS_STRING(plain), src, <size_t>body)
+    memcpy(PyBytes_AS_STRING(plain) + body, src + n - after, <size_t>after)
+    return plain
+
+
+cdef bytes _number_frame(bytes number, unsigned int tag_number, bint welcome):
+    """Return a hello or welcome without its signature."""
+    cdef bytes frame = tag(b'[' + _bits(number) + b']', tag_number)
+    return acknowledged(frame) if welcome else frame
+
+
+cdef unsigned int _first_word(bytes number):
+    """Return the number that a hello has in its tag."""
+    return int.from_bytes(number[:4], 'big') & NUMBERS
+
+
+cdef bytes _mac(base, bytes message):
+    mac = base.copy()
+    mac.update(message)
+    return mac.digest()
+
+
+cdef _make_room(dict table, Py_ssize_t limit):
+    """Forget who came first."""
+    while len(table) >= limit:
+        del table[next(iter(table))]
+
+
+def as_key(key) -> bytes:
+    """Return the 32 bytes that a shared key stands for.
+
+    Parameters
+    ----------
+    key : bytes or str
+        The key as it was read from a file or an environment variable. Whitespace around it does not count: files end
+        with a line feed.
+
+    Returns
+    -------
+    bytes
+        Its digest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The key is neither, or too short. The error does not show it.
+    """
+    if isinstance(key, str):
+        key = key.encode()
+    if not isinstance(key, (bytes, bytearray)):
+        raise TypeError(f'A key is bytes or text, not {type(key).__name__}')
+    key = key.strip()
+    if len(key) < MIN_KEY:
+        raise ValueError(f'A key has at least {MIN_KEY} bytes, this one has {len(key)}: secrets.token_hex(32) makes one')
+    return blake2s(key, person=b'er-key').digest()
+
+
+@cython.final
+cdef class Session:
+    """What two programs have agreed on for the messages of the first to the second.
+
+    `asked` and `answered` are the random numbers of the two. The window says which numbers were accepted: bit i of
+    `window` is number `newest` - i.
+    """
+
+    cdef bytes sign(self, bytes frame):
+        mac = self.mac.copy()
+        mac.update(frame)
+        return mac.digest()
+
+    cdef int judge(self, unsigned int number) noexcept:
+        """Tell whether a number is new (1), was accepted (0), or is too old to say (-1)."""
+        cdef unsigned int behind = (self.newest - number) & NUMBERS
+        if not self.used or behind >= HALF:
+            return 1
+        if behind >= 64 * WORDS:
+            return -1
+        return 0 if self.window[behind >> 6] >> (behind & 63) & 1 else 1
+
+    cdef void accept(self, unsigned int number) noexcept:
+        cdef unsigned int ahead = (number - self.newest) & NUMBERS, behind = (self.newest - number) & NUMBERS
+        cdef int i, words, bits
+        if not self.used:
+            memset(self.window, 0, sizeof(self.window))
+            self.used = True
+            self.newest = number
+            behind = 0
+        elif 0 < ahead <= HALF:
+            words = <int>min(ahead >> 6, <unsigned int>WORDS)
+            bits = <int>(ahead & 63)
+            for i in range(WORDS - 1, -1, -1):
+                self.window[i] = self.window[i - words] if i >= words else 0
+            if bits:
+                for i in range(WORDS - 1, -1, -1):
+                    self.window[i] = self.window[i] << bits | (self.window[i - 1] >> (64 - bits) if i else 0)
+            self.newest = number
+            behind = 0
+        if behind < 64 * WORDS:
+            self.window[behind >> 6] |= <uint64_t>1 << (behind & 63)
+
+
+@cython.final
+cdef class Outgoing:
+    """Our messages to one peer: the session they are signed for, and those that wait for one."""
+
+    def __cinit__(self):
+        self.held = []
+        self.asked_at = float('-inf')
+
+    cdef hold(self, bytes frame, double now, Py_ssize_t limit, bint repeats):
+        """Keep a message for the session that is to come; the oldest go where there is no room."""
+        if repeats and any(other == frame for _, other in self.held):
+            return
+        self.held.append((now, frame))
+        self.size += len(frame)
+        while self.size > limit and len(self.held) > 1:
+            self.size -= len(self.held.pop(0)[1])
+
+
+cdef class Signer:
+    """The signatures of one communicator.
+
+    Parameters
+    ----------
+    key : bytes or str
+        What all programs have that may talk to each other, 16 bytes or more. Whitespace around it does not count.
+    stream : bool
+        Whether nothing is lost on the transport, so that whatever waits for a session is kept for as long.
+    max_peers : int
+        How many peers are remembered, of each sort.
+    retry : float
+        How soon an unanswered hello is repeated, in seconds, if there is something to send.
+    max_held : int
+        How much may wait for a session with one peer, in bytes.
+    hold_time : float
+        How long it may wait where `stream` is false, in seconds.
+    lifetime : int
+        How many numbers may go by before a new session is begun, at most 2**29: a quarter of those there are.
+    random : callable
+        Returns so many random bytes.
+
+    Attributes
+    ----------
+    outbox : list of (bytes, address)
+        What is to be sent now, as it is.
+    seen : bool
+        Whether the frame that was opened last had been accepted before.
+    verdict : int
+        What it was: ``GENUINE``, ``HANDSHAKE``, ``UNSIGNED`` or ``REPLAYED``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The key is neither, or too short. The error does not show it.
+    """
+
+    def __init__(
+        self, key, bint stream=False, Py_ssize_t max_peers=4096, double retry=0.02, Py_ssize_t max_held=2**20,
+        double hold_time=1.0, unsigned int lifetime=0x20000000, random=os.urandom,
+    ):
+        key = as_key(key)
+        self.hello_mac = blake2s(digest_size=16, key=key, person=b'er-hello')
+        self.welcome_mac = blake2s(digest_size=16, key=key, person=b'er-welcm')
+        self.session_key = blake2s(digest_size=32, key=key, person=b'er-sessn')
+        self.stream = stream
+        self.max_peers = max_peers
+        self.retry = retry
+        self.max_held = max_held
+        self.hold_time = float('inf') if stream else hold_time
+        self.lifetime = lifetime
+        self.random = random
+        self.outbox = []
+        self.sending = {}
+        self.hellos = {}
+        self.receiving = {}
+        self.pending = {}
+
+    # --- going out ---
+
+    cpdef bytes seal(self, bytes frame, addr, double now):
+        """Sign a tagged message.
+
+        Parameters
+        ----------
+        frame : bytes
+            A message with its tag; an echo, where the tag has the ACK flag.
+        addr : hashable
+            The peer.
+        now : float
+            The time in seconds.
+
+        Returns
+        -------
+        bytes or None
+            What to send; None if the message waits for a session, or the session of an echo is gone.
+
+        Raises
+        ------
+        ValueError
+            The message has no tag.
+        """
+        cdef long long number = read_tag(frame)
+        cdef Outgoing out
+        cdef Session session
+        if number < 0:
+            raise ValueError('A message without a delivery tag cannot be signed')
+        if number & ACK:
+            session = self.receiving.get(addr)
+            return None if session is None else _with(frame, session.sign(frame))
+        out = self._outgoing(addr)
+        session = out.session
+        if session is not None:
+            # One from before the session, which is sent again, is far ahead.
+            if self.lifetime <= (<unsigned int>number - session.first) & NUMBERS < HALF:
+                session = None
+        if session is None:
+            out.hold(frame, now, self.max_held, not self.stream)
+            self._ask(out, addr, now)
+            return None
+        if not self.stream:
+            if out.hello is not None or (out.unanswered and now - out.since > out.patience):
+                # It may be another program by now, which cannot tell what is signed for the one before it.
+                out.hold(frame, now, self.max_held, not self.stream)
+                self._ask(out, addr, now)
+            elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
+                out.unanswered = True
+                out.since = now
+        return _with(frame, session.sign(frame))
+
+    cdef Outgoing _outgoing(self, addr):
+        cdef Outgoing out = self.sending.get(addr)
+        if out is None:
+            while len(self.sending) >= self.max_peers:
+                self._leave(next(iter(self.sending)))
+            out = self.sending[addr] = Outgoing()
+            out.patience = self.retry
+        return out
+
+    cdef _leave(self, addr):
+        cdef Outgoing out = self.sending.pop(addr, None)
+        if out is not None:
+            self.hellos.pop(out.hello, None)
+
+    cdef _ask(self, Outgoing out, addr, double now):
+        """Send a hello, or the same one again."""
+        cdef bytes frame
+        if out.hello is None:
+            out.hello = self.random(16)
+            out.began = now
+            self.hellos[out.hello] = addr
+        elif self.stream or now - out.asked_at < out.patience:
+            return
+        out.asked_at = now
+        frame = _number_frame(out.hello, _first_word(out.hello), False)
+        self.outbox.append((_with(frame, _mac(self.hello_mac, frame), False), addr))
+
+    # --- coming in ---
+
+    cpdef bytes open(self, bytes frame, addr, double now):
+        """Check a frame and take its signature off.
+
+        Parameters
+        ----------
+        frame : bytes
+            What came.
+        addr : hashable
+            The peer.
+        now : float
+            The time in seconds.
+
+        Returns
+        -------
+        bytes or None
+            The message with its tag, or None if it is none for us, and `verdict` says why.
+        """
+        cdef long long number = read_tag(frame)
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+        cdef bytes signature, plain, random
+        cdef Session session
+        cdef int state
+        self.seen = False
+        self.verdict = F_UNSIGNED
+        if number < 0:
+            return None
+        plain = _without(frame)
+        if plain is None:
+            return None
+        signature = _value(<const unsigned char *>PyBytes_AS_STRING(frame) + n - 1 - SIGNED)
+        if signature is None:
+            return None
+        if n == HELLO and PyBytes_AS_STRING(frame)[0] == 91:
+            random = _value(<const unsigned char *>PyBytes_AS_STRING(frame) + 1)
+            if random is not None:
+                self._shake(plain, signature, random, addr, number, now)
+                return None
+        session = self._session_of(plain, signature, addr, number)
+        if session is None:
+            return None
+        if not number & ACK:
+            state = session.judge(<unsigned int>number)
+            if state < 0:
+                self.verdict = F_REPLAYED
+                return None
+            self.seen = state == 0
+        self.verdict = F_GENUINE
+        return plain
+
+    cdef Session _session_of(self, bytes plain, bytes signature, addr, long long number):
+        """Return the session for which a frame is signed, or None."""
+        cdef Outgoing out
+        cdef Session session
+        if number & ACK:
+            out = self.sending.get(addr)
+            if out is not None:
+                for session in (out.session, out.previous):
+                    if session is not None and _compare_digest(session.sign(plain), signature):
+                        out.unanswered = False
+                        return session
+            return None
+        session = self.receiving.get(addr)
+        if session is not None and _compare_digest(session.sign(plain), signature):
+            return session
+        session = self.pending.get(addr)
+        if session is None or not _compare_digest(session.sign(plain), signature):
+            return None
+        # Its sender has signed our random number, so it is there now.
+        del self.pending[addr]
+        self.receiving.pop(addr, None)
+        _make_room(self.receiving, self.max_peers)
+        self.receiving[addr] = session
+        return session
+
+    cpdef accepted(self, bytes frame, addr):
+        """Take in that a message was accepted, so that it is not a second time.
+
+        Parameters
+        ----------
+        frame : bytes
+            What `open` returned.
+        addr : hashable
+            The peer.
+        """
+        cdef Session session = self.receiving.get(addr)
+        cdef long long number = read_tag(frame)
+        if session is not None and 0 <= number < ACK:
+            session.accept(<unsigned int>number)
+
+    cdef _shake(self, bytes plain, bytes signature, bytes random, addr, long long number, double now):
+        """Take in a hello or a welcome."""
+        cdef Outgoing out
+        if number & ACK:
+            out = self.sending.get(addr)
+            if out is not None and out.hello is not None and number & NUMBERS == _first_word(out.hello):
+                if _compare_digest(_mac(self.welcome_mac, out.hello + plain), signature):
+                    self.verdict = F_HANDSHAKE
+                    self._begin(out, addr, random, now)
+            return
+        # Our own hello, sent back, must not make us our own peer.
+        if random in self.hellos or number != _first_word(random):
+            return
+        if _compare_digest(_mac(self.hello_mac, plain), signature):
+            self.verdict = F_HANDSHAKE
+            self._welcome(random, addr)
+
+    cdef _welcome(self, bytes asked, addr):
+        """Answer a hello; one that comes again is answered the same."""
+        cdef Session session
+        cdef bytes frame
+        for known in (self.receiving, self.pending):
+            session = known.get(addr)
+            if session is not None and session.asked == asked:
+                break
+        else:
+            session = self._session(asked, self.random(16))
+            self.pending.pop(addr, None)
+            _make_room(self.pending, self.max_peers)
+            self.pending[addr] = session
+        frame = _number_frame(session.answered, _first_word(asked), True)
+        self.outbox.append((_with(frame, _mac(self.welcome_mac, asked + frame), False), addr))
+
+    cdef _begin(self, Outgoing out, addr, bytes answered, double now):
+        """Begin a session, and send what has waited for it."""
+        if out.session is not None:
+            out.previous = out.session
+        out.session = self._session(out.hello, answered)
+        self.hellos.pop(out.hello, None)
+        out.hello = None
+        out.patience = max(self.retry, 4 * (now - out.began))
+        out.unanswered = False
+        held = out.held
+        out.held = []
+        out.size = 0
+        if held:
+            out.session.first = <unsigned int>(read_tag(held[0][1]) & NUMBERS)
+        for since, frame in held:
+            if now - since <= self.hold_time:
+                frame = self.seal(frame, addr, now)
+                if frame is not None:
+                    self.outbox.append((frame, addr))
+
+    cdef Session _session(self, bytes asked, bytes answered):
+        cdef Session session = Session()
+        session.asked = asked
+        session.answered = answered
+        secret = self.session_key.copy()
+        secret.update(asked + answered)
+        session.mac = blake2s(digest_size=16, key=secret.digest(), person=b'er-frame')
+        return session
+
+    # --- peers ---
+
+    def forget(self, addr) -> None:
+        """Forget a peer whose connection is gone.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer.
+        """
+        self._leave(addr)
+        self.receiving.pop(addr, None)
+        self.pending.pop(addr, None)
+
+    def renew(self, addr) -> None:
+        """Begin a new session with the next message to a peer.
+
+        With its first message the peer drops the one before: what was held back on the way is not accepted any more.
+
+        Parameters
+        ----------
+        addr : hashable
+            The peer.
+        """
+        cdef Outgoing out = self.sending.get(addr)
+        if out is not None and out.session is not None:
+            out.previous = out.session
+            out.session = None
+
+    @property
+    def sizes(self) -> dict:
+        """How many entries each table has, by its name."""
+        return {name: len(table) for name, table in (
+            ('sending', self.sending), ('hellos', self.hellos), ('receiving', self.receiving), ('pending', self.pending),
+        )}

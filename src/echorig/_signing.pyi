@@ -1,0 +1,35 @@
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+GENUINE: Final[int]
+HANDSHAKE: Final[int]
+UNSIGNED: Final[int]
+REPLAYED: Final[int]
+OVERHEAD: Final[int]
+
+def as_key(key: bytes | str) -> bytes: ...
+
+class Signer:
+    seen: bool
+    def __init__(
+        self,
+        key: bytes | str,
+        stream: bool = False,
+        max_peers: int = 4096,
+        retry: float = 0.02,
+        max_held: int = ...,
+        hold_time: float = 1.0,
+        lifetime: int = ...,
+        random: Callable[[int], bytes] = ...,
+    ) -> None: ...
+    @property
+    def outbox(self) -> list[tuple[bytes, Any]]: ...
+    @property
+    def verdict(self) -> int: ...
+    @property
+    def sizes(self) -> dict[str, int]: ...
+    def seal(self, frame: bytes, addr: Hashable, now: float) -> bytes | None: ...
+    def open(self, frame: bytes, addr: Hashable, now: float) -> bytes | None: ...
+    def accepted(self, frame: bytes, addr: Hashable) -> None: ...
+    def forget(self, addr: Hashable) -> None: ...
+    def renew(self, addr: Hashable) -> None: ...
