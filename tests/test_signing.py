@@ -1,0 +1,467 @@
+"""Signatures without sockets: who is believed, and what an attacker who hears and says everything cannot do."""
+
+from __future__ import annotations
+
+import json
+import random
+from hashlib import blake2s
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echorig._codec import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
+from echorig._signing import GENUINE, HANDSHAKE, OVERHEAD, REPLAYED, UNSIGNED, Signer, as_key
+
+KEY = b'0123456789abcdef'
+MESSAGE = b'[2, "2022-01-01_1_subject", null]'
+
+
+class Program:
+    """One program: a signer, and what it has accepted."""
+
+    def __init__(self, name: str, key: bytes | str = KEY, **kwargs) -> None:
+        self.name = name
+        self.signer = Signer(key, **kwargs)
+        self.accepted: list[bytes] = []
+        self.sent: list[tuple[bytes, str]] = []  # everything that an attacker may have recorded
+
+    def say(self, frame: bytes, to: Program, now: float = 0.0) -> None:
+        """Send a message, with all that it takes."""
+        self._out(self.signer.seal(frame, to.name, now), to.name)
+        exchange([self, to], now)
+
+    def _out(self, frame: bytes | None, addr: str) -> None:
+        self.flush()
+        if frame is not None:
+            self.sent.append((frame, addr))
+
+    def flush(self) -> None:
+        self.sent += self.signer.outbox
+        self.signer.outbox.clear()
+
+    def hear(self, frame: bytes, source: str, now: float = 0.0) -> bytes | None:
+        """Take a frame in as a communicator does."""
+        plain = self.signer.open(frame, source, now)
+        self.flush()
+        if plain is not None and not self.signer.seen and read_tag(plain) < 2**31:
+            self.signer.accepted(plain, source)
+            self.accepted.append(plain)
+        return plain
+
+
+def exchange(programs: list[Program], now: float = 0.0) -> list[bytes]:
+    """Deliver what programs have sent to each other until there is no more; return all of it."""
+    carried = []
+    by_name = {program.name: program for program in programs}
+    done = False
+    while not done:
+        done = True
+        for program in programs:
+            batch, program.sent = program.sent, []
+            for frame, addr in batch:
+                done = False
+                carried.append(frame)
+                by_name[addr].hear(frame, program.name, now)
+    return carried
+
+
+def pair(**kwargs) -> tuple[Program, Program]:
+    """Two programs that have begun a session for the messages of the first."""
+    a, b = Program('a', **kwargs), Program('b', **kwargs)
+    a.say(tag(b'[1, null]', 1), b)
+    assert b.accepted == [tag(b'[1, null]', 1)]
+    assert a.hear(b.signer.seal(acknowledged(tag(b'[1, null]', 1)), 'a', 0.0), 'b') is not None
+    return a, b
+
+
+# --- what a signed message is ---
+
+
+@pytest.mark.parametrize(
+    'frame', [tag(MESSAGE, 7), tag_answer(MESSAGE, 7, 5), tag(b'[]', 7), tag(b'[0, "x", 1]', 2**31 - 1)]
+)
+def test_every_json_reader_understands_a_signed_message(frame):
+    a, b = pair()
+    signed = a.signer.seal(frame, 'b', 0.0)
+    assert json.loads(signed) == json.loads(frame)
+    assert len(signed) == len(untagged(frame)) + OVERHEAD
+    assert read_tag(signed) == read_tag(frame)
+    assert set(signed[len(untagged(frame)) - 1 : -1]) <= set(b' \t')
+    assert untagged(signed) == untagged(frame)
+    assert is_ping(signed) == is_ping(frame)
+    assert b.hear(signed, 'a') == frame
+
+
+def test_the_first_message_costs_one_round_trip_more():
+    a, b = Program('a'), Program('b')
+    assert a.signer.seal(tag(MESSAGE, 1), 'b', 0.0) is None
+    ((hello, to),) = a.signer.outbox
+    assert to == 'b'
+    assert json.loads(hello) == []
+    assert is_ping(hello)
+    a.signer.outbox.clear()
+    assert b.signer.open(hello, 'a', 0.0) is None
+    assert b.signer.verdict == HANDSHAKE
+    ((welcome, _),) = b.signer.outbox
+    assert len(welcome) == len(hello)  # nobody can have us send more than he has sent
+    assert a.signer.open(welcome, 'b', 0.001) is None
+    ((signed, _),) = a.signer.outbox
+    assert b.signer.open(signed, 'a', 0.001) == tag(MESSAGE, 1)
+    echo = acknowledged(tag(MESSAGE, 1))
+    assert a.signer.open(b.signer.seal(echo, 'a', 0.002), 'b', 0.002) == echo
+
+
+def test_what_waits_for_a_session_is_sent_in_order_and_once():
+    a, b = Program('a'), Program('b')
+    for number in (1, 2, 2, 3, 1):
+        a.signer.seal(tag(MESSAGE, number), 'b', 0.0)
+    a.flush()
+    exchange([a, b])
+    assert b.accepted == [tag(MESSAGE, number) for number in (1, 2, 3)]
+
+
+def test_what_has_waited_for_too_long_is_not_sent():
+    a, b = Program('a', hold_time=1.0), Program('b')
+    a.signer.seal(tag(b'[2, "old"]', 1), 'b', 0.0)
+    a.signer.outbox.clear()
+    a.say(tag(b'[4, "new"]', 2), b, now=1.5)
+    assert b.accepted == [tag(b'[4, "new"]', 2)]
+
+
+def test_on_a_stream_everything_waits():
+    a, b = Program('a', stream=True), Program('b', stream=True)
+    a.signer.seal(tag(b'[2, "old"]', 1), 'b', 0.0)
+    a.say(tag(b'[4, "new"]', 2), b, now=100.0)
+    assert b.accepted == [tag(b'[2, "old"]', 1), tag(b'[4, "new"]', 2)]
+
+
+# --- the key ---
+
+
+@pytest.mark.parametrize(
+    ('key', 'error'),
+    [
+        (b'', ValueError),
+        (b'secret-15-bytes', ValueError),
+        ('short', ValueError),
+        (b' ' * 40, ValueError),
+        (7, TypeError),
+        (None, TypeError),
+    ],
+)
+def test_a_bad_key_is_refused_and_not_shown(key, error):
+    with pytest.raises(error) as raised:
+        Signer(key)
+    if key and isinstance(key, (str, bytes)) and key.strip():
+        text = key if isinstance(key, str) else key.decode()
+        assert text not in str(raised.value)
+        assert 'secrets.token_hex(32)' in str(raised.value)
+
+
+def test_a_key_is_the_same_as_text_and_with_a_line_feed():
+    assert as_key(KEY) == as_key(KEY.decode()) == as_key(KEY + b'\r\n') == as_key(bytearray(KEY))
+    assert as_key(KEY) != as_key(KEY + b'x')
+
+
+def test_another_key_is_no_key():
+    a, b = Program('a'), Program('b', key=b'another key of the lab')
+    a.say(tag(MESSAGE, 1), b)
+    assert b.accepted == []
+    assert b.signer.verdict == UNSIGNED
+    assert not any(b.signer.sizes.values())
+
+
+def test_nothing_shows_the_key():
+    signer = Signer(KEY)
+    assert KEY.decode() not in repr(signer)
+    assert not hasattr(signer, '__dict__')
+
+
+# --- what an attacker cannot do ---
+
+
+@pytest.mark.parametrize(
+    'frame', [b'', b'[', b']', b'[]', MESSAGE, tag(MESSAGE, 3), b'text', tag(b'[]', 1), b' ' * 400 + b']']
+)
+def test_without_a_signature_nothing_is_heard(frame):
+    a, b = pair()
+    assert b.hear(frame, 'a') is None
+    assert b.hear(acknowledged(frame) if read_tag(frame) >= 0 else frame, 'a') is None
+    assert b.signer.verdict == UNSIGNED
+    assert b.sent == []
+
+
+def test_no_byte_of_a_signed_message_can_be_changed():
+    a, b = pair()
+    signed = a.signer.seal(tag_answer(MESSAGE, 9, 8), 'b', 0.0)
+    for place in range(len(signed)):
+        for byte in b' \t\n]2"':
+            changed = signed[:place] + bytes([byte]) + signed[place + 1 :]
+            assert changed == signed or b.signer.open(changed, 'a', 0.0) is None
+    assert b.hear(signed, 'a') is not None
+
+
+@given(st.binary(min_size=0, max_size=400))
+def test_any_bytes(frame):
+    a, b = pair()
+    assert b.hear(frame, 'a') is None
+    assert a.hear(frame, 'b') is None
+
+
+@given(st.data())
+def test_a_handshake_with_a_byte_changed_begins_nothing(data):
+    a, b = Program('a'), Program('b')
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+    ((hello, _),) = a.signer.outbox
+    a.signer.outbox.clear()
+    place = data.draw(st.integers(0, len(hello) - 1))
+    flipped = bytes([hello[place] ^ 0x29 if hello[place] in b' \t' else 32])
+    assert b.hear(hello[:place] + flipped + hello[place + 1 :], 'a') is None
+    assert b.sent == []
+    b.hear(hello, 'a')
+    ((welcome, _),) = b.sent
+    flipped = bytes([welcome[place] ^ 0x29 if welcome[place] in b' \t' else 32])
+    a.hear(welcome[:place] + flipped + welcome[place + 1 :], 'b')
+    assert a.sent == []
+    a.hear(welcome, 'b')
+    assert len(a.sent) == 1
+
+
+def test_a_message_is_accepted_once_however_late_it_comes_again():
+    a, b = pair()
+    signed = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
+    assert b.hear(signed, 'a') is not None
+    assert b.hear(signed, 'a', now=1e6) == tag(MESSAGE, 2)  # an echo may have been lost: it is echoed again
+    assert b.signer.seen
+    assert b.accepted.count(tag(MESSAGE, 2)) == 1
+    for number in range(3, 1100):
+        b.hear(a.signer.seal(tag(MESSAGE, number), 'b', 0.0), 'a')
+    assert b.hear(signed, 'a') is None
+    assert b.signer.verdict == REPLAYED
+
+
+def test_a_message_is_not_accepted_by_another_program():
+    a, b = pair()
+    c = Program('c')
+    a.say(tag(b'[1, null]', 2), c)
+    signed = a.signer.seal(tag(MESSAGE, 3), 'b', 0.0)
+    assert c.hear(signed, 'a') is None
+    assert b.hear(signed, 'c') is None
+
+
+def test_nothing_recorded_is_accepted_after_a_restart():
+    """Neither alone nor after the hello that was recorded with it."""
+    a, b = Program('a'), Program('b')
+    a.signer.seal(tag(b'[1, null]', 1), 'b', 0.0)
+    a.flush()
+    recorded = exchange([a, b])
+    recorded.append(a.signer.seal(tag(MESSAGE, 2), 'b', 0.0))
+    assert b.hear(recorded[-1], 'a') is not None
+    restarted = Program('b')
+    for _ in range(3):
+        for frame in recorded:
+            restarted.hear(frame, 'a')
+    assert restarted.accepted == []
+    assert restarted.signer.sizes == {'sending': 0, 'hellos': 0, 'receiving': 0, 'pending': 1}
+
+
+def test_a_program_is_not_made_its_own_peer():
+    """An attacker in the middle sends everything back, under the name of the peer."""
+    a = Program('a')
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+    a.flush()
+    for _ in range(10):
+        for frame, _addr in a.sent.copy():
+            a.hear(frame, 'b')
+    assert a.accepted == []
+    assert len(a.sent) == 1
+    # The same with the echo of a peer without a key, which sets the flag.
+    assert a.hear(acknowledged(a.sent[0][0]), 'b') is None
+
+
+def test_messages_are_no_echoes_and_echoes_no_messages():
+    a, b = pair()
+    signed = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
+    assert a.hear(signed, 'b') is None  # what a peer without a key would send back
+    assert a.hear(acknowledged(signed), 'b') is None
+    assert b.hear(signed, 'a') is not None
+    echo = b.signer.seal(acknowledged(tag(MESSAGE, 2)), 'a', 0.0)
+    assert b.hear(echo, 'a') is None
+    assert a.hear(echo, 'b') is not None
+
+
+def test_a_recorded_hello_does_not_end_a_session():
+    a, b = Program('a'), Program('b')
+    a.signer.seal(tag(b'[1, null]', 1), 'b', 0.0)
+    a.flush()
+    hello = a.sent[0][0]
+    exchange([a, b])
+    stranger = Program('a')
+    stranger.signer.seal(tag(b'[1, null]', 1), 'b', 0.0)
+    stranger.flush()
+    for frame in (hello, stranger.sent[0][0]):
+        b.hear(frame, 'a')
+        signed = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
+        assert b.hear(signed, 'a') == tag(MESSAGE, 2)
+
+
+def test_a_flood_of_hellos_ends_no_session_and_fills_no_table():
+    a, b = pair(max_peers=8)
+    recorder = Program('x')
+    recorder.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+    ((hello, _),) = recorder.signer.outbox
+    for port in range(1000):
+        b.hear(hello, f'spoofed:{port}')
+    assert b.signer.sizes == {'sending': 0, 'hellos': 0, 'receiving': 1, 'pending': 8}
+    assert b.hear(a.signer.seal(tag(MESSAGE, 2), 'b', 0.0), 'a') is not None
+
+
+def test_tables_are_bounded_for_peers_with_the_key_too():
+    b = Program('b', max_peers=8)
+    for i in range(50):
+        a = Program(f'a{i}')
+        a.say(tag(MESSAGE, 1), b)
+        b.say(tag(MESSAGE, i), a)
+    assert len(b.accepted) == 50
+    assert max(b.signer.sizes.values()) <= 8
+
+
+def test_what_failed_is_not_accepted_after_the_next_message():
+    """An attacker holds a message back until its sender has given up."""
+    a, b = pair()
+    held_back = a.signer.seal(tag(b'[2, "start"]', 2), 'b', 0.0)
+    a.signer.renew('b')
+    a.say(tag(b'[1, "again"]', 3), b)
+    assert b.accepted[-1] == tag(b'[1, "again"]', 3)
+    assert b.hear(held_back, 'a') is None
+
+
+# --- what goes wrong without an attacker ---
+
+
+def test_a_peer_that_began_anew_is_found_out():
+    a, b = pair()
+    b = Program('b')
+    a.say(tag(MESSAGE, 2), b, now=1.0)
+    assert b.accepted == []
+    a.say(tag(MESSAGE, 2), b, now=1.03)  # sent again, because no echo has come
+    assert b.accepted == [tag(MESSAGE, 2)]
+
+
+def test_a_sender_that_began_anew_is_believed():
+    a, b = pair()
+    a = Program('a')
+    a.say(tag(MESSAGE, 9), b)
+    assert b.accepted[-1] == tag(MESSAGE, 9)
+
+
+def test_a_lost_hello_and_a_lost_welcome_are_sent_again():
+    a, b = Program('a'), Program('b')
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+    a.signer.outbox.clear()  # lost
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.01)
+    assert a.signer.outbox == []  # not yet
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.02)
+    a.flush()
+    b.hear(a.sent.pop()[0], 'a')
+    welcome = b.sent.pop()  # lost
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.05)
+    a.flush()
+    b.hear(a.sent.pop()[0], 'a')
+    assert b.sent == [welcome]
+    exchange([a, b])
+    assert b.accepted == [tag(MESSAGE, 1)]
+
+
+def test_an_echo_of_the_session_before_is_known():
+    a, b = pair()
+    signed = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
+    b.hear(signed, 'a')
+    echo = b.signer.seal(acknowledged(tag(MESSAGE, 2)), 'a', 0.0)
+    a.signer.renew('b')
+    a.say(tag(MESSAGE, 3), b)
+    assert a.hear(echo, 'b') == acknowledged(tag(MESSAGE, 2))
+
+
+def test_a_session_ends_before_its_numbers_come_again():
+    a, b = pair(lifetime=10)
+    hellos = 0
+    for number in range(2, 100):
+        a.signer.seal(tag(MESSAGE, number), 'b', 0.0)
+        hellos += len(a.signer.outbox)
+        a.say(tag(MESSAGE, number), b)
+    assert [read_tag(frame) for frame in b.accepted] == list(range(1, 100))
+    assert hellos == 9
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 2**31 - 1), st.lists(st.integers(-1500, 1500), max_size=60))
+def test_the_window_against_a_set(start, steps):
+    """A number is accepted once, if it is not 1,024 or more behind the newest; numbers may wrap."""
+    a, b = Program('a'), Program('b')
+    a.say(tag(MESSAGE, start), b)
+    accepted, newest, position = {0}, 0, 0
+    for step in steps:
+        position += step
+        frame = tag(MESSAGE, (start + position) % 2**31)
+        plain = b.signer.open(a.signer.seal(frame, 'b', 0.0), 'a', 0.0)
+        if position <= newest - 1024:
+            assert plain is None
+            assert b.signer.verdict == REPLAYED
+            continue
+        assert plain == frame
+        assert b.signer.verdict == GENUINE
+        assert b.signer.seen == (position in accepted)
+        b.signer.accepted(plain, 'a')
+        accepted.add(position)
+        newest = max(newest, position)
+
+
+def test_what_was_not_accepted_may_come_again():
+    """There was no room for it."""
+    a, b = pair()
+    signed = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
+    for _ in range(3):
+        assert b.signer.open(signed, 'a', 0.0) == tag(MESSAGE, 2)
+        assert not b.signer.seen
+
+
+def test_a_message_without_a_number_cannot_be_signed():
+    with pytest.raises(ValueError, match='tag'):
+        Signer(KEY).seal(MESSAGE, 'b', 0.0)
+
+
+def test_the_signature_is_that_of_the_documentation():
+    """Written down anew from docs/security.md, with hashlib alone."""
+    numbers = random.Random(1)
+    made: list[bytes] = []
+
+    def known(n: int) -> bytes:
+        made.append(numbers.randbytes(n))
+        return made[-1]
+
+    def bits(data: bytes) -> bytes:
+        return ''.join(f'{byte:08b}' for byte in data).replace('0', ' ').replace('1', '\t').encode()
+
+    def slow_tag(frame: bytes, value: int) -> bytes:
+        return frame[:-1] + bits(value.to_bytes(4, 'big')) + b']'
+
+    a, b = Program('a', random=known), Program('b', random=known)
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+    a.flush()
+    hello, welcome, first = exchange([a, b])
+    asked, answered = made
+    key = blake2s(KEY, person=b'er-key').digest()
+    number = int.from_bytes(asked[:4], 'big') % 2**31
+
+    def mac(secret: bytes, person: bytes, data: bytes) -> bytes:
+        return bits(blake2s(data, key=secret, person=person, digest_size=16).digest())
+
+    plain = slow_tag(b'[' + bits(asked) + b']', number)
+    assert hello == plain[:-33] + mac(key, b'er-hello', plain) + b' ' * 32 + plain[-33:]
+    plain = slow_tag(b'[' + bits(answered) + b']', number + 2**31)
+    assert welcome == plain[:-33] + mac(key, b'er-welcm', asked + plain) + b' ' * 32 + plain[-33:]
+    session = blake2s(asked + answered, key=key, person=b'er-sessn').digest()
+    plain = slow_tag(MESSAGE, 1)
+    assert first == plain[:-33] + mac(session, b'er-frame', plain) + b' ' * 32 + plain[-33:]
