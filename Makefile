@@ -23,7 +23,7 @@ MODULES := $(patsubst ext/echorig/%.pyx,echorig.%,$(wildcard ext/echorig/*.pyx))
 help:
 	@echo 'make demo        a whole session on real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
 	@echo 'make test        the tests (ARGS="-k tcp")'
-	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0)'
+	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0; ARGS=--signed: with a key, and an attacker)'
 	@echo 'make coverage    the tests, and which lines they reach, Cython included'
 	@echo 'make bench       the benchmarks, five minutes, and the budgets; bench-quick: one minute; bench-smoke: each once'
 	@echo 'make bench-compare   is it as fast as the baseline? (AGAINST=a stored run: compare RUN with that)'
@@ -67,7 +67,7 @@ test-only: $(VENV)/.test-only
 
 # A failing seed is shown with its trace; `make simulate N=1 SEED=...` shows it again.
 simulate: $(VENV)/.test-only
-	PYTHONPATH=tests $(PY) -m simulation $(N) --seed $(SEED)
+	PYTHONPATH=tests $(PY) -m simulation $(N) --seed $(SEED) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(PY) -m ruff check

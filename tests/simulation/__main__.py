@@ -16,9 +16,10 @@ def main() -> int:
     parser.add_argument('number', type=int, nargs='?', default=100_000, help='how many schedules')
     parser.add_argument('--seed', type=int, default=0, help='of the first; the others follow')
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1)
+    parser.add_argument('--signed', action='store_true', help='programs that sign their messages, and an attacker')
     args = parser.parse_args()
     begun = perf_counter()
-    failure = run(args.seed, args.number, args.processes)
+    failure = run(args.seed, args.number, args.processes, args.signed)
     if failure is not None:
         print(failure)
         return 1

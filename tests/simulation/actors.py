@@ -179,20 +179,26 @@ class Rig:
     def _transmit(self, frame: bytes, dst: str, message: Message) -> None:
         message.times += 1
         self.watch.sends(self, message, dst)
-        self.network.send(self.name, dst, frame, message, 0)
+        self._put(frame, dst, message, 0)
+
+    def _put(self, frame: bytes, dst: str, root: Message, hops: int) -> None:
+        self.network.send(self.name, dst, frame, root, hops)
+
+    def _sort(self, packet: Packet) -> int:
+        return self.exchange.receive(packet.frame, packet.src, self.network.now)
 
     def receive(self, packet: Packet) -> None:
         """Take a packet as the shell does: the echo goes out first, then the listeners are told."""
         watch, exchange, src = self.watch, self.exchange, packet.src
         watch.about_to_judge(self, packet)
-        verdict = exchange.receive(packet.frame, src, self.network.now)
+        verdict = self._sort(packet)
         reply = exchange.reply if verdict in (DELIVER, ECHO) else b''
         watch.judge(self, packet, verdict, reply)
         if reply:
             root = packet.root
             if packet.damaged:  # the network has made it up
                 root = Message(src, self.name, -1, STRAY, packet.frame, has_tag(packet.frame), code(packet.frame))
-            self.network.send(self.name, src, reply, root, 1 if packet.damaged else packet.hops + 1)
+            self._put(reply, src, root, 1 if packet.damaged else packet.hops + 1)
         if verdict in (DELIVER, NOTICE):
             watch.delivered(self, packet)
             if packet.hops == 0 and b'?' in packet.frame and verdict == DELIVER and not packet.damaged:

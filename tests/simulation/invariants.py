@@ -60,6 +60,7 @@ class Watch:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.nodes: dict[str, Any] = {}
+        self.signed_for: dict[bytes, tuple[str, str, int]] = {}  # who signed a frame, for which program of whom
         self._places = 0
         self._last: dict[tuple[str, int, str], tuple[int, int]] = {}
         self._waiting = False

@@ -7,12 +7,14 @@ from random import Random
 from typing import Any
 
 from echorig._exchange import Exchange
+from echorig._signing import Signer
 
 from .actors import Rig
 from .invariants import ViolationError, Watch
 from .network import Network, Packet
 from .plain import Iblutil, Matlab
 from .schedule import IBLUTIL, MATLAB, NAMES, RIG, UNTAGGED, Schedule
+from .signed import SIGNED, Attacker, SignedRig
 
 _STEPS = 20_000  # more than any schedule takes that ends
 
@@ -28,10 +30,16 @@ class Simulation:
         Makes the exchanges of the rigs, or ones with a rule broken.
     log : list of str, optional
         Where to tell what happens.
+    make_signer : callable
+        Makes the signatures of the programs that sign, or ones with a rule broken.
     """
 
     def __init__(
-        self, schedule: Schedule, make_exchange: Callable[..., Any] = Exchange, log: list[str] | None = None
+        self,
+        schedule: Schedule,
+        make_exchange: Callable[..., Any] = Exchange,
+        log: list[str] | None = None,
+        make_signer: Callable[..., Any] = Signer,
     ) -> None:
         self.network = network = Network(schedule.faults, schedule.latency, log)
         self.watch = watch = Watch(network)
@@ -41,10 +49,14 @@ class Simulation:
         self._unplugged: dict[str, float] = {}
         self._refusing: set[str] = set()
         for name, kind in zip(NAMES, schedule.cast, strict=False):
-            if kind in (RIG, UNTAGGED):
+            if kind == SIGNED:
+                nodes[name] = SignedRig(name, network, watch, rng, make_exchange, make_signer)
+            elif kind in (RIG, UNTAGGED):
                 nodes[name] = Rig(name, network, watch, rng, kind == UNTAGGED, make_exchange)
             else:
                 nodes[name] = {IBLUTIL: Iblutil, MATLAB: Matlab}[kind](name, network, watch)
+        if SIGNED in schedule.cast:
+            self.attacker = Attacker(network, list(nodes), Random(~schedule.seed ^ 1 << 40))
         for when, who, what, whom, how in schedule.deeds:
             network.at(when, self._do, who, what, whom, how)
 
@@ -101,15 +113,18 @@ class Simulation:
                 return
         if node.alive:
             node.receive(packet)
-        elif packet.dst in self._refusing and isinstance(self.nodes[packet.src], Rig):
+        elif packet.dst in self._refusing and isinstance(self.nodes.get(packet.src), Rig):
             network.at(network.now + network.latency, self.nodes[packet.src].unreachable, packet.dst)
 
 
 def violation(
-    schedule: Schedule, make_exchange: Callable[..., Any] = Exchange, log: list[str] | None = None
+    schedule: Schedule,
+    make_exchange: Callable[..., Any] = Exchange,
+    log: list[str] | None = None,
+    make_signer: Callable[..., Any] = Signer,
 ) -> str | None:
     """Run a schedule; return which invariant does not hold, None if all do."""
-    simulation = Simulation(schedule, make_exchange, log)
+    simulation = Simulation(schedule, make_exchange, log, make_signer)
     try:
         simulation.run()
     except ViolationError as ex:
