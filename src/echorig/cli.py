@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ._version import __version__
@@ -66,9 +67,14 @@ def entry(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    kwargs = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if options.role == 'client' else {}
     is_client = options.role == 'client'
+    kwargs: dict[str, Any] = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if is_client else {}
     rig = f'{options.name} ({options.uri})' if options.name else options.uri
+    if options.key_file:
+        try:
+            kwargs['key'] = Path(options.key_file).read_bytes()
+        except OSError as ex:
+            return _failed(f'cannot read the key: {ex}', 2)
     try:
         run(interruptible(main(options.role, options.uri, options.name, **kwargs)))
     except (Interrupted, KeyboardInterrupt):
@@ -102,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--name', help='a label for the rig, in messages and logs')
     common.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
+    common.add_argument('--key-file', metavar='FILE', help='sign messages with the key in this file, 16 bytes or more')
     style: dict[str, Any] = {'formatter_class': argparse.RawDescriptionHelpFormatter, 'epilog': _EPILOG}
     parser = argparse.ArgumentParser(
         prog='echorig', description='Confirmed messages between the computers of an experiment.', **style

@@ -23,7 +23,7 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
     timeout : float or None
         How long to wait, in seconds; None or 0 waits without limit.
     kwargs : dict
-        For :meth:`EchoProtocol.client`.
+        For :meth:`EchoProtocol.client`; ``key`` may be a mapping with the key of each rig, by name.
 
     Returns
     -------
@@ -34,8 +34,11 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
     ------
     ServicesError, ServicesTimeoutError
         At least one could not be opened.
+    ValueError
+        There is no key for one of them.
     """
-    tasks = {name: asyncio.ensure_future(EchoProtocol.client(uri, name, **kwargs)) for name, uri in uris.items()}
+    each = {name: _with_its_key(name, kwargs) for name in uris}
+    tasks = {name: asyncio.ensure_future(EchoProtocol.client(uri, name, **each[name])) for name, uri in uris.items()}
     whole = False
     try:
         if tasks:
@@ -57,6 +60,15 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
     finally:
         if not whole:
             await _undo(list(tasks.values()))
+
+
+def _with_its_key(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    keys = kwargs.get('key')
+    if not isinstance(keys, Mapping):
+        return kwargs
+    if name not in keys:
+        raise ValueError(f'key= has no key for {name}; it has those of {", ".join(map(str, keys)) or "nobody"}')
+    return {**kwargs, 'key': keys[name]}
 
 
 async def _undo(tasks: list[asyncio.Task[EchoProtocol]]) -> None:

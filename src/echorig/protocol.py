@@ -11,10 +11,15 @@ from .errors import EchoError
 from .link import Link
 from .names import resolve, resolve_host
 from .redact import Shown
-from .tuning import DEFAULT_TUNING
+from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, Uri, as_address, is_valid_ip
 
 __all__ = ['EchoProtocol']
+
+
+def _settings(kwargs: dict[str, Any]) -> tuple[Tuning, bytes | str | None]:
+    """Take out of the keyword arguments what is for the communicator and not for the loop."""
+    return kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None)
 
 
 class EchoProtocol(Link):
@@ -34,6 +39,9 @@ class EchoProtocol(Link):
         Where to log, by default the logger called `name`.
     tuning : Tuning, optional
         Limits and timings.
+    key : bytes or str, optional
+        What those have who may talk to this communicator, 16 bytes or more: every message is signed with it, and what
+        is not is neither echoed nor delivered. Keep it in a file or an environment variable, not in code.
 
     Attributes
     ----------
@@ -56,7 +64,7 @@ class EchoProtocol(Link):
     Raises
     ------
     ValueError
-        The role is neither client nor server, or the URI is not valid.
+        The role is neither client nor server, the URI is not valid, or the key is too short.
     """
 
     __slots__ = ()
@@ -80,9 +88,9 @@ class EchoProtocol(Link):
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
-            ``tuning``, a :class:`Tuning`; ``busy_poll``, see :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext``
-            for ``wss://``; everything else is passed to the event loop's ``create_datagram_endpoint`` or
-            ``create_server`` (options of the socket need a port other than 0).
+            ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
+            :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``wss://``; everything else is passed to the event
+            loop's ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0).
 
         Returns
         -------
@@ -100,7 +108,12 @@ class EchoProtocol(Link):
         own = sockets.bound(uri, kwargs)
         if sock := kwargs.get('sock'):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
-        com = EchoProtocol(str(uri), 'server', name, log, kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None))
+        try:
+            com = EchoProtocol(str(uri), 'server', name, log, *_settings(kwargs))
+        except BaseException:
+            if own is not None:
+                own.close()
+            raise
         com._names[given.host] = uri.host
         com._admission.shut()
         try:
@@ -137,10 +150,11 @@ class EchoProtocol(Link):
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
-            ``tuning``, a :class:`Tuning`; ``busy_poll``, see :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext``
-            for ``wss://`` (default: the system's certificates); ``reconnect``, whether to look for the server
-            again when a TCP connection is lost (default True; never with a ``sock`` of your own); everything
-            else is passed to the event loop's ``create_datagram_endpoint`` or ``create_connection``.
+            ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
+            :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``wss://`` (default: the system's certificates);
+            ``reconnect``, whether to look for the server again when a TCP connection is lost (default True; never
+            with a ``sock`` of your own); everything else is passed to the event loop's ``create_datagram_endpoint``
+            or ``create_connection``.
 
         Returns
         -------
@@ -157,7 +171,7 @@ class EchoProtocol(Link):
             There is no way to the address, or the TLS handshake failed.
         """
         given, uri = await resolve(server_uri)
-        com = EchoProtocol(str(uri), 'client', name, log, kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None))
+        com = EchoProtocol(str(uri), 'client', name, log, *_settings(kwargs))
         com._names[given.host] = uri.host
         own = sockets.connected(uri, kwargs)
         try:
