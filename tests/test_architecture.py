@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = {
-    'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
+    'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop', 'allow', 'rejections'),
     'wire': ('_codec', '_framing', '_peer', '_exchange'),
     'model': (
         *('redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),

@@ -35,6 +35,7 @@ from .loop import install_policy as _install_policy
 from .loop import loop_name, run
 from .peers import PeerStatistics
 from .presence import Presence, PresenceChange, RigPresence
+from .rejections import Rejected
 from .streams import Stream
 from .tuning import Tuning
 
@@ -55,6 +56,7 @@ __all__ = [
     'PeerUnreachableError',
     'Presence',
     'PresenceChange',
+    'Rejected',
     'RemoteCallbackError',
     'RigPresence',
     'Service',

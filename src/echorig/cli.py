@@ -66,8 +66,9 @@ def entry(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    kwargs = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if options.role == 'client' else {}
     is_client = options.role == 'client'
+    kwargs = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if is_client else {}
+    kwargs['allow'] = options.allow
     rig = f'{options.name} ({options.uri})' if options.name else options.uri
     try:
         run(interruptible(main(options.role, options.uri, options.name, **kwargs)))
@@ -101,6 +102,12 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--name', help='a label for the rig, in messages and logs')
+    common.add_argument(
+        '--allow',
+        action='append',
+        metavar='HOST',
+        help='who may be at the other end: an address, a network (10.0.0.0/8) or a name; may be repeated',
+    )
     common.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
     style: dict[str, Any] = {'formatter_class': argparse.RawDescriptionHelpFormatter, 'epilog': _EPILOG}
     parser = argparse.ArgumentParser(

@@ -14,6 +14,7 @@ import logging
 import math
 import random
 import socket
+from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -21,6 +22,7 @@ from typing import Any, Literal, TypeVar
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
 from .admission import Admission
+from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .delivery import Delivery
 from .errors import ConnectionClosedError
@@ -29,6 +31,7 @@ from .messenger import Messenger
 from .peers import Peers
 from .reconnecting import Reconnecting
 from .redact import Shown
+from .rejections import NOT_ALLOWED, Rejected, Rejections
 from .tcp import Connection
 from .tuning import DEFAULT_TUNING, Tuning
 from .udp import max_size as udp_limit
@@ -90,6 +93,8 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
+        self._allowed: Allowed | None = None
+        self._rejections = Rejections(self.logger)
         max_datagram = udp_limit(self.hostname)
         self._exchange = Exchange(
             tuning,
@@ -169,6 +174,21 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         """mapping: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
         return Peers(self._exchange)
 
+    @property
+    def rejected(self) -> Mapping[str, Rejected]:
+        """mapping: What was refused, by host: ``communicator.rejected['10.0.0.66']`` is a `Rejected`.
+
+        It is made when it is asked for. Hosts beyond the first 256 are counted together, as ``'*'``.
+        """
+        return self._rejections.snapshot()
+
+    def _admits(self, host: str) -> bool:
+        """Tell whether a host may talk to this communicator; one that may not is counted."""
+        if self._allowed is None or host in self._allowed:
+            return True
+        self._rejections.note(host, NOT_ALLOWED, 'Ignoring %s, which is not in allow= of %s', host, self.name)
+        return False
+
     # --- receiving ---
 
     _received = received
@@ -221,7 +241,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         """Return the address that a datagram came from as we write it; None if it is not to be received."""
         source = addr if len(addr) == 2 else as_address(addr)
         if self._role == 'server':
-            return source
+            return source if self._allowed is None or self._admits(source[0]) else None
         if source == self._server_addr:
             return self._server_addr  # the same object, which is quicker to look up
         if source[0] != self._server_addr[0]:

@@ -53,6 +53,9 @@ class Connection(asyncio.Protocol):
             # Looking for a server on this computer that is away may end in a connection of a port with itself.
             transport.abort()  # type: ignore[attr-defined]
             return
+        if self.owner._role == 'server' and not self.owner._admits(as_address(peername)[0]):
+            transport.abort()  # type: ignore[attr-defined]
+            return
         self.transport = cast('asyncio.Transport', transport)
         self.transport.set_write_buffer_limits(high=self.owner.tuning.max_unsent)
         _send_at_once(transport)
