@@ -30,6 +30,7 @@ from .errors import (
     RemoteCallbackError,
     ServicesError,
     ServicesTimeoutError,
+    TLSError,
 )
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
@@ -64,6 +65,7 @@ __all__ = [
     'ServicesError',
     'ServicesTimeoutError',
     'Stream',
+    'TLSError',
     'Tuning',
     '__version__',
     'app',

@@ -24,6 +24,7 @@ from ._exchange import Exchange
 from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
+from .connection import Connection
 from .delivery import Delivery
 from .errors import ConnectionClosedError
 from .last_sent import LastSent
@@ -32,7 +33,6 @@ from .peers import Peers
 from .reconnecting import Reconnecting
 from .redact import Shown
 from .rejections import NOT_ALLOWED, Rejected, Rejections
-from .tcp import Connection
 from .tuning import DEFAULT_TUNING, Tuning
 from .udp import max_size as udp_limit
 from .uri import Address, address_text, as_address

@@ -161,8 +161,10 @@ class EchoProtocol(Link):
             The address of the server is not in ``allow``; nothing has been sent.
         PeerUnreachableError
             Over TCP: nobody listens there (a `ConnectionRefusedError`).
+        TLSError
+            The TLS handshake failed (a `ConnectionError`).
         OSError
-            There is no way to the address, or the TLS handshake failed.
+            There is no way to the address.
         """
         allow = await allowed(kwargs.pop('allow', None))
         given, uri = await resolve(server_uri)
