@@ -19,7 +19,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = {
-    'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
+    'ground': (
+        *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
+        *('allow', 'rejections', 'tls_errors'),
+    ),
     'wire': ('_codec', '_framing', '_peer', '_exchange', '_signing'),
     'model': (
         *('redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
@@ -27,7 +30,7 @@ FLOORS = {
     ),
     'shells': (
         *('_datagram', '_courier', 'delivery', 'last_sent'),
-        *('reconnecting', 'tcp', 'udp', 'sockets', 'admission', 'link'),
+        *('reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'admission', 'link'),
     ),
     'user': (
         *('protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),

@@ -153,7 +153,9 @@ def test_results_and_errors_are_described(name: str) -> None:
     assert 'Raises\n------\n' in text or name.endswith('wait_closed')
 
 
-@pytest.mark.parametrize(('cls', 'module'), [(echorig.Tuning, 'tuning'), (echorig.PeerStatistics, 'peers')])
+@pytest.mark.parametrize(
+    ('cls', 'module'), [(echorig.Tuning, 'tuning'), (echorig.PeerStatistics, 'peers'), (echorig.Rejected, 'rejections')]
+)
 def test_fields_are_described(cls: Any, module: str) -> None:
     tree = ast.parse((ROOT / 'src' / 'echorig' / f'{module}.py').read_text('utf-8'))
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body

@@ -30,11 +30,13 @@ from .errors import (
     RemoteCallbackError,
     ServicesError,
     ServicesTimeoutError,
+    TLSError,
 )
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
 from .peers import PeerStatistics
 from .presence import Presence, PresenceChange, RigPresence
+from .rejections import Rejected
 from .streams import Stream
 from .tuning import Tuning
 
@@ -55,6 +57,7 @@ __all__ = [
     'PeerUnreachableError',
     'Presence',
     'PresenceChange',
+    'Rejected',
     'RemoteCallbackError',
     'RigPresence',
     'Service',
@@ -62,6 +65,7 @@ __all__ = [
     'ServicesError',
     'ServicesTimeoutError',
     'Stream',
+    'TLSError',
     'Tuning',
     '__version__',
     'app',

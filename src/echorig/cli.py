@@ -69,6 +69,7 @@ def entry(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     is_client = options.role == 'client'
     kwargs: dict[str, Any] = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if is_client else {}
+    kwargs['allow'] = options.allow
     rig = f'{options.name} ({options.uri})' if options.name else options.uri
     if options.key_file:
         try:
@@ -107,6 +108,12 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--name', help='a label for the rig, in messages and logs')
+    common.add_argument(
+        '--allow',
+        action='append',
+        metavar='HOST',
+        help='who may be at the other end: an address, a network (10.0.0.0/8) or a name; may be repeated',
+    )
     common.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
     common.add_argument('--key-file', metavar='FILE', help='sign messages with the key in this file, 16 bytes or more')
     style: dict[str, Any] = {'formatter_class': argparse.RawDescriptionHelpFormatter, 'epilog': _EPILOG}

@@ -7,6 +7,7 @@
     │   └── PeerUnreachableError(ConnectionRefusedError)        the system said so: nobody listens there
     ├── EchoMismatchError(RuntimeError)                         the echo is not what was sent
     ├── ConnectionClosedError(ConnectionError)                  closed here, or the peer went away
+    ├── TLSError(ConnectionError)                               the two ends of a wss:// connection do not agree
     ├── MessageTooLongError(ValueError)                         the transport cannot carry it
     ├── RemoteCallbackError(RuntimeError)                       the rig's callback raised
     └── ServicesError                                           at least one rig of a set failed
@@ -33,6 +34,7 @@ __all__ = [
     'RemoteCallbackError',
     'ServicesError',
     'ServicesTimeoutError',
+    'TLSError',
 ]
 
 
@@ -60,6 +62,10 @@ class EchoMismatchError(EchoError, RuntimeError):
 
 class ConnectionClosedError(EchoError, ConnectionError):
     """The communicator was closed here, or its peer went away."""
+
+
+class TLSError(EchoError, ConnectionError):
+    """There is no TLS connection; the text says why and what to do, ``__cause__`` is the error of the `ssl` module."""
 
 
 class MessageTooLongError(EchoError, ValueError):

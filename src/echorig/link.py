@@ -14,6 +14,7 @@ import logging
 import math
 import random
 import socket
+from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -21,8 +22,11 @@ from typing import Any, Literal, TypeVar
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
 from ._signing import OVERHEAD, Signer
+from ._signing import REPLAYED as SENT_BEFORE
 from .admission import Admission
+from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
+from .connection import Connection
 from .delivery import Delivery
 from .errors import ConnectionClosedError
 from .last_sent import LastSent
@@ -30,7 +34,7 @@ from .messenger import Messenger
 from .peers import Peers
 from .reconnecting import Reconnecting
 from .redact import Shown
-from .tcp import Connection
+from .rejections import NOT_ALLOWED, REPLAYED, UNSIGNED, Rejected, Rejections
 from .tuning import DEFAULT_TUNING, Tuning
 from .udp import max_size as udp_limit
 from .uri import Address, address_text, as_address
@@ -92,6 +96,8 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self._names: dict[str, str] = {}
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
+        self._allowed: Allowed | None = None
+        self._rejections = Rejections(self.logger)
         max_datagram = udp_limit(self.hostname)
         signer = None
         if key is not None:
@@ -179,6 +185,21 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         """mapping: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
         return Peers(self._exchange)
 
+    @property
+    def rejected(self) -> Mapping[str, Rejected]:
+        """mapping: What was refused, by host: ``communicator.rejected['10.0.0.66']`` is a `Rejected`.
+
+        It is made when it is asked for. Hosts beyond the first 256 are counted together, as ``'*'``.
+        """
+        return self._rejections.snapshot()
+
+    def _admits(self, host: str) -> bool:
+        """Tell whether a host may talk to this communicator; one that may not is counted."""
+        if self._allowed is None or host in self._allowed:
+            return True
+        self._rejections.note(host, NOT_ALLOWED, 'Ignoring %s, which is not in allow= of %s', host, self.name)
+        return False
+
     # --- receiving ---
 
     _received = received
@@ -186,7 +207,11 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
 
     def _not_signed(self, addr: Address, verdict: int) -> None:
         """Take in that a frame was not for us, because of its signature."""
-        self.logger.warning('Ignored from %s:%s: not signed with our key', *addr)
+        if verdict == SENT_BEFORE:
+            reason, why = REPLAYED, 'it was sent before'
+        else:
+            reason, why = UNSIGNED, 'it is not signed with our key, or was for a program that ran here before'
+        self._rejections.note(addr[0], reason, 'Ignored a message from %s:%s: %s', *addr, why)
         self._delivery.not_signed(addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
@@ -236,7 +261,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         """Return the address that a datagram came from as we write it; None if it is not to be received."""
         source = addr if len(addr) == 2 else as_address(addr)
         if self._role == 'server':
-            return source
+            return source if self._allowed is None or self._admits(source[0]) else None
         if source == self._server_addr:
             return self._server_addr  # the same object, which is quicker to look up
         if source[0] != self._server_addr[0]:

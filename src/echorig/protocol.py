@@ -7,6 +7,7 @@ from typing import Any
 
 from . import sockets, tcp, udp
 from ._codec import is_raw
+from .allow import allowed, check_server
 from .errors import EchoError
 from .link import Link
 from .names import resolve, resolve_host
@@ -88,6 +89,8 @@ class EchoProtocol(Link):
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
+            ``allow``, who may talk to this server: an IP address, a network such as ``'10.0.0.0/8'`` or a host name
+            (resolved now, with all its addresses), or several of them; others are ignored, see :attr:`rejected`.
             ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
             :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``wss://``; everything else is passed to the event
             loop's ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0).
@@ -100,10 +103,11 @@ class EchoProtocol(Link):
         Raises
         ------
         TypeError, ValueError
-            The URI is not valid, the name does not resolve, or a wss server has no ``ssl``.
+            The URI or ``allow`` is not valid, a name does not resolve, or a wss server has no ``ssl``.
         OSError
             The address is in use, or is not one of this computer.
         """
+        allow = await allowed(kwargs.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
         own = sockets.bound(uri, kwargs)
         if sock := kwargs.get('sock'):
@@ -115,6 +119,7 @@ class EchoProtocol(Link):
                 own.close()
             raise
         com._names[given.host] = uri.host
+        com._allowed = allow
         com._admission.shut()
         try:
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
@@ -150,6 +155,7 @@ class EchoProtocol(Link):
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
+            ``allow``, which addresses the server may have, as for :meth:`server`: a name must not lead elsewhere.
             ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
             :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``wss://`` (default: the system's certificates);
             ``reconnect``, whether to look for the server again when a TCP connection is lost (default True; never
@@ -164,13 +170,19 @@ class EchoProtocol(Link):
         Raises
         ------
         TypeError, ValueError
-            The URI is not valid or the name does not resolve.
+            The URI or ``allow`` is not valid or a name does not resolve.
+        PermissionError
+            The address of the server is not in ``allow``; nothing has been sent.
         PeerUnreachableError
             Over TCP: nobody listens there (a `ConnectionRefusedError`).
+        TLSError
+            The TLS handshake failed (a `ConnectionError`).
         OSError
-            There is no way to the address, or the TLS handshake failed.
+            There is no way to the address.
         """
+        allow = await allowed(kwargs.pop('allow', None))
         given, uri = await resolve(server_uri)
+        check_server(allow, uri, kwargs.get('sock'), name or str(given))
         com = EchoProtocol(str(uri), 'client', name, log, *_settings(kwargs))
         com._names[given.host] = uri.host
         own = sockets.connected(uri, kwargs)

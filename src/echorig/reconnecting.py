@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from .errors import TLSError
 
 if TYPE_CHECKING:
     from .link import Link
@@ -64,7 +67,8 @@ class Reconnecting:
             try:
                 await asyncio.wait_for(self._connect(), tuning.reconnect_timeout)
             except Exception as ex:  # refused, unreachable, out of time, no certificate: all of it may pass
-                owner.logger.debug('Attempt %d to reach %s again: %s', attempts, owner.server_uri, ex)
+                level = logging.WARNING if isinstance(ex, TLSError) else logging.DEBUG  # somebody must put it right
+                owner.logger.log(level, 'Attempt %d to reach %s again: %s', attempts, owner.server_uri, ex)
             else:
                 self._since = monotonic()
                 owner.logger.info('Connected with %s again (attempt %d)', owner.server_uri, attempts)

@@ -1,109 +1,27 @@
-"""TCP: one `Connection` for each socket, whole messages in and out.
-
-1. A connection knows its peer's address from the moment it is made to its end.
-2. It decides nothing: every message goes to the communicator that owns it.
-3. A stream that cannot be understood any more is closed, with the reason logged and kept as the cause.
-"""
+"""TCP and TLS: opening the server of a communicator, and connecting a client."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl as ssl_module
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._courier import stream_received
-from ._framing import FrameSplitter
-from .errors import ConnectionClosedError, PeerUnreachableError
+from .connection import Connection, may_begin
+from .errors import PeerUnreachableError
 from .reconnecting import Reconnecting
-from .uri import Address, Uri, as_address
+from .rejections import HANDSHAKE
+from .tls import Tls
+from .tls_errors import explained
+from .uri import Uri, as_address
 
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ['Connection', 'connect', 'listen']
+__all__ = ['connect', 'listen']
 
-
-class Connection(asyncio.Protocol):
-    """One TCP connection of a communicator.
-
-    Parameters
-    ----------
-    owner : Link
-        The communicator that is told of everything.
-    """
-
-    __slots__ = ('_grace', '_splitter', 'addr', 'cause', 'owner', 'transport')
-
-    def __init__(self, owner: Link) -> None:
-        self.owner = owner
-        self.transport: asyncio.Transport | None = None
-        self.addr: Address = ('', 0)
-        self.cause: BaseException | None = None
-        self._grace: asyncio.TimerHandle | None = None
-        self._splitter = FrameSplitter(owner.tuning.max_stream_message)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
-        peername = transport.get_extra_info('peername')
-        if not peername:  # it was gone before the loop could ask
-            transport.abort()  # type: ignore[attr-defined]
-            return
-        if peername == transport.get_extra_info('sockname'):
-            # Looking for a server on this computer that is away may end in a connection of a port with itself.
-            transport.abort()  # type: ignore[attr-defined]
-            return
-        self.transport = cast('asyncio.Transport', transport)
-        self.transport.set_write_buffer_limits(high=self.owner.tuning.max_unsent)
-        _send_at_once(transport)
-        self.addr = as_address(peername)
-        self.owner._connected(self)
-
-    data_received = stream_received
-
-    def eof_received(self) -> None:
-        """Called by the event loop; the transport closes itself."""
-        if self._splitter.pending:
-            self.owner.logger.warning(
-                'Connection with %s:%s ended inside a message; %d bytes are lost',
-                *self.addr,
-                self._splitter.pending,
-            )
-        self.owner.eof_received()
-
-    def pause_writing(self) -> None:
-        """Called by the event loop when the peer does not read, and too much waits to be sent to it."""
-        self._give_up(f'has not read {self.owner.tuning.max_unsent} bytes (Tuning.max_unsent)')
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Called by the event loop."""
-        if self._grace is not None:
-            self._grace.cancel()
-        if self.transport is not None:
-            self.owner._disconnected(self, exc or self.cause)
-
-    def _give_up(self, why: str) -> None:
-        """Break the connection off, once, with the reason logged and kept as the cause."""
-        if self.cause is None and self.transport is not None:
-            self.cause = ConnectionClosedError(f'{self.addr[0]}:{self.addr[1]} {why}; the connection is closed')
-            self.owner.logger.error('%s', self.cause)
-            self.transport.abort()
-
-    def close(self) -> None:
-        """Close the connection, after a short time for the peer to read what is on its way."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
-            self._grace = self.owner._loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
-
-
-def _send_at_once(transport: asyncio.BaseTransport) -> None:
-    """Turn off Nagle's algorithm (RFC 896), or an answer behind an echo waits 40 ms for its acknowledgement.
-
-    The loops do so too, but not for every socket that was passed to them.
-    """
-    sock = transport.get_extra_info('socket')
-    if sock is not None and sock.family != getattr(socket, 'AF_UNIX', None):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+_P = TypeVar('_P', bound=asyncio.BaseProtocol)
 
 
 async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
@@ -135,7 +53,43 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
     _check_plain(uri, kwargs)
     if 'sock' not in kwargs:
         kwargs.update(host=uri.host, port=uri.port)
+    if uri.scheme == 'wss':
+        context, timeout = _tls_options(owner, kwargs, server_side=True)
+        return await asyncio.get_running_loop().create_server(lambda: _accept(owner, context, timeout), **kwargs)
     return await asyncio.get_running_loop().create_server(lambda: Connection(owner), **kwargs)
+
+
+def _accept(owner: Link, context: ssl_module.SSLContext, timeout: float) -> Tls:
+    """Return what deals with a new connection to a TLS server."""
+    host = ''
+
+    def begin(transport: asyncio.BaseTransport) -> bool:
+        nonlocal host
+        if not may_begin(owner, transport):
+            return False
+        host = as_address(transport.get_extra_info('peername'))[0]
+        return True
+
+    def failed(error: BaseException | None) -> None:
+        if not owner._delivery.closed:
+            who = f'{host} (client of {owner.name})'
+            owner._rejections.note(host, HANDSHAKE, '%s', explained(error, who, 'server'))
+
+    return Tls(Connection(owner), context, None, timeout, owner.tuning.close_grace, begin, failed)
+
+
+def _tls_options(owner: Link, kwargs: dict[str, Any], server_side: bool) -> tuple[ssl_module.SSLContext, float]:
+    """Take what is meant for TLS out of the arguments for the loop."""
+    context = kwargs.pop('ssl')
+    timeout = kwargs.pop('ssl_handshake_timeout', None) or owner.tuning.handshake_timeout
+    kwargs.pop('ssl_shutdown_timeout', None)  # nothing is waited for
+    try:
+        bios = ssl_module.MemoryBIO(), ssl_module.MemoryBIO()
+        context.wrap_bio(*bios, server_side=server_side, server_hostname=None if server_side else 'camera')
+    except (ssl_module.SSLError, ValueError) as ex:
+        purpose = 'ssl.Purpose.CLIENT_AUTH' if server_side else ''
+        raise ValueError(f'ssl= is no context for a {owner.role}: use ssl.create_default_context({purpose})') from ex
+    return context, timeout
 
 
 async def connect(owner: Link, uri: Uri, hostname: str, reconnect: bool = True, **kwargs: Any) -> None:
@@ -164,26 +118,72 @@ async def connect(owner: Link, uri: Uri, hostname: str, reconnect: bool = True, 
         There is no way there, or the TLS handshake failed.
     """
     if uri.scheme == 'wss':
-        kwargs['ssl'] = kwargs.get('ssl') or ssl_module.create_default_context()
-        kwargs.setdefault('server_hostname', hostname)
+        if not isinstance(kwargs.get('ssl'), ssl_module.SSLContext):
+            kwargs['ssl'] = await asyncio.to_thread(ssl_module.create_default_context)  # it reads files
+        context, timeout = _tls_options(owner, kwargs, server_side=False)
+        name = kwargs.pop('server_hostname', None) or hostname.partition('%')[0] or socket.gethostname()
+
+        async def attempt() -> None:
+            await _attempt_tls(owner, uri, context, name, timeout, kwargs)
+    else:
+
+        async def attempt() -> None:
+            await _attempt(owner, uri, kwargs)
+
     _check_plain(uri, kwargs)
     if 'sock' not in kwargs:
         kwargs.update(host=uri.host, port=uri.port)
-    await _attempt(owner, uri, kwargs)
+    await attempt()
     if reconnect and 'sock' not in kwargs:
-        owner._reconnecting = Reconnecting(owner, lambda: _attempt(owner, uri, kwargs))
+        owner._reconnecting = Reconnecting(owner, attempt)
         if not owner.is_connected:  # it was lost at once
             owner._reconnecting.start()
 
 
-async def _attempt(owner: Link, uri: Uri, kwargs: dict[str, Any]) -> None:
-    """Connect once."""
+async def _connected(owner: Link, uri: Uri, make: Callable[[], _P], kwargs: dict[str, Any]) -> _P:
     try:
-        _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(owner), **kwargs)
+        _, protocol = await asyncio.get_running_loop().create_connection(make, **kwargs)
     except ConnectionRefusedError as ex:
         raise PeerUnreachableError(f'Nobody listens at {owner.name} ({uri})') from ex
+    return protocol
+
+
+async def _attempt(owner: Link, uri: Uri, kwargs: dict[str, Any]) -> None:
+    """Connect once."""
+    connection = await _connected(owner, uri, lambda: Connection(owner), kwargs)
     if connection.transport is None:
         raise PeerUnreachableError(f'Nobody listens at {owner.name} ({uri}) any more')
+
+
+async def _attempt_tls(
+    owner: Link, uri: Uri, context: ssl_module.SSLContext, hostname: str, timeout: float, kwargs: dict[str, Any]
+) -> None:
+    """Connect once, with TLS."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def failed(error: BaseException | None) -> None:
+        if not over.done():
+            over.set_exception(explained(error, f'{owner.name} ({uri})'))
+
+    def begin(transport: asyncio.BaseTransport) -> bool:
+        if may_begin(owner, transport):
+            return True
+        over.set_exception(PeerUnreachableError(f'Nobody listens at {owner.name} ({uri}) any more'))
+        return False
+
+    def made() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    over.add_done_callback(lambda over: over.cancelled() or over.exception())  # where nobody gets to wait for it
+    tls = await _connected(
+        owner, uri, lambda: Tls(Connection(owner), context, hostname, timeout, 0.0, begin, failed, made), kwargs
+    )
+    try:
+        await over
+    except asyncio.CancelledError:
+        tls.abort()
+        raise
 
 
 def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:

@@ -59,6 +59,10 @@ class Tuning:
     """int: How much may wait to be sent on one TCP connection, in bytes: twice the largest message. A peer that does
     not read is cut off there."""
 
+    handshake_timeout: float = 5.0
+    """float: How long a TLS handshake may take, in seconds: two round trips and some arithmetic. Without a limit a
+    server that does not speak TLS is waited for, and whoever connects and says nothing costs memory, for ever."""
+
     close_grace: float = 1.0
     """float: How long a closed TCP connection has for what is on its way, in seconds."""
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..changes import ConnectionChange
 from ..peers import PeerStatistics
 from ..protocol import EchoProtocol as Asynchronous
+from ..rejections import Rejected
 from ..service import Service
 from ..tuning import Tuning
 from ..uri import Address
@@ -82,6 +83,11 @@ class Handle(Service):
     def peers(self) -> dict[Address, PeerStatistics]:
         """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`, at the time of asking."""
         return self._owner.run(dict, self.asynchronous.peers)
+
+    @property
+    def rejected(self) -> dict[str, Rejected]:
+        """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
+        return self._owner.run(self.asynchronous._rejections.snapshot)
 
     @property
     def default_echo_timeout(self) -> float:

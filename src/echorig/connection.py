@@ -1,0 +1,136 @@
+"""`Connection`: one TCP connection of a communicator, whole messages in and out.
+
+1. A connection knows its peer's address from the moment it is made to its end.
+2. It decides nothing: every message goes to the communicator that owns it.
+3. A stream that cannot be understood any more is closed, with the reason logged and kept as the cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, cast
+
+from ._courier import stream_received
+from ._framing import FrameSplitter
+from .errors import ConnectionClosedError, TLSError
+from .rejections import HANDSHAKE
+from .tls_errors import explained
+from .uri import Address, as_address
+
+if TYPE_CHECKING:
+    from .link import Link
+
+__all__ = ['Connection', 'may_begin']
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection of a communicator.
+
+    Parameters
+    ----------
+    owner : Link
+        The communicator that is told of everything.
+    """
+
+    __slots__ = ('_grace', '_splitter', 'addr', 'cause', 'owner', 'transport')
+
+    def __init__(self, owner: Link) -> None:
+        self.owner = owner
+        self.transport: asyncio.Transport | None = None
+        self.addr: Address = ('', 0)
+        self.cause: BaseException | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._splitter = FrameSplitter(owner.tuning.max_stream_message)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        if not may_begin(self.owner, transport):
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        self.transport = cast('asyncio.Transport', transport)
+        self.transport.set_write_buffer_limits(high=self.owner.tuning.max_unsent)
+        _send_at_once(transport)
+        self.addr = as_address(transport.get_extra_info('peername'))
+        self.owner._connected(self)
+
+    data_received = stream_received
+
+    def eof_received(self) -> None:
+        """Called by the event loop; the transport closes itself."""
+        if self._splitter.pending:
+            self.owner.logger.warning(
+                'Connection with %s:%s ended inside a message; %d bytes are lost',
+                *self.addr,
+                self._splitter.pending,
+            )
+        self.owner.eof_received()
+
+    def pause_writing(self) -> None:
+        """Called by the event loop when the peer does not read, and too much waits to be sent to it."""
+        self._give_up(f'has not read {self.owner.tuning.max_unsent} bytes (Tuning.max_unsent)')
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the event loop."""
+        if self._grace is not None:
+            self._grace.cancel()
+        if self.transport is not None:
+            self.owner._disconnected(self, _explained(self, exc or self.cause))
+
+    def _give_up(self, why: str) -> None:
+        """Break the connection off, once, with the reason logged and kept as the cause."""
+        if self.cause is None and self.transport is not None:
+            self.cause = ConnectionClosedError(f'{self.addr[0]}:{self.addr[1]} {why}; the connection is closed')
+            self.owner.logger.error('%s', self.cause)
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Close the connection, after a short time for the peer to read what is on its way."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            self._grace = self.owner._loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
+
+
+def may_begin(owner: Link, transport: asyncio.BaseTransport) -> bool:
+    """Tell whether a connection that has been made is to be used."""
+    peername = transport.get_extra_info('peername')
+    if not peername:  # it was gone before the loop could ask
+        return False
+    if peername == transport.get_extra_info('sockname'):
+        # Looking for a server on this computer that is away may end in a connection of a port with itself.
+        return False
+    return owner._role == 'client' or owner._admits(as_address(peername)[0])
+
+
+def _explained(connection: Connection, exc: BaseException | None) -> BaseException | None:
+    """Say what has become of a TLS connection.
+
+    Since TLS 1.3 a client thinks that all is well before the server has looked at its certificate.
+    """
+    owner, who = connection.owner, connection.owner._who(connection.addr)
+    if isinstance(exc, ssl.SSLError):
+        error = explained(exc, who, owner.role)
+    elif owner.role == 'client' and isinstance(exc, OSError) and not getattr(connection.transport, 'heard', True):
+        error = TLSError(
+            f'No TLS connection with {who}: it was closed right after the handshake; '
+            'the server may want a certificate (SSLContext.load_cert_chain)'
+        )
+        error.__cause__ = exc
+    else:
+        return exc
+    if owner.role == 'client':
+        owner.logger.warning('%s', error)
+    else:
+        owner._rejections.note(connection.addr[0], HANDSHAKE, '%s', error)
+    return error
+
+
+def _send_at_once(transport: asyncio.BaseTransport) -> None:
+    """Turn off Nagle's algorithm (RFC 896), or an answer behind an echo waits 40 ms for its acknowledgement.
+
+    The loops do so too, but not for every socket that was passed to them.
+    """
+    sock = transport.get_extra_info('socket')
+    if sock is not None and sock.family != getattr(socket, 'AF_UNIX', None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,287 @@
+"""Who may talk to a communicator: real sockets of several loopback addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from echorig import EchoProtocol, ExpMessage, Rejected, Services, ServicesError, Tuning, sync
+from echorig.allow import Allowed, allowed
+from echorig.cli import entry
+from echorig.rejections import NOT_ALLOWED, UNSIGNED, Rejections
+from rigs import RawUdp
+
+EVERYTHING = ExpMessage.any()
+GOOD, BAD = '127.0.0.1', '127.0.0.2'
+MANY_HOSTS = 10_000
+
+
+def ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(('::1', 0))
+    except OSError:
+        return False
+    return True
+
+
+def other_addresses() -> bool:
+    """Elsewhere than on Linux and Windows only 127.0.0.1 is there."""
+    try:
+        with socket.socket() as sock:
+            sock.bind((BAD, 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not ipv6(), reason='no IPv6 here')
+needs_others = pytest.mark.skipif(not other_addresses(), reason=f'no {BAD} here')
+
+
+@pytest.fixture(params=[True, False], ids=['fast', 'loop'])
+def tuning(request):
+    return Tuning(fast_datagrams=request.param)
+
+
+@contextlib.asynccontextmanager
+async def stranger(server, host):
+    """A connection of a host; its reader and writer."""
+    reader, writer = await asyncio.open_connection(server.hostname, server.port, local_addr=(host, 0))
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+# --- what may be written ---
+
+
+@pytest.mark.parametrize(
+    ('allow', 'inside', 'outside'),
+    [
+        ('10.0.0.7', ['10.0.0.7', '::ffff:10.0.0.7'], ['10.0.0.8', '::10.0.0.7', 'nonsense', '']),
+        ('10.0.0.0/8', ['10.0.0.7', '10.255.0.1', '::ffff:10.1.2.3'], ['11.0.0.1', '::1']),
+        ('fe80::/10', ['fe80::1', 'fe80::1%4'], ['fec0::1', '10.0.0.1']),
+        ('fe80::1', ['fe80::1', 'fe80::1%4', 'fe80:0:0::1%5'], ['fe80::2%4']),
+        ('fe80::1%4', ['fe80::1%4'], ['fe80::1', 'fe80::1%5']),
+        ('::ffff:10.0.0.7', ['10.0.0.7', '::ffff:10.0.0.7'], ['10.0.0.8']),
+        ('::ffff:10.0.0.0/104', ['10.9.9.9'], ['11.0.0.1']),
+        (ip_address('10.0.0.7'), ['10.0.0.7'], ['10.0.0.8']),
+        (ip_network('10.0.0.0/30'), ['10.0.0.3'], ['10.0.0.4']),
+        (['10.0.0.7', ip_network('192.168.0.0/16'), '::1'], ['10.0.0.7', '192.168.9.9', '::1'], ['10.0.0.8']),
+        ({'10.0.0.7'}, ['10.0.0.7'], ['10.0.0.8']),
+        ('localhost', ['127.0.0.1'], ['10.0.0.7']),
+        ('0.0.0.0/0', ['10.0.0.7', '::ffff:1.1.1.1'], ['::1']),
+    ],
+    ids=repr,
+)
+async def test_hosts(allow, inside, outside):
+    hosts = await allowed(allow)
+    for _ in range(2):  # what is known is the same as what is found
+        assert [host for host in inside if host not in hosts] == []
+        assert [host for host in outside if host in hosts] == []
+
+
+@pytest.mark.parametrize(
+    ('allow', 'error', 'says'),
+    [
+        ([], ValueError, 'is empty'),
+        ('', ValueError, "''"),
+        ('10.0.0.1/8', ValueError, '10.0.0.1/8.*host bits'),
+        ('10.0.0.0/33', ValueError, '10.0.0.0/33'),
+        ('camera:11001', ValueError, "'camera:11001'.*without a scheme or a port"),
+        ('udp://10.0.0.1', ValueError, 'udp://10.0.0.1'),
+        ('not a name', ValueError, 'not a name'),
+        (['10.0.0.1', '10.0.0.256'], ValueError, '10.0.0.256'),
+        ('10.0.0.1, 10.0.0.2', ValueError, '10.0.0.1, 10.0.0.2'),
+        ('no-such-host.invalid', ValueError, 'Failed to resolve.*no-such-host.invalid'),
+        ('fe80::1%nosuchinterface', ValueError, 'no such network interface'),
+        (167772161, TypeError, 'int'),
+        ([167772161], TypeError, '167772161'),
+        (b'10.0.0.1', TypeError, 'bytes'),
+        ([None], TypeError, 'None.*an IP address, a network'),
+        (ipaddress.ip_interface('10.0.0.1/8'), TypeError, 'Interface'),
+    ],
+    ids=repr,
+)
+async def test_what_is_no_host_is_refused(allow, error, says):
+    with pytest.raises(error, match=says):
+        await EchoProtocol.server('udp://127.0.0.1:0', allow=allow)
+    with pytest.raises(error, match=says):
+        await EchoProtocol.client('udp://127.0.0.1:9', allow=allow)
+
+
+async def test_nothing_grows_with_the_number_of_senders(caplog):
+    hosts = Allowed([ip_network('10.0.0.0/8')])
+    rejections = Rejections(logging.getLogger('flooded'))
+    for i in range(MANY_HOSTS):
+        host = str(ip_address(0xC0000000 + i))
+        assert host not in hosts
+        rejections.note(host, NOT_ALLOWED, 'Ignoring %s', host)
+    assert len(hosts._known) <= 4096
+    counted = rejections.snapshot()
+    assert len(counted) == 257
+    assert sum(each.not_allowed for each in counted.values()) == MANY_HOSTS
+    assert counted['*'] == Rejected(not_allowed=MANY_HOSTS - 256)
+    assert len(caplog.records) == 257
+    assert 'only counted' in caplog.records[-1].getMessage()
+
+
+async def test_each_reason_is_logged_once(caplog):
+    rejections = Rejections(logging.getLogger('flooded'))
+    for _ in range(3):
+        rejections.note('10.0.0.1', NOT_ALLOWED, 'Ignoring %s', '10.0.0.1')
+        rejections.note('10.0.0.1', UNSIGNED, 'Unsigned from %s', '10.0.0.1')
+    assert rejections.snapshot() == {'10.0.0.1': Rejected(not_allowed=3, unsigned=3)}
+    assert len(caplog.records) == 2
+
+
+# --- servers ---
+
+
+@needs_others
+async def test_a_stranger_is_not_heard_over_udp(lab, tuning, caplog):
+    server = await lab.server(tuning=tuning, allow=[GOOD], host='0.0.0.0')
+    heard = []
+    server.assign_callback(EVERYTHING, lambda data, addr, event: heard.append((data, addr[0])))
+    client, enemy = await lab.client(f'udp://127.0.0.1:{server.port}'), await RawUdp.open(BAD)
+    addr = (GOOD, server.port)
+    for i in range(100):  # by turns, and many at once: neither is taken for the other
+        for _ in range(i % 4):
+            enemy.say(b'[64, 0, "bad"]', addr)
+        await client.info(0, i)
+        enemy.say(b'[]', addr)
+    await client.ping()
+    assert heard == [([0, i], GOOD) for i in range(100)]
+    assert {host for host, _ in server.peers} == {GOOD}
+    while server.rejected.get(BAD, Rejected()).not_allowed < 250:
+        await client.ping()
+    assert server.rejected == {BAD: Rejected(not_allowed=250)}
+    assert enemy.heard.empty()
+    told = [record.getMessage() for record in caplog.records if BAD in record.getMessage()]
+    assert len(told) == 1
+    assert 'not in allow=' in told[0]
+
+
+@needs_others
+async def test_one_sender_after_the_other(lab, tuning):
+    """The last sender is known by its address object; one that is refused must not become the last one."""
+    server = await lab.server(tuning=tuning, allow=GOOD, host='0.0.0.0')
+    friend, enemy = await RawUdp.open(GOOD), await RawUdp.open(BAD)
+    for peer in (enemy, friend, enemy, enemy, friend, friend, enemy):
+        peer.say(b'[1, null]', (GOOD, server.port))
+        if peer is friend:
+            assert await friend.hear() == (b'[1, null]', (GOOD, server.port))
+    while server.rejected[BAD].not_allowed < 4:
+        friend.say(b'[4, null]', (GOOD, server.port))
+        await friend.hear()
+    assert enemy.heard.empty()
+
+
+@needs_others
+async def test_a_stranger_is_not_heard_over_tcp(lab, caplog):
+    server = await lab.server('tcp', allow='127.0.0.0/31', host='0.0.0.0')
+    heard = []
+    server.assign_callback(EVERYTHING, lambda data, addr, event: heard.append(data))
+    for _ in range(3):
+        async with stranger(server, BAD) as (reader, writer):
+            writer.write(b'[1, "bad"]')
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b''
+    client = await lab.client(f'tcp://127.0.0.1:{server.port}')
+    await client.init('good')
+    assert heard == [['good']]
+    assert server.rejected == {BAD: Rejected(not_allowed=3)}
+    assert len([record for record in caplog.records if BAD in record.getMessage()]) == 1
+    assert len(server._connections) == 1
+
+
+@needs_ipv6
+async def test_ipv6(lab, transport):
+    server = await lab.server(transport, host='[::1]', allow='fe80::/10')
+    client = await lab.client(server, reconnect=False)
+    with pytest.raises((TimeoutError, asyncio.TimeoutError, ConnectionError)):
+        await client.confirmed_send([1, None], timeout=0.1)
+    assert server.rejected['::1'].not_allowed
+    server = await lab.server(transport, host='[::1]', allow=['10.0.0.0/8', '::1'])
+    await (await lab.client(server, allow=ip_address('::1'))).init()
+    assert server.rejected == {}
+
+
+@needs_ipv6
+@needs_others
+async def test_ipv4_through_an_ipv6_socket(lab, transport):
+    server = await lab.server(transport, host='[::]', allow='127.0.0.1')
+    if server._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        pytest.skip('IPv6 sockets take no IPv4 here')
+    await (await lab.client(f'{transport}://127.0.0.1:{server.port}')).init()
+    other = await lab.client(f'{transport}://[::1]:{server.port}', reconnect=False)
+    with pytest.raises((TimeoutError, asyncio.TimeoutError, ConnectionError)):
+        await other.confirmed_send([1, None], timeout=0.1)
+    assert set(server.rejected) == {'::1'}
+
+
+async def test_without_allow_everybody_is_heard(lab, transport):
+    server, client = await lab.pair(transport, allow=None)
+    await client.init()
+    assert server.rejected == {}
+
+
+# --- clients ---
+
+
+async def test_a_server_that_is_not_allowed_is_told_nothing(lab, transport):
+    server = await lab.server(transport)
+    told = []
+    server.assign_callback(EVERYTHING, lambda data, addr, event: told.append(data))
+    server.assign_connection_callback(told.append)
+    with pytest.raises(PermissionError, match=r'camera is at 127.0.0.1, which is not in allow= \(10.0.0.0/8\)'):
+        await lab.client(server, 'camera', allow='10.0.0.0/8')
+    with pytest.raises(PermissionError, match='localhost'):
+        await EchoProtocol.client(f'{transport}://localhost:{server.port}', allow='10.0.0.0/8')
+    await (await lab.client(server, allow='127.0.0.0/8')).init('x')
+    assert told[-1] == ['x']
+    assert len(told) == 1 + (transport == 'tcp')
+
+
+@needs_others
+@pytest.mark.blocks
+async def test_a_socket_of_ones_own_that_leads_elsewhere(lab):
+    server = await lab.server(host=BAD)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((BAD, server.port))
+        with pytest.raises(PermissionError, match=BAD):
+            await EchoProtocol.client(f'udp://127.0.0.1:{server.port}', allow=GOOD, sock=sock)
+
+
+async def test_sets_of_rigs(lab):
+    rig = await lab.answering()
+    async with await Services.connect({'camera': rig.server_uri}, allow=['localhost']) as rigs:
+        await rigs.init()
+    with pytest.raises(ServicesError, match=r'camera.*not in allow='):
+        await Services.connect({'camera': rig.server_uri}, allow=['10.0.0.0/8'])
+
+
+@needs_others
+def test_blocking_use():
+    with sync.EchoProtocol.server('tcp://0.0.0.0:0', allow=GOOD) as server:
+        with sync.EchoProtocol.client(f'tcp://127.0.0.1:{server.port}', allow=GOOD) as client:
+            client.init()
+        with socket.create_connection((GOOD, server.port), source_address=(BAD, 0)) as enemy:
+            with contextlib.suppress(ConnectionResetError):
+                assert enemy.recv(1) == b''
+        assert server.rejected == {BAD: Rejected(not_allowed=1)}
+
+
+def test_command_line(capsys):
+    assert entry(['client', '127.0.0.1:9', '--allow', '10.0.0.0/8', '--allow', '192.168.0.1']) == 1
+    assert 'not in allow= (10.0.0.0/8, 192.168.0.1)' in capsys.readouterr().err
+    assert entry(['server', '127.0.0.1:9', '--allow', 'http://x']) == 2
+    assert "'http://x'" in capsys.readouterr().err

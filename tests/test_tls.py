@@ -1,0 +1,455 @@
+"""TLS: certificates of both ends, errors in words, and nothing in clear; all with certificates made here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
+from rigs import REF
+from test_allow import BAD, needs_others, stranger
+
+trustme = pytest.importorskip('trustme')
+
+SECRET = 'what-nobody-may-read'
+QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02, handshake_timeout=5.0)
+V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+DAY = datetime.timedelta(days=1)
+
+
+class Papers:
+    """Authorities, certificates, and the contexts that use them; they are read from files, so before any loop runs."""
+
+    def __init__(self) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self.ours, self.theirs = trustme.CA(), trustme.CA()
+        issue = self.ours.issue_cert
+        self.certs = {
+            'good': issue('127.0.0.1', 'localhost'),
+            'expired': issue('127.0.0.1', 'localhost', not_before=now - 3 * DAY, not_after=now - DAY),
+            'not yet': issue('127.0.0.1', 'localhost', not_before=now + DAY, not_after=now + 3 * DAY),
+            'elsewhere': issue('10.0.0.66', 'elsewhere.lab.org'),
+            'stranger': self.theirs.issue_cert('127.0.0.1', 'localhost'),
+        }
+        self.servers = {name: self.server(cert) for name, cert in self.certs.items()}
+        self.server_again = self.server(self.certs['good'])
+        self.demanding = {version: self.server(self.certs['good'], True, version) for version in (V2, V3)}
+        self.client = self._client()
+        self.newest = self._client()
+        self.newest.minimum_version = V3
+        self.with_cert, self.with_strange_cert, self.with_expired_cert = (
+            self._client(self.ours.issue_cert('main@lab.org')),
+            self._client(self.theirs.issue_cert('main@lab.org')),
+            self._client(self.certs['expired']),
+        )
+        self.suspicious = ssl.create_default_context()
+
+    def server(self, cert: trustme.LeafCert, demanding: bool = False, version: ssl.TLSVersion = V3) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.maximum_version = version
+        cert.configure_cert(context)
+        if demanding:
+            self.ours.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _client(self, cert: trustme.LeafCert | None = None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.ours.configure_trust(context)
+        if cert is not None:
+            cert.configure_cert(context)
+        return context
+
+
+@pytest.fixture(scope='module')
+def papers():
+    return Papers()
+
+
+@contextlib.asynccontextmanager
+async def answering(how, host='127.0.0.1', port=0) -> AsyncIterator[str]:
+    """A TCP server that does with each connection what `how` does; its URI."""
+    tasks = set()
+
+    async def accepted(reader, writer):
+        tasks.add(asyncio.current_task())
+        try:
+            await how(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(accepted, host, port)
+    try:
+        yield f'wss://{host}:{server.sockets[0].getsockname()[1]}'
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# --- what works ---
+
+
+async def test_messages_of_any_size_and_direction(lab, papers):
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    clients = [
+        await lab.client(f'wss://{host}:{server.port}', ssl=papers.client) for host in ('127.0.0.1', 'localhost')
+    ]
+    heard = []
+    addrs = {}
+    server.assign_callback('EXPINFO', lambda data, addr: (heard.append(data[1]), addrs.setdefault(addr, data[1])))
+    for client in clients:
+        for n in (0, 1, 16_000, 17_000, 300_000, 3_000_000):
+            await client.info(0, 'é' * n, addr=None) if n < 100_000 else await client.confirmed_send(
+                [64, 0, 'é' * n], timeout=30
+            )
+        await asyncio.gather(*(client.info(0, i) for i in range(100)))
+    assert [len(each) for each in heard if isinstance(each, str)] == [0, 1, 16_000, 17_000, 300_000, 3_000_000] * 2
+    assert [each for each in heard if isinstance(each, int)] == [*range(100)] * 2
+    answers = [asyncio.ensure_future(client.on_event('EXPEND')) for client in clients]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(server.stop('x' * 100_000, addr=addr) for addr in addrs))
+    assert [(await answer)[0] for answer in answers] == [['x' * 100_000]] * 2
+    sock = clients[0]._transport
+    assert sock.get_extra_info('ssl_object').version() == 'TLSv1.3'
+    assert sock.get_extra_info('peercert')['subjectAltName']
+    assert sock.get_extra_info('peername') == ('127.0.0.1', server.port)
+    assert server.rejected == {}
+
+
+async def test_bytes_one_by_one(lab, papers):
+    """However the stream is cut, and whatever comes before anybody reads it."""
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = papers.client.wrap_bio(incoming, outgoing, server_hostname='localhost')
+    reader, writer = await asyncio.open_connection(server.hostname, server.port)
+
+    async def until(action):
+        while True:
+            try:
+                return action()
+            except ssl.SSLWantReadError:
+                for byte in outgoing.read():
+                    writer.write(bytes([byte]))
+                    await asyncio.sleep(0)
+                incoming.write(await asyncio.wait_for(reader.read(1), 5))
+
+    await until(ours.do_handshake)
+    ours.write(b'[1, nu')
+    ours.write(b'll][4, null]')
+    answer = b''
+    while len(answer) < 18:
+        answer += await until(lambda: ours.read(100))
+    assert answer == b'[1, null][4, null]'
+    writer.transport.abort()
+
+
+async def test_client_certificates(lab, papers):
+    for version in (V2, V3):
+        server = await lab.server('wss', ssl=papers.demanding[version])
+        client = await lab.client(server, ssl=papers.with_cert)
+        waiting = asyncio.ensure_future(server.on_event('EXPSTART'))
+        await client.start(REF)
+        _, addr = await waiting
+        shown = server._connections[addr].transport.get_extra_info('peercert')
+        assert ('email', 'main@lab.org') in shown['subjectAltName']
+
+
+async def test_sets_of_rigs(lab, papers):
+    server = await lab.server('wss', ssl=papers.servers['good'])
+
+    async def answer(data, addr, event):
+        await server.confirmed_send([event, *data], addr)
+
+    server.assign_callback(ExpMessage.any(), answer)
+    async with await Services.connect({'camera': server.server_uri}, ssl=papers.client) as rigs:
+        assert await rigs.init('x') == {'camera': ['x']}
+
+
+# --- what does not, for the client ---
+
+
+@pytest.mark.parametrize(
+    ('cert', 'trust', 'says'),
+    [
+        ('expired', 'client', 'the certificate has expired; renew it'),
+        ('not yet', 'client', 'the certificate is not valid yet; look at the clocks'),
+        ('elsewhere', 'client', r'is for another (host|address) \(.*(127\.0\.0\.1|localhost).*\); connect by a name'),
+        ('stranger', 'client', r'authority that is not trusted here; pass ssl=.*cafile'),
+        ('good', 'suspicious', r'authority that is not trusted here; pass ssl=.*cafile'),
+    ],
+)
+async def test_certificates_of_servers(lab, papers, cert, trust, says):
+    server = await lab.server('wss', ssl=papers.servers[cert])
+    for host in ('127.0.0.1', 'localhost'):
+        with pytest.raises(
+            TLSError, match=rf'No TLS connection with camera \(wss://127.0.0.1:\d+\): .*{says}'
+        ) as caught:
+            await lab.client(f'wss://{host}:{server.port}', 'camera', ssl=getattr(papers, trust))
+        assert isinstance(caught.value, ConnectionError)
+        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+    assert server._connections == {}
+
+
+async def test_no_version_in_common(lab, papers, caplog):
+    server = await lab.server('wss', ssl=papers.demanding[V2])
+    with pytest.raises(TLSError, match='no version of TLS in common'):
+        await lab.client(server, ssl=papers.newest)
+    assert 'no version of TLS in common' in caplog.text  # for whoever looks at the server
+
+
+async def test_plain_servers(lab, papers):
+    plain = await lab.server('tcp')
+    with pytest.raises(TLSError, match='does not speak TLS'):
+        await lab.client(plain.server_uri.replace('tcp', 'wss'), ssl=papers.client)
+
+    async def garbage(reader, writer):
+        writer.write(b'[1, null]')
+        await reader.read()
+
+    async def hangs_up(reader, writer):
+        await reader.readexactly(5)
+
+    async def silent(reader, writer):
+        await reader.read()
+
+    for how, says in (
+        (garbage, 'does not speak TLS'),
+        (hangs_up, 'hung up during the handshake'),
+        (silent, r'not over within 0.05 s \(Tuning.handshake_timeout\); is a wss:// server there'),
+    ):
+        async with answering(how) as uri:
+            with pytest.raises(TLSError, match=says):
+                await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=0.05))
+    with pytest.raises(TLSError, match=r'within 0.07 s'):
+        async with answering(silent) as uri:
+            await lab.client(uri, ssl=papers.client, ssl_handshake_timeout=0.07)
+
+
+@pytest.mark.parametrize('version', [V2, V3], ids=lambda version: version.name)
+async def test_a_server_that_wants_a_certificate(lab, papers, caplog, version):
+    """With TLS 1.3 the client learns only after the handshake, when it has begun to send."""
+    server = await lab.server('wss', ssl=papers.demanding[version])
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
+    trials = [(papers.client, r'wants? a certificate'), (papers.with_strange_cert, 'does not trust the authority')]
+    trials.append((papers.with_expired_cert, 'finds our certificate expired'))
+    for context, says in trials:
+        if version == V2:
+            with pytest.raises(TLSError, match=says):
+                await lab.client(server, 'camera', ssl=context)
+        else:
+            client = await lab.client(server, 'camera', ssl=context, reconnect=False)
+            with pytest.raises(ConnectionClosedError, match=says) as caught:
+                await client.init(SECRET)
+            assert isinstance(caught.value.__cause__, TLSError)
+            assert isinstance(await client.on_connection_lost, TLSError)
+    assert heard == []
+    while server.rejected['127.0.0.1'].handshakes < 3:
+        await asyncio.sleep(0.001)
+    assert len([record for record in caplog.records if record.name == 'server']) == 1
+    assert 'no certificate, and one is required here' in caplog.text
+
+
+async def test_a_server_that_wants_a_certificate_is_not_asked_in_silence(lab, papers, caplog):
+    server = await lab.server('wss', ssl=papers.demanding[V3])
+    client = await lab.client(server, 'camera', ssl=papers.client, tuning=QUICK)
+    with pytest.raises(ConnectionClosedError):
+        await client.init(SECRET)
+    while len([record for record in caplog.records if 'wants a certificate of this end' in record.getMessage()]) < 3:
+        with contextlib.suppress(ConnectionClosedError):
+            await client.init(SECRET)
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.blocks
+async def test_a_server_of_another_kind_that_wants_a_certificate(lab, papers):
+    """One that closes at once; the system may throw away what it has said."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock, contextlib.suppress(ssl.SSLError, OSError):
+                papers.demanding[V3].wrap_socket(sock, server_side=True)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = await lab.client(f'wss://127.0.0.1:{listener.getsockname()[1]}', ssl=papers.client, reconnect=False)
+        with pytest.raises(ConnectionClosedError, match='certificate'):
+            await client.init(SECRET)
+        await asyncio.to_thread(thread.join)
+
+
+async def test_contexts_that_are_none(lab, papers):
+    with pytest.raises(
+        ValueError, match=r'no context for a server: use ssl.create_default_context\(ssl.Purpose.CLIENT'
+    ):
+        await lab.server('wss', ssl=papers.client)
+    with pytest.raises(ValueError, match='no context for a client'):
+        await EchoProtocol.client('wss://127.0.0.1:9', ssl=papers.servers['good'])
+    for context in (None, True, 'x'):
+        with pytest.raises(ValueError, match='needs TLS'):
+            await lab.server('wss', ssl=context)
+
+
+# --- what does not, for the server ---
+
+
+async def test_clients_that_are_none(lab, papers, caplog):
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=0.1))
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
+    plain = await lab.client(server.server_uri.replace('wss', 'tcp'), reconnect=False)
+    with pytest.raises(ConnectionClosedError):
+        await plain.init(SECRET)
+    for first in (b'GET / HTTP/1.1\r\n\r\n', b'\x16\x03\x01\xff\xff' + bytes(100), b''):  # the last says nothing at all
+        async with stranger(server, '127.0.0.1') as (reader, writer):
+            writer.write(first)
+            with contextlib.suppress(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), 5)
+    async with stranger(server, '127.0.0.1'):
+        pass  # and one that goes at once
+    while server.rejected['127.0.0.1'].handshakes < 5:
+        await asyncio.sleep(0.001)
+    await (await lab.client(server, ssl=papers.client)).init('good')
+    assert heard == [['good']]
+    assert server.rejected == {'127.0.0.1': Rejected(handshakes=5)}
+    told = [record.getMessage() for record in caplog.records if record.name == 'server']
+    assert len(told) == 1
+    assert '127.0.0.1 (client of server): it does not speak TLS' in told[0]
+
+
+async def test_damage_within_a_connection(lab, papers):
+    """What is no TLS record ends that connection, and no other."""
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    good, bad = [await lab.client(server, name, ssl=papers.client, reconnect=False) for name in ('good', 'bad')]
+    await asyncio.gather(good.init(), bad.init())
+    bad._transport._transport.write(b'\x17\x03\x03\x00\x20' + bytes(32))
+    await asyncio.wait_for(asyncio.shield(bad.on_connection_lost), 5)
+    with pytest.raises(ConnectionClosedError):
+        await bad.init()
+    await good.init()
+
+
+@needs_others
+async def test_hosts_that_are_not_allowed_get_no_handshake(lab, papers):
+    server = await lab.server('wss', ssl=papers.servers['good'], allow='127.0.0.1', host='0.0.0.0')
+    async with stranger(server, BAD) as (reader, writer):
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b''
+    assert server.rejected == {BAD: Rejected(not_allowed=1)}
+    client = await lab.client(f'wss://localhost:{server.port}', ssl=papers.client, allow='127.0.0.1')
+    await client.init()
+
+
+# --- never in clear ---
+
+
+class Recorder:
+    """Passes a stream on and keeps what it has seen; it can be told to answer itself, in clear."""
+
+    def __init__(self, target) -> None:
+        self.target = target
+        self.seen = bytearray()
+        self.turned_plain = False
+        self.writers = []
+        self.plain_connections = asyncio.Queue()
+
+    async def __call__(self, reader, writer):
+        self.writers.append(writer)
+        if self.turned_plain:
+            writer.write(b'[1, "I am plain"]')
+            self.plain_connections.put_nowait(None)
+            while piece := await reader.read(65536):
+                self.seen += piece
+            return
+        other_reader, other = await asyncio.open_connection(self.target.hostname, self.target.port)
+
+        async def pump(source, sink):
+            while piece := await source.read(65536):
+                self.seen += piece
+                sink.write(piece)
+            sink.close()
+
+        try:
+            await asyncio.gather(pump(reader, other), pump(other_reader, writer))
+        finally:
+            other.transport.abort()
+
+
+async def test_nothing_leaves_in_clear(lab, papers, caplog):
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    recorder = Recorder(server)
+    async with answering(recorder) as uri:
+        client = await lab.client(uri, 'camera', ssl=papers.client, tuning=QUICK)
+        await client.init(SECRET)
+        await client.info(0, SECRET * 10_000)
+        with pytest.raises(TLSError):
+            await lab.client(uri, ssl=papers.suspicious)
+        recorder.turned_plain = True
+        recorder.writers[0].transport.abort()  # now the client looks for its server, and finds one that is plain
+        for _ in range(3):
+            await asyncio.wait_for(recorder.plain_connections.get(), 5)
+            with pytest.raises(ConnectionClosedError):
+                await client.init(SECRET)
+            if client.is_connected:
+                client.send([1, SECRET])
+        while 'it does not speak TLS' not in caplog.text:
+            await asyncio.sleep(0.001)
+        with pytest.raises(TLSError):
+            await lab.client(uri, ssl=papers.client)
+        client.close()
+        await client.wait_closed()
+    assert len(recorder.seen) > 100_000
+    assert SECRET.encode() not in recorder.seen
+
+
+async def test_the_server_comes_back_with_another_certificate(lab, papers, caplog):
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    client = await lab.client(server, 'camera', ssl=papers.client, tuning=QUICK)
+    await client.init()
+    for cert, says in (('stranger', 'authority that is not trusted here'), ('expired', 'has expired')):
+        server.close()
+        await server.wait_closed()
+        server = await EchoProtocol.server(server.server_uri, 'again', ssl=papers.servers[cert])
+        lab.opened.append(server)
+        while not any(f'{says}' in record.getMessage() for record in caplog.records if record.name == 'camera'):
+            await asyncio.sleep(0.001)
+        assert not client.is_connected
+    server.close()
+    await server.wait_closed()
+    async with client.connection_events() as changes:
+        server = await EchoProtocol.server(server.server_uri, 'again', ssl=papers.server_again)
+        lab.opened.append(server)
+        while (await asyncio.wait_for(changes.__anext__(), 10)).state != 'connected':
+            pass
+        await client.init()
+
+
+async def test_closing_in_the_middle(lab, papers):
+    async def silent(reader, writer):
+        await reader.read()
+
+    async with answering(silent) as uri:
+        opening = asyncio.ensure_future(EchoProtocol.client(uri, ssl=papers.client))
+        await asyncio.sleep(0.05)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(close_grace=0.05))
+    async with stranger(server, '127.0.0.1') as (reader, writer):
+        writer.write(b'\x16\x03\x01')
+        client = await lab.client(server, ssl=papers.client)
+        server.close()
+        await asyncio.wait_for(server.wait_closed(), 5)
+        assert await asyncio.wait_for(client.on_connection_lost, 5) is None
