@@ -22,7 +22,7 @@ FLOORS = {
     'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
     'wire': ('_codec', '_framing', '_peer', '_exchange'),
     'model': (
-        *('redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('concealed', 'redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (
