@@ -1,4 +1,4 @@
-"""The watch for secrets finds what is leaked, wherever that is: runs of a suite that leaks, in processes of their own."""
+"""The watch for secrets finds what is leaked, wherever that is: suites that leak, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHER = 'feedfacedead'  # what the tokens of such a run are made of: this run mu
 
 LEAKS = {
     'log': ("logging.getLogger('a.rig').debug('sent %s', TOKEN)", 'a log record'),
-    'argument': ("logging.getLogger('a.rig').debug('sent', extra={}, stack_info=False) or log(['%.3s', TOKEN])", 'a log'),
+    'argument': ("log(['%.3s', TOKEN])", 'a log record'),
     'traceback': ("try:\n        raise ValueError(TOKEN)\n    except ValueError:\n        log_exception()", 'a log'),
     'warning': ("with pytest.warns(UserWarning):\n        warnings.warn(TOKEN)", 'a warning'),
     'print': ('print(TOKEN)', 'Captured stdout'),
