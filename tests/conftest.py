@@ -4,6 +4,7 @@
 2. An exception that reaches the loop's handler, a blocking call in the loop, a task or a transport left behind:
    each fails the test. ``@pytest.mark.blocks`` allows blocking where the test itself must.
 3. Ports come from the system (``udp://127.0.0.1:0``), so tests run in any order and next to each other.
+4. Whatever is written anywhere is searched for the Alyx tokens of the tests, see `secrets_watch`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ try:
     import uvloop
 except ImportError:  # Windows
     uvloop = None  # type: ignore[assignment]
+
+pytest_plugins = ['secrets_watch']
 
 settings.register_profile(
     'default', deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -25,7 +25,7 @@ FLOORS = {
     ),
     'wire': ('_codec', '_framing', '_peer', '_exchange', '_signing'),
     'model': (
-        *('redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('concealed', 'redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (

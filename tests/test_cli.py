@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 import echorig
+import secrets_watch
 from conftest import LOOPS
 from echorig.cli import entry
 from rigs import REF, free_port
@@ -95,7 +96,7 @@ def test_server_prints_what_a_client_sends_and_ends_quietly(program, transport, 
 
 @posix
 def test_server_shows_no_token(program, sock):
-    token = 'c0ffee' * 6
+    token = secrets_watch.token()
     alyx = json.dumps([128, 'https://alyx.example.org', {'me': token}]).encode()
     notice = json.dumps([0, 'ValueError: no', alyx.decode()]).encode()
     with program.started('server', 'udp://127.0.0.1:0', '-vv') as server:

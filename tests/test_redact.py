@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from echorig import EchoMismatchError
-from echorig._codec import acknowledged
+from echorig._codec import acknowledged, tag
 from echorig.base import Communicator
 from echorig.redact import Shown, shown
 from rigs import RawUdp
+from secrets_watch import token
 
-TOKEN = '4157aa522b855239cd05f4d23d40563aa0518359'
+TOKEN = token()
 ALYX = Communicator.encode([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])
 
 
@@ -43,6 +47,138 @@ def test_no_form_of_it_is_shown(frame):
     assert TOKEN not in shown(frame)
     assert TOKEN not in repr(Shown(frame))
     assert TOKEN not in str(Shown(frame))
+
+
+@pytest.mark.parametrize(
+    'frame',
+    [
+        ALYX.replace(b'128', rb'"\u0061lyx"'),
+        ALYX.replace(b'128', rb'"\u0031\u0032\u0038"'),
+        ALYX.replace(b'128', b'128.0'),
+        ALYX.replace(b'128', b'1.28e2'),
+        ALYX.replace(b'128', b'1280e-1'),
+        ALYX.replace(b'128', b'129'),
+        ALYX.replace(b'128', b'255'),
+        ALYX.replace(b'128', b'1,8'),
+        ALYX.replace(b'128', b'28'),
+        b'\n \t' + ALYX,
+        b'[128, {"mouse": {"token": "' + TOKEN.encode() + b'"}}, "https://alyx.example"]',
+        b'[128, "' + TOKEN.encode() + b'"]',
+        b'[128, "https://mouse:' + TOKEN.encode() + b'@alyx.example/", {}]',
+        b'[128, "https://alyx.example/?token=' + TOKEN.encode() + b'", {}]',
+        b'[128, "https://alyx.example/#' + TOKEN.encode() + b'", {}]',
+        Communicator.encode(Communicator.encode([128, None, {'mouse': TOKEN}]).decode()),
+        Communicator.encode([64, 20, Communicator.encode(ALYX.decode()).decode()]),
+        Communicator.encode([0, 'ValueError', Communicator.encode([0, 'x', ALYX.decode()]).decode()]),
+        Communicator.encode([0, f'ValueError: {{"mouse": {TOKEN!r}}}', 128]),
+        Communicator.encode([0, f'KeyError: {TOKEN!r}', ALYX.decode()]),
+        Communicator.encode({'event': 128, 'data': {'mouse': TOKEN}}),
+        Communicator.encode([64, 20, {'token': TOKEN}]),
+        Communicator.encode([64, 20, {'Token': {'mouse': TOKEN}}]),
+        Communicator.encode([64, [[ALYX.decode()]]]),
+        acknowledged(tag(ALYX, 77)),
+        tag(ALYX, 77),
+        tag(ALYX, 77)[:-3],
+        ALYX[: ALYX.index(TOKEN.encode()) + 20],
+        b'\xef\xbb\xbf' + ALYX,
+        b'[' * 2000 + ALYX,
+        b'[64, ' + b'[' * 900 + ALYX + b']' * 901,
+        ALYX + b' ' * 100_000,
+    ],
+    ids=range(32),
+)
+def test_no_other_form_of_it_is_shown_either(frame):
+    assert TOKEN in shown(None) + frame.decode('latin-1') or len(frame) < len(ALYX)
+    assert not pieces(TOKEN) & pieces(shown(frame))
+
+
+def pieces(text, length=8):
+    """All pieces of a text that are long enough to be told from chance."""
+    return {text[i : i + length] for i in range(len(text) - length + 1)}
+
+
+TOKENS = st.one_of(
+    st.text('0123456789abcdef', min_size=16, max_size=40),
+    st.text(st.characters(exclude_categories=['Cs']), min_size=8, max_size=40),
+)
+BODIES = st.sampled_from([lambda token: {'token': token}, lambda token: token, lambda token: ['x', {'token': token}]])
+
+
+@st.composite
+def alyx_messages(draw):
+    """A token, and a message with it as somebody may send it, whole or quoted in a notice."""
+    token = draw(TOKENS)
+    user = draw(st.text(st.characters(exclude_categories=['Cs']), max_size=12))
+    url = draw(st.sampled_from(['https://alyx.example.org', 'http://localhost:8000/', 'https://a.b/c/d']))
+    frame = json.dumps([128, url, {user: draw(BODIES)(token)}], ensure_ascii=draw(st.booleans())).encode()
+    shown_anyway = ' '.join([f'***,[]:" {url} ValueError bytes', *forms(user), *forms(json.dumps(user))])
+    assume(not set.union(*map(pieces, forms(token))) & pieces(shown_anyway))
+    if draw(st.booleans()):
+        frame = json.dumps([0, 'ValueError: no', frame.decode()]).encode()
+    if draw(st.booleans()):
+        frame = tag(frame, draw(st.integers(0, 2**31 - 1)))
+    return token, frame
+
+
+def forms(token):
+    """A token as it may be written."""
+    return {token, json.dumps(token)[1:-1], json.dumps(token, ensure_ascii=False)[1:-1], repr(token)[1:-1]}
+
+
+def unseen(token, frame):
+    text = shown(frame)
+    seen = set.union(*(pieces(form) for form in forms(token))) & pieces(text)
+    own = pieces("https://alyx.example.org [128, {'token': '***'}] ValueError: no, \\\\u0000")
+    return not {piece for piece in seen - own if not piece.isspace()}
+
+
+@given(alyx_messages(), st.integers(0, 400))
+@settings(max_examples=300)
+def test_wherever_it_is_cut(message, end):
+    token, frame = message
+    assert unseen(token, frame)
+    assert unseen(token, frame[:end])
+
+
+@given(alyx_messages(), st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(['replace', 'insert', 'delete']))
+@settings(max_examples=500)
+def test_whichever_byte_is_damaged(message, place, byte, how):
+    token, frame = message
+    place %= len(frame)
+    before, after = frame[:place], frame[place + (how != 'insert') :]
+    assert unseen(token, before + (b'' if how == 'delete' else bytes([byte])) + after)
+
+
+def test_every_byte_of_one_message_damaged_in_every_way():
+    """Also of a request for a token, of which nothing need be hidden, so that nothing is hidden in vain."""
+    for place in range(len(ALYX)):
+        for byte in range(256):
+            text = shown(ALYX[:place] + bytes([byte]) + ALYX[place + 1 :])
+            assert not pieces(TOKEN) & pieces(text), (place, byte)
+    assert shown(b'[128, null, {}]') == '[128, null, {}]'
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_whatever_comes_can_be_shown(frame):
+    assert shown(frame).isprintable()
+
+
+@pytest.mark.parametrize(
+    'frame',
+    [
+        '[2, "2022-01-28_128_x", null]',
+        '[64, 20, {"a": {"b": [1, 2.5, "text [128]"]}}]',
+        '[32, 10]',
+        '[0, "ValueError: {1: 2} is no \\"rig\\"", 2]',
+        'foo',
+        '[2, "cut',
+        '{"event": 2}',
+        '[3000, null]',
+        '["EXPSTOP"]',
+    ],
+)
+def test_what_is_no_secret_is_shown_as_it_came(frame):
+    assert shown(frame.encode()) == frame
 
 
 def test_text_for_people():

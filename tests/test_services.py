@@ -22,6 +22,7 @@ from echorig import (
 )
 from echorig._codec import untagged
 from rigs import REF, RawUdp, free_port
+from secrets_watch import token
 
 
 async def test_a_whole_session(lab, transport):
@@ -331,7 +332,7 @@ async def test_mocks_of_rigs_are_told_as_documented():
 
 async def test_alyx_to_all(lab):
     class Alyx:
-        base_url, user, _token, is_logged_in = 'https://alyx.example', 'mouse', {'token': 'secret'}, True
+        base_url, user, _token, is_logged_in = 'https://alyx.example', 'mouse', {'token': token()}, True
 
     servers = [await lab.server(name=f'rig{i}') for i in range(2)]
     heard = []
@@ -340,11 +341,11 @@ async def test_alyx_to_all(lab):
     peer = await RawUdp.open()
     good = [await lab.client(server, server.name) for server in servers]
     assert await Services(good).alyx(Alyx()) is None
-    assert heard == [['https://alyx.example', {'mouse': {'token': 'secret'}}]] * 2
+    assert heard == [['https://alyx.example', {'mouse': {'token': token()}}]] * 2
     mute = await lab.client(peer.uri, 'mute')
     mute.default_echo_timeout = 0.05
     with pytest.raises(ServicesTimeoutError, match='mute') as caught:
         await Services([mute, *good]).alyx(Alyx())
-    assert 'secret' not in str(caught.value)
+    assert token() not in str(caught.value)
     assert len(heard) == 4
     peer.close()

@@ -5,6 +5,7 @@
 2. A future is told once and then removed, from every event that it was registered for.
 3. A listener registered for a combination of events is also told which one came.
 4. What is no message is handed to ``_malformed``, and tells nobody.
+5. The token in an ALYX message is concealed: nobody who writes the message into a log writes it there.
 """
 
 from asyncio import CancelledError
@@ -16,10 +17,12 @@ from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 from echorig._codec cimport decode
 from echorig._origin cimport Origin
 from echorig._origin import current as _current
+from echorig.concealed import conceal
 from echorig.messages import ExpMessage
 from echorig.waiting import bits
 
 cdef object _validate = ExpMessage.validate
+cdef int ALYX = 128
 # {code: (event, bits)} of the single events and the notice: the enum takes ten times as long.
 cdef dict _SINGLE = {event.value: (event, bits(event)) for event in (ExpMessage(0), *ExpMessage.__members__.values())}
 
@@ -63,6 +66,8 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
             return
     event, bit = <tuple>known
     del message[0]
+    if bit == ALYX:
+        message = conceal(message)
     if not code:
         com._log_notice(message, addr)
     if number >= 0:
@@ -88,10 +93,10 @@ cdef _tell(com, list listeners, event, message, addr):
             try:
                 result = listener(message, addr, event) if told else listener(message, addr)
             except (Exception, CancelledError) as ex:
-                com._report(listener, event, ex, addr)
+                com._report(listener, event, ex, addr, message)
             else:
                 if result is not None and isinstance(result, Coroutine):
-                    com._callbacks.run(result, partial(com._report, listener, event), addr)
+                    com._callbacks.run(result, partial(_report, com, listener, event, message), addr)
             continue
         com._callbacks.clear_futures(listener)
         if listener.cancelled():
@@ -100,3 +105,8 @@ cdef _tell(com, list listeners, event, message, addr):
             com.logger.warning('Future %s already resolved', listener)
         else:
             listener.set_result((message, addr, event) if told else (message, addr))
+
+
+def _report(com, listener, event, message, ex, addr):
+    """Report that a callback failed which ran as a task."""
+    com._report(listener, event, ex, addr, message)

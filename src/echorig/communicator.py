@@ -10,6 +10,7 @@ from typing import Any
 from . import _codec
 from ._dispatch import deliver
 from .callbacks import CallbackTable, Listener
+from .concealed import told, without
 from .errors import ConnectionClosedError, EchoError
 from .messages import ExpMessage
 from .names import validate_uri
@@ -258,8 +259,8 @@ class Communicator(Service):
             )
 
     def _log_notice(self, content: list[Any], addr: Address) -> None:
-        text = str(content[0]) if content else 'no details'
         name = event_of_notice(content)
+        text = told(str(content[0]), name == ExpMessage.ALYX) if content else 'no details'
         self.logger.error(
             'Callback for %s on %s failed with %s',
             'an unnamed event' if name is None else ExpMessage(name).name or name,
@@ -267,12 +268,14 @@ class Communicator(Service):
             text,
         )
 
-    def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address) -> None:
+    def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address, data: Any = None) -> None:
         """Log that a callback failed, and tell the sender of the message.
 
-        A failure in a callback for notices is only logged, or two such callbacks would keep each other busy.
+        A failure in a callback for notices is only logged, or two such callbacks would keep each other busy. A token
+        that came with the message is not repeated.
         """
         text = f'{type(error).__name__}: {_text(error)}'
+        text = told(without(text, data) if event == ExpMessage.ALYX else text)
         self.logger.error('Callback "%s" failed with error "%s"', callback, text)
         if event:
             try:

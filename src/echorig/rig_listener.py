@@ -10,6 +10,7 @@ from typing import Any
 from ._origin import is_late
 from .callbacks import each
 from .communicator import event_of_notice
+from .concealed import told
 from .errors import ConnectionClosedError, EchoError, EchoTimeoutError, RemoteCallbackError
 from .messages import ExpMessage
 from .uri import Address
@@ -149,7 +150,7 @@ class RigListener:
     def _on_notice(self, data: list[Any], addr: Address) -> None:
         event = event_of_notice(data)
         if (event is None or event & self.event) and not self._is_late():
-            text = str(data[0]) if data else 'no details'
+            text = told(str(data[0]), event == ExpMessage.ALYX) if data else 'no details'
             self._fail(
                 RemoteCallbackError(f'{self.rig.name} failed on {self.event.name}: {text}', self.event, text, addr)
             )
@@ -157,7 +158,7 @@ class RigListener:
     def _on_interrupt(self, data: list[Any], addr: Address) -> None:
         if self._is_late():
             return
-        text = '' if not data or data[0] is None else str(data[0])
+        text = '' if not data or data[0] is None else told(str(data[0]))
         self._fail(
             RemoteCallbackError(
                 f'{self.rig.name} answered {self.event.name} with EXPINTERRUPT' + (f': {text}' if text else ''),

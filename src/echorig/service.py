@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from .concealed import conceal
 from .messages import PROTOCOL_VERSION, ExpMessage, ExpStatus
 
 __all__ = ['Service']
@@ -169,7 +170,7 @@ class Service(ABC):
         """
         if not alyx:
             return _ALYX, None, {}
-        return _ALYX, alyx.base_url, {alyx.user: alyx._token} if alyx.is_logged_in else {}
+        return _ALYX, alyx.base_url, conceal({alyx.user: alyx._token} if alyx.is_logged_in else {})
 
 
 def _as_status(status: Any) -> ExpStatus:

@@ -11,11 +11,12 @@ import wires
 from alyx_server import SUBJECTS, AlyxServer
 
 from echorig import Services
+from secrets_watch import token
 
 pytest.importorskip('one')
 patience = wires.patience
 
-USER, PASSWORD, TOKEN = 'olivia', 'p4ss-w0rd', 'a7f3c19e0d5b4d6e8f'
+USER, PASSWORD, TOKEN = 'olivia', 'p4ss-w0rd', token()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from iblutil_peer import PATIENCE, IblutilProcess
 
 from echorig import EchoProtocol
 from rigs import Lab
+from secrets_watch import token
 
 WIRES = [f'{role}-{scheme}' for role in ('server', 'client') for scheme in ('udp', 'ws', 'tcp')]
 
@@ -101,5 +102,5 @@ async def wire(request: pytest.FixtureRequest, iblutil: IblutilProcess, lab: Lab
 def alyx_like() -> SimpleNamespace:
     """What the communicators need of an Alyx client that is logged in."""
     return SimpleNamespace(
-        base_url='https://alyx.example.org', user='olivia', _token={'token': 'c0ffee5ecre7'}, is_logged_in=True
+        base_url='https://alyx.example.org', user='olivia', _token={'token': token()}, is_logged_in=True
     )

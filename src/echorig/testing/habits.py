@@ -9,6 +9,7 @@ from typing import Any
 
 from .._codec import decode, encode, is_ping, peek, read_tag
 from .._origin import Origin, current
+from ..concealed import conceal
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
 from ..uri import Address, Uri, parse
@@ -63,7 +64,7 @@ class Habits(ABC):
             event = ExpMessage(0) if type(code) is int and code == 0 else ExpMessage.validate(code, False)
         except (TypeError, ValueError):
             return Received(None, [], addr, frame, monotonic())
-        return Received(event, data, addr, frame, monotonic())
+        return Received(event, conceal(data) if event == ExpMessage.ALYX else data, addr, frame, monotonic())
 
 
 class Echorig(Habits):

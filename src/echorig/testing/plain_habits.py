@@ -18,6 +18,7 @@ from .._framing import FrameSplitter
 from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
+from ..redact import shown
 from ..tuning import DEFAULT_TUNING
 from ..uri import Address, Uri, as_address
 from .habits import Habits
@@ -68,7 +69,7 @@ class Iblutil(Habits):
         if frame == sent:
             echo.set_result(None)
         else:
-            echo.set_exception(EchoMismatchError(f'{self.rig.name} expected {sent!r}, got {frame!r}'))
+            echo.set_exception(EchoMismatchError(f'{self.rig.name} expected {shown(sent)}, got {shown(frame)}'))
         return True
 
     def _new(self, frame: bytes, addr: Address) -> None:
@@ -90,7 +91,7 @@ class Iblutil(Habits):
         try:
             await asyncio.wait_for(echo, timeout)
         except asyncio.TimeoutError:
-            error: EchoError = EchoTimeoutError(f'{addr} did not echo {frame!r} within {timeout} s')
+            error: EchoError = EchoTimeoutError(f'{addr} did not echo {shown(frame)} within {timeout} s')
             self._give_up(error)
             raise error from None
         except EchoMismatchError as error:
@@ -169,7 +170,7 @@ class Matlab(Iblutil):
         try:
             await asyncio.wait_for(echo, timeout)
         except asyncio.TimeoutError:
-            raise EchoTimeoutError(f'{addr} did not echo {frame!r} within {timeout} s') from None
+            raise EchoTimeoutError(f'{addr} did not echo {shown(frame)} within {timeout} s') from None
 
 
 class _Datagrams(asyncio.DatagramProtocol):

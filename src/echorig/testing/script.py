@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..callbacks import each
 from ..messages import ExpMessage
+from ..redact import shown
 from ..uri import Address
 
 __all__ = ['Reaction', 'Received', 'Script']
@@ -28,6 +29,10 @@ class Received(NamedTuple):
     """bytes: What travelled, as far as the rig has read it."""
     time: float
     """float: When it came, on the clock of `time.monotonic`, in seconds."""
+
+    def __repr__(self) -> str:
+        event = None if self.event is None else self.event.name or 'notice'
+        return f'Received({event}, {shown(self.frame)!r}, {self.addr}, {self.time})'
 
 
 @dataclass(frozen=True)
