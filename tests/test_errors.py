@@ -12,6 +12,7 @@ TREE = {
     'PeerUnreachableError': (errors.EchoTimeoutError, ConnectionRefusedError),
     'EchoMismatchError': (RuntimeError,),
     'ConnectionClosedError': (ConnectionError,),
+    'TLSError': (ConnectionError,),
     'MessageTooLongError': (ValueError,),
     'RemoteCallbackError': (RuntimeError,),
     'ServicesError': (errors.EchoError,),
