@@ -9,6 +9,13 @@ from setuptools import Extension, setup
 # Line tracing for coverage of the .pyx files (slow; `make coverage` sets it).
 trace = os.environ.get('ECHORIG_TRACE') == '1'
 
+# Builds that look for errors: `make fuzz` sets `fuzz`, which counts the branches taken and needs CC=clang, and
+# `make sanitize` sets `address,undefined`. They are slow, and go into a directory of their own.
+sanitizer = os.environ.get('ECHORIG_SANITIZE', '')
+watched = {'': [], 'fuzz': ['-fsanitize=fuzzer-no-link,address']}.get(
+    sanitizer, [f'-fsanitize={sanitizer}', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer']
+)
+
 MODULES = ['_codec', '_framing', '_peer', '_exchange', '_origin', '_dispatch', '_courier']
 if os.name == 'posix':  # elsewhere the event loop's own datagram transport serves
     MODULES.append('_datagram')
@@ -18,7 +25,8 @@ extensions = [
         f'echorig.{name}',
         [f'ext/echorig/{name}.pyx'],
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
-        extra_compile_args=[] if os.name == 'nt' else ['-O3'],
+        extra_compile_args=['-O1', '-g', *watched] if watched else [] if os.name == 'nt' else ['-O3'],
+        extra_link_args=watched if sanitizer != 'fuzz' else [],
         depends=glob('ext/echorig/*.h'),
     )
     for name in MODULES
