@@ -14,6 +14,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f'There is no such target; choose from {", ".join(TARGETS)}')
     import atheris
+
     with atheris.instrument_imports(include=['echorig']):
         one_input = importlib.import_module(f'fuzz.{sys.argv[1]}').one_input
     from echorig import _codec

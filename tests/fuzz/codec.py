@@ -124,7 +124,9 @@ def text_of(reader: ByteReader) -> str:
     if kind == 1:  # any two bytes are a character: lone surrogates, which json takes, are among them
         return ''.join(chr(256 * high + low) for high, low in zip(piece[::2], piece[1::2], strict=False))
     if kind == 2:
-        return ''.join(chr(0x10000 + 256 * (high % 16) + low) for high, low in zip(piece[::2], piece[1::2], strict=False))
+        return ''.join(
+            chr(0x10000 + 256 * (high % 16) + low) for high, low in zip(piece[::2], piece[1::2], strict=False)
+        )
     return piece.decode('latin-1')
 
 

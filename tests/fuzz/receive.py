@@ -29,7 +29,17 @@ CONTENT = (
     [0], [0, 'text', '[2, "ref", null]'], ['expstart', 1], [3, 1], [256], [True], [2.0], [None], [], ['EXPINIT'], [-1],
     [2, 'é', [[], {}]], [128, 'https://alyx', {'user': 'token'}], [128, None, None],
 )  # fmt: skip
-BAD = (b'', b'foo', b'[', b'[' * 3000, b'{"a": 1}', b'[2, "\xff"]', b'[1]]', b'\xef\xbb\xbf[1]', b'[' + b'9' * 30 + b']')
+BAD = (
+    b'',
+    b'foo',
+    b'[',
+    b'[' * 3000,
+    b'{"a": 1}',
+    b'[2, "\xff"]',
+    b'[1]]',
+    b'\xef\xbb\xbf[1]',
+    b'[' + b'9' * 30 + b']',
+)
 LAST = [128, 'after all of this', None]
 
 
@@ -124,7 +134,9 @@ class Scene:
         loop.set_exception_handler(lambda _, context: self.escaped.append(context))
         logger = logging.Logger('scene', self.level)
         logger.addHandler(self.records)
-        tuning = Tuning(tags=self.tags, max_stream_message=LIMIT, max_backlog=4 if self.late else 1024, close_grace=0.01)
+        tuning = Tuning(
+            tags=self.tags, max_stream_message=LIMIT, max_backlog=4 if self.late else 1024, close_grace=0.01
+        )
         scheme = 'udp' if self.udp else 'tcp'
         self.com = EchoProtocol(f'{scheme}://{HERE}:{PORT}', self.role, 'scene', logger, tuning)
         self.com.default_echo_timeout = 0.02
@@ -272,7 +284,9 @@ class Scene:
 
     def trouble(self) -> None:
         kind = self.reader.byte() % 6
-        error = self.reader.pick((ConnectionRefusedError(111, 'refused'), OSError(101, 'no way'), BlockingIOError(11, 'later')))
+        error = self.reader.pick(
+            (ConnectionRefusedError(111, 'refused'), OSError(101, 'no way'), BlockingIOError(11, 'later'))
+        )
         if kind == 0:
             self.wires[-1].error = error
         elif kind == 1 and self.udp:
