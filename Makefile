@@ -204,6 +204,43 @@ $(addprefix fuzz-keep-,codec framing exchange receive): fuzz-keep-%: build/fuzz/
 	$(ATHERIS) $* -merge=1 .fuzz/merged $(call FUZZ_FOLDERS,$*)
 	rm -rf tests/fuzz/corpus/$* && mkdir -p tests/fuzz/corpus && mv .fuzz/merged tests/fuzz/corpus/$*
 
+# --- sanitizers ---
+
+sanitize: sanitize-address sanitize-memcheck
+
+# The runtime of the sanitizer must come first, and sees Python's own memory if it comes from malloc. What Python keeps
+# to its end is no leak. Left out: the real peers, which are others' programs; and the gate of the benchmarks, which
+# tries no compiled module, and whose many processes would take minutes to start.
+ADDRESS := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=build/sanitize/lib \
+    LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
+
+$(VENV)/.watch: $(VENV)/.test-only
+	@$(PIP) 'Cython>=3.1' 'setuptools>=77'
+	@touch $@
+
+build/sanitize/.built: $(VENV)/.watch $(SOURCES) $(wildcard src/echorig/*.py src/echorig/*/*.py)
+	@case $$($(CC) -print-file-name=libasan.so) in /*) ;; *) \
+	    echo 'make sanitize needs gcc with libasan on Linux, and $(CC) has none; CC=gcc names another'; exit 1;; esac
+	ECHORIG_WATCH=address,undefined CC=$(CC) $(PY) setup.py -q build --force --build-base build/sanitize --build-lib build/sanitize/lib
+	@touch $@
+
+sanitize-address: build/sanitize/.built
+	ECHORIG_SCHEDULES=200 $(ADDRESS) $(PY) -m pytest -q --timeout 300 --ignore tests/peers --ignore tests/test_bench_gate.py $(ARGS)
+
+# Fifty times slower, so only where the compiled modules are tried themselves, with few examples of hypothesis.
+MEMCHECK := valgrind --quiet --error-exitcode=9 --leak-check=no --suppressions=tests/fuzz/memcheck.supp
+MEMCHECKED := $(patsubst %,tests/test_%.py,codec tags framing exchange exchange_tags datagram receiving tcp forgery \
+    receive_path fuzz_corpus)
+
+build/memcheck/.built: $(VENV)/.watch $(SOURCES) $(wildcard src/echorig/*.py src/echorig/*/*.py)
+	ECHORIG_WATCH=memcheck $(PY) setup.py -q build --force --build-base build/memcheck --build-lib build/memcheck/lib
+	@touch $@
+
+sanitize-memcheck: build/memcheck/.built
+	@command -v valgrind >/dev/null || { echo 'make sanitize needs valgrind, and there is none here'; exit 1; }
+	PYTHONMALLOC=malloc PYTHONPATH=build/memcheck/lib:tests $(MEMCHECK) \
+	    $(PY) -m pytest -q --timeout 1200 -p fuzz.fewer $(MEMCHECKED) $(ARGS)
+
 clean:
 	rm -rf .venv* .fuzz build dist docs/_build src/*.egg-info src/echorig/*.so ext/echorig/*.c
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks

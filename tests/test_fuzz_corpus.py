@@ -88,7 +88,7 @@ def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
             return getattr(self.real, name)
 
     monkeypatch.setattr(exchange, 'Exchange', Repeating)
-    with pytest.raises(AssertionError, match='exchange fails with.*delivered twice'):
+    with pytest.raises(AssertionError, match=r'exchange fails with.*delivered twice'):
         replay('exchange')
 
 
@@ -97,7 +97,7 @@ def test_a_mistake_in_receiving_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
         len(content[1])  # there need not be one
 
     monkeypatch.setattr(receive.EchoProtocol, '_log_notice', log_notice)
-    with pytest.raises(AssertionError, match='receive fails with.*could not be processed'):
+    with pytest.raises(AssertionError, match=r'receive fails with.*could not be processed'):
         replay('receive')
 
 

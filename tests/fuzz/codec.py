@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from typing import Any
@@ -135,10 +136,8 @@ def check_value(message: Any) -> None:
     try:
         expected = json.dumps(message)
     except (TypeError, ValueError, RecursionError):
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             encode(message)  # orjson may know it
-        except (TypeError, ValueError):
-            pass
         return
     written = encode(message)
     assert type(written) is bytes

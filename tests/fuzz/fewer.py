@@ -1,4 +1,4 @@
-"""Fewer examples of hypothesis where each takes fifty times as long: ``pytest -p fuzz.fewer``, as `make sanitize` does."""
+"""Fewer examples of hypothesis where each takes fifty times as long: ``pytest -p fuzz.fewer``, for `make sanitize`."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def check_other_cuttings(stream: bytes, limit: int, sizes: list[int]) -> None:
 
 
 def slow(chunks: list[bytes], limit: int) -> tuple[list[bytes], bytes, bool, bool]:
-    """Return the frames, what is left of the last, whether one was over the limit, and whether there was a bare text."""
+    """Return the frames, what is left, whether one was over the limit, and whether there was a bare text."""
     frames: list[bytes] = []
     held = b''
     bare = False

@@ -1,9 +1,8 @@
 """The whole way of what a peer sends: from the event loop's call to callbacks, coroutines that wait, and answers.
 
-A communicator of either role, over UDP or TCP, on a real event loop; what a peer sends is handed to it as the loop does,
-and what it sends is kept. Nothing may reach the loop's exception handler, nothing may be found in the log that says
-'could not be processed', what is awaited ends with a documented error at most, and then a good message is still
-confirmed and heard.
+A communicator of either role, over UDP or TCP, on a real event loop; what a peer sends is handed to it as by the
+loop, and what it sends is kept. Nothing may reach the handler of the loop or be logged as something that could not be
+processed, what is awaited ends with a documented error at most, and then a good message is still confirmed and heard.
 """
 
 from __future__ import annotations
