@@ -209,9 +209,9 @@ $(addprefix fuzz-keep-,codec framing exchange receive): fuzz-keep-%: build/fuzz/
 sanitize: sanitize-address sanitize-memcheck
 
 # The runtime of the sanitizer must come first, and sees Python's own memory if it comes from malloc. What Python keeps
-# to its end is no leak. Left out: the real peers, which are others' programs; and the gate of the benchmarks, which
-# tries no compiled module, and whose many processes would take minutes to start.
-ADDRESS := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYTHONPATH=build/sanitize/lib \
+# to its end is no leak. Left out: the real peers, which are others' programs.
+ADDRESS := ASAN_OPTIONS=detect_leaks=0,log_path=$(CURDIR)/build/sanitize/report \
+    UBSAN_OPTIONS=print_stacktrace=1,log_path=$(CURDIR)/build/sanitize/report PYTHONMALLOC=malloc PYTHONPATH=build/sanitize/lib \
     LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
 
 $(VENV)/.watch: $(VENV)/.test-only
@@ -225,10 +225,13 @@ build/sanitize/.built: $(VENV)/.watch $(SOURCES) $(wildcard src/echorig/*.py src
 	@touch $@
 
 sanitize-address: build/sanitize/.built
-	ECHORIG_SCHEDULES=200 $(ADDRESS) $(PY) -m pytest -q --timeout 300 --ignore tests/peers --ignore tests/test_bench_gate.py $(ARGS)
+	@rm -f build/sanitize/report.*
+	ECHORIG_SCHEDULES=200 $(ADDRESS) $(PY) -m pytest -q --timeout 300 --ignore tests/peers $(ARGS) || { \
+	    cat build/sanitize/report.* 2>/dev/null; exit 1; }
+	@! ls build/sanitize/report.* 2>/dev/null
 
 # Fifty times slower, so only where the compiled modules are tried themselves, with few examples of hypothesis.
-MEMCHECK := valgrind --quiet --error-exitcode=9 --leak-check=no --suppressions=tests/fuzz/memcheck.supp
+MEMCHECK := valgrind --quiet --error-exitcode=9 --leak-check=no --suppressions=tests/fuzz/memcheck.supp --log-file=$(CURDIR)/build/memcheck/report.%p
 MEMCHECKED := $(patsubst %,tests/test_%.py,codec tags framing exchange exchange_tags datagram receiving tcp forgery \
     receive_path fuzz_corpus)
 
@@ -238,8 +241,9 @@ build/memcheck/.built: $(VENV)/.watch $(SOURCES) $(wildcard src/echorig/*.py src
 
 sanitize-memcheck: build/memcheck/.built
 	@command -v valgrind >/dev/null || { echo 'make sanitize needs valgrind, and there is none here'; exit 1; }
+	@rm -f build/memcheck/report.*
 	PYTHONMALLOC=malloc PYTHONPATH=build/memcheck/lib:tests $(MEMCHECK) \
-	    $(PY) -m pytest -q --timeout 1200 -p fuzz.fewer $(MEMCHECKED) $(ARGS)
+	    $(PY) -m pytest -q --timeout 1200 -p fuzz.fewer $(MEMCHECKED) $(ARGS) || { cat build/memcheck/report.*; exit 1; }
 
 clean:
 	rm -rf .venv* .fuzz build dist docs/_build src/*.egg-info src/echorig/*.so ext/echorig/*.c
