@@ -9,6 +9,15 @@ from setuptools import Extension, setup
 # Line tracing for coverage of the .pyx files (slow; `make coverage` sets it).
 trace = os.environ.get('ECHORIG_TRACE') == '1'
 
+# Builds that look for errors. `make fuzz` sets `fuzz`, which counts the branches taken and needs CC=clang;
+# `make sanitize` sets `address,undefined` and, for valgrind, `memcheck`. They are slow and have their own directories.
+watch = os.environ.get('ECHORIG_WATCH', '')
+watched = {
+    '': [],
+    'memcheck': ['-fno-omit-frame-pointer'],
+    'fuzz': ['-fsanitize=fuzzer-no-link,address'],
+}.get(watch, [f'-fsanitize={watch}', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'])
+
 MODULES = ['_codec', '_framing', '_peer', '_exchange', '_signing', '_origin', '_dispatch', '_courier']
 if os.name == 'posix':  # elsewhere the event loop's own datagram transport serves
     MODULES.append('_datagram')
@@ -18,7 +27,8 @@ extensions = [
         f'echorig.{name}',
         [f'ext/echorig/{name}.pyx'],
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
-        extra_compile_args=[] if os.name == 'nt' else ['-O3'],
+        extra_compile_args=['-O1', '-g', *watched] if watched else [] if os.name == 'nt' else ['-O3'],
+        extra_link_args=[] if watch == 'fuzz' else watched,  # atheris has what counts the branches
         depends=glob('ext/echorig/*.h'),
     )
     for name in MODULES

@@ -1,0 +1,328 @@
+"""The whole way of what a peer sends: from the event loop's call to callbacks, coroutines that wait, and answers.
+
+A communicator of either role, over UDP or TCP, on a real event loop; what a peer sends is handed to it as by the
+loop, and what it sends is kept. Nothing may reach the handler of the loop or be logged as something that could not be
+processed, what is awaited ends with a documented error at most, and then a good message is still confirmed and heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import warnings
+from typing import Any
+
+from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
+from echorig._codec import acknowledged, encode, read_tag, tag, tag_answer, untagged
+from echorig.tcp import Connection
+from fuzz.reader import ByteReader
+
+HERE, THERE = '127.0.0.1', '127.0.0.2'
+PORT = 11001
+STEPS = 60
+LIMIT = 4000  # bytes of a message over TCP; a small one, so that it can be gone over
+CONTENT = (
+    [2, 'ref', None], [1, None], [32, 20], [64, 10, {'status': 10}], [4, None], [8, None], [16, 'why'], [0, 'text', 2],
+    [0], [0, 'text', '[2, "ref", null]'], ['expstart', 1], [3, 1], [256], [True], [2.0], [None], [], ['EXPINIT'], [-1],
+    [2, 'é', [[], {}]], [128, 'https://alyx', {'user': 'token'}], [128, None, None],
+)  # fmt: skip
+BAD = (
+    b'',
+    b'foo',
+    b'[',
+    b'[' * 3000,
+    b'{"a": 1}',
+    b'[2, "\xff"]',
+    b'[1]]',
+    b'\xef\xbb\xbf[1]',
+    b'[' + b'9' * 30 + b']',
+)
+LAST = [128, 'after all of this', None]
+
+
+class Wire:
+    """What a communicator takes for its transport: it keeps what is sent."""
+
+    def __init__(self, kind: int, peername: tuple[str, int] | None) -> None:
+        self.sock = socket.socket(socket.AF_INET, kind)
+        self.extra = {'socket': self.sock, 'peername': peername, 'sockname': (HERE, PORT + 1)}
+        self.sent: list[tuple[bytes, Any]] = []
+        self.closing = False
+        self.error: Exception | None = None
+        self.owner: Any = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.extra.get(name, default)
+
+    def sendto(self, data: bytes, addr: Any = None) -> None:
+        assert type(data) is bytes
+        assert data
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        self.sent.append((data, addr))
+
+    def write(self, data: bytes) -> None:
+        assert not self.closing
+        self.sendto(data, self.extra['peername'])
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        if not self.closing:
+            self.closing = True
+            asyncio.get_running_loop().call_soon(self._gone)
+
+    abort = close
+
+    def _gone(self) -> None:
+        self.sock.close()
+        if self.owner is not None:
+            self.owner.connection_lost(None)
+
+
+class Records(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()  # a record whose text cannot be made is an error too
+        if 'could not be processed' in text:
+            self.failed.append(f'{text}: {record.exc_info}')
+
+
+def one_input(data: bytes) -> None:
+    if b'after all' in data:  # a fuzzer that sends the last message itself has it confirmed once, as it should
+        return
+    loop = asyncio.SelectorEventLoop()  # the same everywhere, and the quickest to make
+    try:
+        loop.run_until_complete(Scene(ByteReader(data)).play())
+    finally:
+        loop.close()
+
+
+class Scene:
+    """One communicator and those who send it things."""
+
+    def __init__(self, reader: ByteReader) -> None:
+        self.reader = reader
+        setup = reader.byte()
+        self.udp = bool(setup & 1)
+        self.role = 'server' if setup & 2 else 'client'
+        self.raises = bool(setup & 4)
+        self.tags = not setup & 8
+        self.late = bool(setup & 16)
+        self.answers = bool(setup & 32)
+        self.level = logging.DEBUG if setup & 64 else logging.WARNING
+        self.heard: list[Any] = []
+        self.escaped: list[Any] = []
+        self.jobs: list[asyncio.Task[Any]] = []
+        self.records = Records()
+        self.wires: list[Wire] = []
+        self.connections: list[Connection] = []
+
+    async def play(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self.escaped.append(context))
+        logger = logging.Logger('scene', self.level)
+        logger.addHandler(self.records)
+        tuning = Tuning(
+            tags=self.tags, max_stream_message=LIMIT, max_backlog=4 if self.late else 1024, close_grace=0.01
+        )
+        scheme = 'udp' if self.udp else 'tcp'
+        self.com = EchoProtocol(f'{scheme}://{HERE}:{PORT}', self.role, 'scene', logger, tuning)
+        self.com.default_echo_timeout = 0.02
+        self.com.assign_callback(ExpMessage.any(), self.listen)
+        self.com.assign_callback(0, lambda data, addr: self.heard.append(data))
+        try:
+            self.connect()
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore', RuntimeWarning)
+                await self.go_through()
+                await self.last_message()
+        finally:
+            self.com.close()
+            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 10)
+            await asyncio.wait_for(self.com.wait_closed(), 10)
+            for wire in self.wires:
+                wire.close()
+            for _ in range(4):
+                await asyncio.sleep(0)
+        # An answer to somebody who is no longer connected is refused with a ValueError.
+        odd = [one for one in outcomes if isinstance(one, BaseException) and not isinstance(one, (EchoError, OSError))]
+        assert not [one for one in odd if not isinstance(one, (asyncio.CancelledError, ValueError))], odd
+        assert not self.escaped, self.escaped
+        assert not self.records.failed, self.records.failed
+
+    async def go_through(self) -> None:
+        for _ in range(STEPS):
+            if not self.reader.left:
+                break
+            await self.step()
+
+    # --- the communicator's own side ---
+
+    def listen(self, data: Any, addr: Any, event: int) -> Any:
+        self.heard.append((event, data, addr))
+        if self.raises:
+            raise ValueError('\ud800 as it is said here')
+        return self.answer(event, data, addr) if self.answers else None
+
+    async def answer(self, event: int, data: Any, addr: Any) -> None:
+        with contextlib.suppress(EchoError, ValueError, OSError):
+            await self.com.confirmed_send([event, *data], addr)
+
+    def job(self, coroutine: Any) -> None:
+        self.jobs.append(asyncio.ensure_future(coroutine))
+
+    def target(self) -> Any:
+        if self.role == 'client':
+            return None
+        if self.udp:
+            return self.addr()
+        return next(iter(self.com._connections), (THERE, 9))
+
+    async def step(self) -> None:
+        reader = self.reader
+        kind = reader.byte() % 16
+        if kind < 6:
+            self.arrive(self.frame())
+        elif kind == 6:
+            self.arrive(b''.join(self.frame() for _ in range(1 + reader.byte() % 4)))
+        elif kind == 7:
+            frame = self.frame()
+            place = reader.byte()
+            self.arrive(frame[:place])
+            self.arrive(frame[place:])
+        elif kind == 8:
+            await asyncio.sleep(0)
+        elif kind == 9:
+            message = reader.pick(CONTENT)
+            self.job(self.com.confirmed_send(message, self.target(), reader.pick((0.02, 0.001, 10.0))))
+            await asyncio.sleep(0)
+        elif kind == 10:
+            with contextlib.suppress(EchoError, ValueError, TypeError, OSError):
+                self.com.send(reader.pick((*CONTENT, *BAD)), self.target())
+        elif kind == 11:
+            self.job(self.com.ping(self.target(), 0.02))
+            await asyncio.sleep(0)
+        elif kind == 12:
+            self.job(self.com.on_event(reader.pick((*ExpMessage, ExpMessage.any()))))
+            await asyncio.sleep(0)
+        elif kind == 13 and self.jobs:
+            self.jobs[reader.byte() % len(self.jobs)].cancel()
+        elif kind == 14:
+            self.trouble()
+        else:
+            await asyncio.sleep(reader.pick((0, 0, 0.001)))
+
+    # --- the network's ---
+
+    def connect(self) -> None:
+        """Make a transport, or on TCP another connection."""
+        if self.udp:
+            peername = (HERE, PORT) if self.role == 'client' else None
+            self.wires.append(Wire(socket.SOCK_DGRAM, peername))
+            self.wires[-1].owner = self.com
+            self.com.connection_made(self.wires[-1])
+            return
+        peername = (HERE, PORT) if self.role == 'client' else (THERE, 20000 + len(self.wires))
+        self.wires.append(Wire(socket.SOCK_STREAM, peername))
+        self.connections.append(Connection(self.com))
+        self.wires[-1].owner = self.connections[-1]
+        self.connections[-1].connection_made(self.wires[-1])
+
+    def addr(self) -> tuple[str, int]:
+        if self.role == 'client':
+            return self.reader.pick(((HERE, PORT), (HERE, PORT), (HERE, PORT + 5), (THERE, PORT)))
+        return THERE, 1 + self.reader.byte() % 5
+
+    def frame(self) -> bytes:
+        reader = self.reader
+        kind = reader.byte() % 12
+        sent = self.wires[-1].sent
+        known = sent[-1 - reader.byte() % len(sent)][0] if sent else b'[1, null]'
+        if kind == 0:
+            return reader.piece()
+        if kind == 1:
+            return reader.pick(BAD)
+        if kind == 2:
+            return encode(reader.pick(CONTENT))
+        if kind < 5:
+            return tag(encode(reader.pick(CONTENT)), reader.byte())
+        if kind == 5:
+            return tag_answer(encode(reader.pick(CONTENT)), reader.byte(), max(read_tag(known), 0) % 2**31)
+        if kind == 6:
+            return known
+        if kind == 7:
+            return acknowledged(known) if read_tag(known) >= 0 else known
+        if kind == 8:
+            return known[: reader.byte()]
+        if kind == 9:
+            return untagged(known)
+        if kind == 10:
+            damaged = bytearray(known)
+            damaged[reader.byte() % len(damaged)] ^= reader.byte()
+            return bytes(damaged)
+        return b'[' + reader.piece() + b']'
+
+    def arrive(self, data: bytes) -> None:
+        if self.udp:
+            self.com.datagram_received(data, self.addr())
+        elif self.connections and not self.wires[-1].closing:
+            choice = -1 - self.reader.byte() % len(self.connections)
+            if not self.wires[choice].closing:
+                self.connections[choice].data_received(data)
+
+    def trouble(self) -> None:
+        kind = self.reader.byte() % 6
+        error = self.reader.pick(
+            (ConnectionRefusedError(111, 'refused'), OSError(101, 'no way'), BlockingIOError(11, 'later'))
+        )
+        if kind == 0:
+            self.wires[-1].error = error
+        elif kind == 1 and self.udp:
+            self.com.error_received(error)
+        elif not self.udp and kind == 2:
+            self.connections[-1].eof_received()
+            self.wires[-1].close()
+        elif not self.udp and kind == 3:
+            self.wires[-1].close()
+        elif not self.udp and kind == 4 and (self.role == 'server' or self.com._delivery.lost_transport):
+            self.connect()
+
+    # --- the end ---
+
+    async def last_message(self) -> None:
+        """Check that somebody who behaves is still heard and confirmed."""
+        for job in self.jobs:
+            job.cancel()
+        await asyncio.gather(*self.jobs, return_exceptions=True)
+        if not self.udp:
+            if self.role == 'client' and not self.wires[-1].closing:
+                self.wires[-1].close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            self.connect()
+        for _ in range(100):  # a backlog that is full has every right to refuse
+            if not len(self.com._waiting.backlog) and not self.com._admission._held:
+                break
+            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 1)
+            await asyncio.sleep(0)
+        frame = tag(encode(LAST), 2**31 - 5) if self.tags else encode(LAST)
+        self.wires[-1].error = None
+        self.heard.clear()
+        if self.udp:
+            self.com.datagram_received(frame, (HERE, PORT) if self.role == 'client' else (THERE, 7777))
+        else:
+            self.connections[-1].data_received(frame)
+        assert [data for _, data, _ in self.heard] == [LAST[1:]], 'the last message was not heard'
+        reply = acknowledged(frame) if self.tags else frame
+        assert reply in [sent for sent, _ in self.wires[-1].sent], 'the last message was not confirmed'

@@ -1,0 +1,116 @@
+"""Signatures, between two programs and somebody who puts frames together as he likes.
+
+Nothing raises, no table outgrows its bound, and what a program believes is what was signed for it: by the other one, since
+it was started, with not one byte changed; and a message counts as new only once.
+"""
+
+from __future__ import annotations
+
+from echorig._codec import acknowledged, read_tag, tag, tag_answer
+from echorig._signing import OVERHEAD, Signer
+from fuzz.reader import ByteReader
+
+KEY = b'the key of the laboratory'
+STEPS = 200
+MAX_PEERS = 4
+NAMES = ('a', 'b')
+CONTENT = (b'[2, "ref", null]', b'[]', b'[0, "no", 2]', b'[64, 20, "%s"]' % (b'x' * 100), b'[1 ]')
+
+
+class Program:
+    """One of the two, in one of its lives."""
+
+    def __init__(self, name: str, lives: int, seed: int) -> None:
+        self.name = name
+        self._drawn = seed * 1_000_003 + lives * 7919 + ord(name)
+        self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, random=self._random)
+        self.signed_for: set[tuple[bytes, str]] = set()  # (frame, from whom) that may be believed
+        self.new: set[tuple[bytes, str]] = set()
+
+    def _random(self, n: int) -> bytes:
+        self._drawn += 1
+        return (self._drawn * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2 ** (8 * n)).to_bytes(n, 'big')
+
+
+def one_input(data: bytes) -> None:
+    reader = ByteReader(data)
+    seed = reader.byte()
+    lives = 0
+    programs = {name: Program(name, 0, seed) for name in NAMES}
+    frames: list[tuple[bytes, str, str]] = []  # what is on its way or was: (frame, from, to)
+    now = 0.0
+    number = dict.fromkeys(NAMES, 2**31 - 20)
+    for _ in range(STEPS):
+        if not reader.left:
+            break
+        kind = reader.byte() % 10
+        name = reader.pick(NAMES)
+        other = 'ab'['ba'.index(name)]
+        program = programs[name]
+        if kind < 2:
+            number[name] = (number[name] + reader.pick((1, 1, 1, 0, 70, 1500))) % 2**31
+            content = reader.pick(CONTENT)
+            frame = tag_answer(content, number[name], 5) if reader.flag() else tag(content, number[name])
+            sealed = program.signer.seal(frame, other, now)
+            if sealed is not None:
+                _sent(programs, frames, sealed, name, other)
+        elif kind < 6 and frames:
+            frame, src, dst = frames[-1 - reader.byte() % min(len(frames), 200)]
+            if kind == 4:
+                frame = _changed(reader, frame, frames)
+            elif kind == 5:
+                src, dst = reader.pick(((dst, src), ('c', dst), (f'd{reader.byte()}', dst)))
+            if dst in programs:
+                _arrives(programs, frames, frame, src, dst, now)
+        elif kind == 6:
+            _arrives(programs, frames, reader.piece(), other, name, now)
+        elif kind == 7:
+            now += reader.pick((0.0, 0.001, 0.03, 2.0))
+        elif kind == 8:
+            lives += 1
+            programs[name] = Program(name, lives, seed)
+        else:
+            reader.pick((program.signer.forget, program.signer.renew))(other)
+        for addr_frame, addr in program.signer.outbox:
+            _sent(programs, frames, addr_frame, name, addr)
+        program.signer.outbox.clear()
+        assert max(program.signer.sizes.values()) <= MAX_PEERS
+
+
+def _sent(programs: dict[str, Program], frames: list, frame: bytes, src: str, dst: str) -> None:
+    frames.append((frame, src, dst))
+    if dst in programs:
+        programs[dst].signed_for.add((frame, src))
+
+
+def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str, dst: str, now: float) -> None:
+    program = programs[dst]
+    plain = program.signer.open(frame, src, now)
+    for out, addr in program.signer.outbox:
+        _sent(programs, frames, out, dst, addr)
+    program.signer.outbox.clear()
+    if plain is None:
+        return
+    assert (frame, src) in program.signed_for, 'believes what was not signed for it'
+    assert len(frame) - len(plain) in (OVERHEAD - 32, OVERHEAD - 64)
+    assert read_tag(plain) == read_tag(frame)
+    if read_tag(plain) >= 2**31:
+        return
+    assert program.signer.seen == ((frame, src) in program.new), 'does not know what it has accepted'
+    program.signer.accepted(plain, src)
+    program.new.add((frame, src))
+    reply = program.signer.seal(acknowledged(plain), src, now)
+    assert reply is not None
+    _sent(programs, frames, reply, dst, src)
+
+
+def _changed(reader: ByteReader, frame: bytes, frames: list) -> bytes:
+    place = reader.byte() % len(frame) if reader.flag() else len(frame) - 1 - reader.byte() % min(len(frame), 194)
+    kind = reader.byte() % 4
+    if kind == 0:
+        return frame[:place] + bytes([reader.byte()]) + frame[place + 1 :]
+    if kind == 1:
+        return frame[:place] + bytes([frame[place] ^ 0x29]) + frame[place + 1 :]
+    if kind == 2:
+        return frame[:place] + reader.pick(frames)[0][place:]
+    return frame[:place]

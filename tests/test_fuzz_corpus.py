@@ -1,0 +1,160 @@
+"""What fuzzing has kept and found, tried again on an ordinary build and without a fuzzer."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echorig._exchange import DELIVER, ECHO, Exchange
+from echorig._framing import FrameSplitter
+from fuzz import TARGETS, codec, exchange, framing, receive
+
+HERE = Path(__file__).parent / 'fuzz'
+HEADERS = Path(__file__).parents[1] / 'ext' / 'echorig'
+COMPILER = shutil.which(os.environ.get('CC', 'cc'))
+
+
+def inputs(target: str) -> list[Path]:
+    return sorted(path for kind in ('corpus', 'found') for path in (HERE / kind / target).glob('*'))
+
+
+def replay(target: str) -> None:
+    one_input = importlib.import_module(f'fuzz.{target}').one_input
+    for path in inputs(target):
+        try:
+            one_input(path.read_bytes())
+        except Exception as ex:
+            raise AssertionError(f'{target} fails with {path.relative_to(HERE)}: {ex!r}') from ex
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_nothing_is_wrong_with_any_input(target: str) -> None:
+    assert len(inputs(target)) > 20
+    replay(target)
+
+
+def test_every_target_has_its_corpus_and_the_other_way_round() -> None:
+    kept = {path.name for kind in ('corpus', 'found') for path in (HERE / kind).iterdir()}
+    assert kept == {*TARGETS, 'core'}
+    assert sum(path.stat().st_size for path in HERE.rglob('*') if path.is_file()) < 2**20
+
+
+# --- that something wrong would be seen: each target with a mistake put into what it tries ---
+
+
+def test_a_mistake_in_the_codec_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = codec.decode
+    monkeypatch.setattr(codec, 'decode', lambda text: honest(text.replace(b'\\u', b'\\\\u')))
+    with pytest.raises(AssertionError, match='codec fails with'):
+        replay('codec')
+
+
+def test_a_mistake_in_the_splitter_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful:
+        """Forgets at the end of each chunk that it is inside of a string."""
+
+        def __init__(self, limit: int) -> None:
+            self.real, self.limit = FrameSplitter(limit), limit
+
+        def feed(self, chunk: bytes) -> list[bytes]:
+            return self.real.feed(chunk.replace(b'\\"', b'"'))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    monkeypatch.setattr(framing, 'FrameSplitter', Forgetful)
+    with pytest.raises(AssertionError, match='framing fails with'):
+        replay('framing')
+
+
+def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Repeating:
+        """Delivers what comes a second time."""
+
+        def __init__(self, *args: Any) -> None:
+            self.real = Exchange(*args)
+
+        def receive(self, frame: bytes, addr: Any, now: float) -> int:
+            verdict = self.real.receive(frame, addr, now)
+            return DELIVER if verdict == ECHO and len(frame) > 34 else verdict
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    monkeypatch.setattr(exchange, 'Exchange', Repeating)
+    with pytest.raises(AssertionError, match=r'exchange fails with.*delivered twice'):
+        replay('exchange')
+
+
+def test_a_mistake_in_receiving_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def log_notice(self: Any, content: list[Any], addr: Any) -> None:
+        len(content[1])  # there need not be one
+
+    monkeypatch.setattr(receive.EchoProtocol, '_log_notice', log_notice)
+    with pytest.raises(AssertionError, match=r'receive fails with.*could not be processed'):
+        replay('receive')
+
+
+# --- the compiled core ---
+
+
+def build(tmp_path: Path, old: str = '', new: str = '') -> Path:
+    """Build the program that tries what is named to it; with something in the headers changed."""
+    changed = 0
+    for header in HEADERS.glob('*.h'):
+        text = header.read_text('utf-8')
+        changed += old in text
+        (tmp_path / header.name).write_text(text.replace(old, new) if old else text, 'utf-8')
+    assert changed
+    program = tmp_path / 'core'
+    command = [
+        COMPILER,
+        '-O1',
+        '-Wall',
+        '-Wextra',
+        '-Werror',
+        '-DER_REPLAY',
+        '-I',
+        tmp_path,
+        HERE / 'core.c',
+        '-o',
+        program,
+    ]
+    subprocess.run(list(map(str, command)), check=True, timeout=60)
+    return program
+
+
+def run(program: Path) -> subprocess.CompletedProcess[str]:
+    paths = inputs('core')
+    assert len(paths) > 20
+    return subprocess.run([program, *paths], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(os.name != 'posix' or COMPILER is None, reason='the program is for POSIX, and needs a C compiler')
+class TestCore:
+    def test_nothing_is_wrong_with_any_input(self, tmp_path: Path) -> None:
+        done = run(build(tmp_path))
+        assert (done.returncode, done.stdout) == (0, f'{len(inputs("core"))} inputs\n'), done.stderr[-1000:]
+
+    @pytest.mark.parametrize(
+        ('old', 'new'),
+        [
+            ('ER_FLIP 0x29u', 'ER_FLIP 0x28u'),
+            ('(c == 92)', '(c == 93)'),
+            ('*text != 34', '*text != 35'),
+            ('htons((unsigned short)port)', 'htons((unsigned short)(port | 1))'),
+            ('got[i].size = (ssize_t)heads[i].msg_len', 'got[i].size = (ssize_t)heads[0].msg_len'),
+        ],
+    )
+    def test_a_mistake_is_seen(self, tmp_path: Path, old: str, new: str) -> None:
+        if 'heads' in old and not Path('/proc/self').exists():
+            pytest.skip('only Linux reads datagrams together')
+        done = run(build(tmp_path, old, new))
+        assert done.returncode != 0
+        assert 'not so' in done.stderr
