@@ -6,6 +6,8 @@ it was started, with not one byte changed; and a message counts as new only once
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from echorig._codec import acknowledged, read_tag, tag, tag_answer
 from echorig._signing import OVERHEAD, Signer
 from fuzz.reader import ByteReader
@@ -22,14 +24,14 @@ class Program:
 
     def __init__(self, name: str, lives: int, seed: int) -> None:
         self.name = name
-        self._drawn = seed * 1_000_003 + lives * 7919 + ord(name)
+        self._whose, self._drawn = f'{seed} {lives} {name}', 0
         self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, random=self._random)
         self.signed_for: set[tuple[bytes, str]] = set()  # (frame, from whom) that may be believed
         self.new: set[tuple[bytes, str]] = set()
 
     def _random(self, n: int) -> bytes:
         self._drawn += 1
-        return (self._drawn * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2 ** (8 * n)).to_bytes(n, 'big')
+        return blake2b(f'{self._whose} {self._drawn}'.encode(), digest_size=n).digest()
 
 
 def one_input(data: bytes) -> None:
@@ -40,6 +42,7 @@ def one_input(data: bytes) -> None:
     frames: list[tuple[bytes, str, str]] = []  # what is on its way or was: (frame, from, to)
     now = 0.0
     number = dict.fromkeys(NAMES, 2**31 - 20)
+    last: dict[str, bytes] = {}
     for _ in range(STEPS):
         if not reader.left:
             break
@@ -48,10 +51,12 @@ def one_input(data: bytes) -> None:
         other = 'ab'['ba'.index(name)]
         program = programs[name]
         if kind < 2:
-            number[name] = (number[name] + reader.pick((1, 1, 1, 0, 70, 1500))) % 2**31
-            content = reader.pick(CONTENT)
-            frame = tag_answer(content, number[name], 5) if reader.flag() else tag(content, number[name])
-            sealed = program.signer.seal(frame, other, now)
+            step = reader.pick((1, 1, 1, 0, 70, 1500))
+            if step or name not in last:  # else the same message again
+                number[name] = (number[name] + step) % 2**31
+                content = reader.pick(CONTENT)
+                last[name] = tag_answer(content, number[name], 5) if reader.flag() else tag(content, number[name])
+            sealed = program.signer.seal(last[name], other, now)
             if sealed is not None:
                 _sent(programs, frames, sealed, name, other)
         elif kind < 6 and frames:
