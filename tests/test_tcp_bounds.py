@@ -162,6 +162,7 @@ async def test_handshakes_count_too(lab, papers):  # noqa: F811
     assert set(server.rejected) == {BAD}
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.blocks  # a process is started
 @pytest.mark.parametrize('how', ['silent', 'drip', 'deaf', 'unfinished'])
 async def test_a_flood_of_connections(lab, how):
@@ -350,3 +351,53 @@ async def test_the_client_of_a_flooding_server(lab):
         await client.confirmed_send([1, None], timeout=10)
     raw.close()
     await raw.wait_closed()
+
+
+# --- what waits for the program ---
+
+
+async def test_what_waits_is_bounded_in_bytes(lab, transport):
+    """Two messages of 40 kB fill a backlog of 60 kB; the third is confirmed when there is room, and none is lost."""
+    server = await lab.server(transport, tuning=Tuning(max_backlog_bytes=60_000))
+    client = await lab.client(server)
+    client.default_echo_timeout = 30.0
+    texts = [chr(97 + i) * 40_000 for i in range(6)]
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(server.on_event('EXPINFO'), 0.01)  # from now on it is wanted
+    sends = [asyncio.ensure_future(client.confirmed_send([64, 20, text])) for text in texts]
+    await asyncio.wait(sends[:2])
+    backlog = server._waiting.backlog
+    await until(lambda: backlog.refused >= (1 if transport == 'udp' else 4))
+    assert (len(backlog), sum(send.done() for send in sends)) == (2, 2)
+    assert 80_000 < backlog.held < 80_200
+    assert server._admission._bytes < 100_100
+    await (await lab.client(server)).status(20)  # other events are not concerned
+    heard = [(await server.on_event('EXPINFO'))[0][1] for _ in texts[:4]]
+    if transport == 'udp':  # repeated by the sender; over TCP no more than 60 kB and one message were held back
+        heard += [(await server.on_event('EXPINFO'))[0][1] for _ in texts[4:]]
+        await asyncio.gather(*sends)
+    else:
+        await asyncio.gather(*sends[:4])
+    assert heard == texts[: len(heard)]
+    assert (len(backlog), backlog.held, server._admission._bytes) == (0, 0, 0)
+    for send in sends:
+        send.cancel()
+    await asyncio.gather(*sends, return_exceptions=True)
+
+
+async def test_streams_are_bounded_in_bytes(lab, caplog):
+    server = await lab.server('tcp', tuning=Tuning(max_backlog_bytes=100_000))
+    client = await lab.client(server)
+    async with server.events() as stream:
+        for text in ('a', 'b', 'c', 'd', 'e'):
+            await client.confirmed_send([64, 20, text * 30_000])
+        assert (len(stream), stream.dropped) == (3, 2)
+        await client.confirmed_send([64, 20, 'f' * 300_000])  # the newest is kept in any case
+        assert (len(stream), stream.dropped) == (1, 5)
+        data, _, _ = await stream.__anext__()
+        assert data[1] == 'f' * 300_000
+        assert stream._held == 0
+        stream.put_back((data, ('h', 1), ExpMessage.EXPINFO))
+        assert (await stream.__anext__())[0] is data
+        assert stream._held == 0
+    assert 'More than 100000 bytes wait to be read' in caplog.text

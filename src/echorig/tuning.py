@@ -130,6 +130,11 @@ class Tuning:
     """int: How many messages a server keeps for the next ``on_event`` while nobody waits for them; while there are so
     many, others are not confirmed. Also how many wait in a stream, unless it has a limit of its own."""
 
+    max_backlog_bytes: int = 64 * 2**20
+    """int: How many bytes such messages may have had on their way, together: what 1,024 datagrams can
+    bring. The last one may exceed it. The same holds for what is held back meanwhile, and for each stream. In memory a
+    message may take 25 times its bytes, where it is all brackets."""
+
     backlog_age: float = 10.0
     """float: How long such a message is kept that is passed over, because the program waits for other events, in
     seconds: an older one belongs to another part of the experiment."""
