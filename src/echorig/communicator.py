@@ -75,7 +75,7 @@ class Communicator(Service):
         self.logger = logger or logging.getLogger(self.name)
         self._callbacks = CallbackTable()
         self._identity = object()
-        self._waiting = Waiting(tuning.max_backlog, tuning.backlog_age, self.logger)
+        self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self.logger)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
 
     # --- the address ---
@@ -165,9 +165,9 @@ class Communicator(Service):
         """Wait for an event.
 
         In the server role nothing is missed by a loop around this: once an event has been waited for, its
-        messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` are kept, others
-        are not confirmed. A message that is passed over, because the program waits for other events, is
-        dropped with a warning after `Tuning.backlog_age`.
+        messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` of them are kept, or
+        `Tuning.max_backlog_bytes`, others are not confirmed. A message that is passed over, because the program waits
+        for other events, is dropped with a warning after `Tuning.backlog_age`.
 
         Parameters
         ----------

@@ -69,6 +69,13 @@ class Delivery(Courier):
             raise
         return send.round_trip
 
+    def ask(self, addr: Address, timeout: float) -> None:
+        """Send a ping whose echo nobody waits for: that it comes says enough."""
+        waiter = self.loop.create_future()
+        waiter.add_done_callback(lambda waiter: waiter.cancelled() or waiter.exception())
+        self.exchange.ping(addr, waiter, monotonic(), timeout)
+        self.flush()
+
     def give_up(self, send: Send) -> None:
         """Stop waiting for a send, which leaves nothing behind; nothing happens where it has ended."""
         if self.signer is not None and send.outcome == WAITING:

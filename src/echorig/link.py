@@ -27,6 +27,7 @@ from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .connection import Connection
+from .crowd import Crowd
 from .delivery import Delivery
 from .errors import ConnectionClosedError
 from .last_sent import LastSent
@@ -131,6 +132,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._keeps_messages = self.role == 'server'
         self._admission = Admission(self)
+        self._crowd = Crowd(self)
         self._waiting.on_room = self._admission.changed
 
     # --- state ---
@@ -327,8 +329,9 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
 
     def _connected(self, connection: Connection) -> None:
         """Take up a new TCP connection."""
-        if self._delivery.closed:
-            connection.transport.abort()  # type: ignore[union-attr]
+        if self._delivery.closed or not self._crowd.enter(connection, connection.addr[0], connection._splitter):
+            connection.abort()
+            connection.transport = None  # nobody has heard of it, so nobody need hear of its end
             return
         if self._delivery.lost_transport:
             self._transport.close()  # some loops want it said even of one that is gone
@@ -372,6 +375,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
                 self.Server.close()
             for connection in list(self._connections.values()):
                 connection.close()
+            self._crowd.close()
             if self._transport is not None:
                 self._transport.close()
             super().close()
