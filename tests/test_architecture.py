@@ -22,7 +22,8 @@ FLOORS = {
     'ground': ('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
     'wire': ('_codec', '_framing', '_peer', '_exchange'),
     'model': (
-        *('concealed', 'redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('concealed', 'log_limit', 'redact', 'service'),
+        *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (
