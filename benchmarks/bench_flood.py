@@ -1,9 +1,9 @@
 """Round trips of one client while a flood comes in from very many addresses, at full speed and at 10,000 a second.
 
-Three processes: the rig, the attacker, which sends each datagram from a socket of its own, and this one, the client. The
-attacker has the lowest priority, since one on another computer takes no processor time from those whom it attacks. What
-the rig does not read in time the kernel drops, whoever has sent it; the client says it again. Held constant: the loop
-(uvloop), the message, and a pause of 2 ms between two of them. Every message must be confirmed, and heard exactly once.
+Three processes: the rig, the attacker, which sends each datagram from a socket of its own, and this one, the client.
+The attacker has the lowest priority, since one on another computer takes no processor time from those whom it attacks.
+What the rig does not read in time the kernel drops, whoever has sent it; the client says it again. Held constant: the
+loop (uvloop), the message, and a pause of 2 ms between two. Every message must be confirmed, and heard exactly once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from measure import EFFORT, percentiles, record
 TESTS = Path(__file__).parents[1] / 'tests'
 PATIENCE = 5.0  # seconds for one confirmation
 SECONDS = {'smoke': 0.3, 'quick': 2.0}.get(EFFORT, 5.0)
-# What is said, how often in a second at most, and the arguments of the rig: one that is told whom to hear is a row more.
+# What is said, how often in a second at most, and the arguments of the rig.
 ATTACKS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
     'none': ('mixed', 0, ()),
     'mixed, 10,000/s': ('mixed', 10_000, ()),

@@ -74,9 +74,9 @@ class Tuning:
     """float: How long one attempt may take, in seconds: the system's own limit is minutes."""
 
     max_peers: int = 4096
-    """int: How many remote addresses a UDP communicator remembers, at 4 KiB each. Of more, those are forgotten first that
-    have said something once, then those heard again after a while, and last those that have confirmed something of
-    ours; of each kind the ones idle for longest. While all are waited for, strangers are ignored."""
+    """int: How many remote addresses a UDP communicator remembers, at 4 KiB each. Of more, those are forgotten first
+    that have said something once, then those heard again after a while, and last those that have confirmed something
+    of ours; of each kind the ones idle for longest. While all are waited for, strangers are ignored."""
 
     max_due: int = 64
     """int: How many unanswered messages without a tag are remembered for each peer, so that a late echo is known
