@@ -25,7 +25,8 @@ FLOORS = {
     ),
     'wire': ('_codec', '_framing', '_peer', '_exchange', '_signing'),
     'model': (
-        *('concealed', 'redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('concealed', 'log_limit', 'redact', 'service'),
+        *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (

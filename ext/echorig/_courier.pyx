@@ -303,7 +303,8 @@ cdef class Courier:
             try:
                 self._hand_over(exchange.reply, addr)
             except Exception as ex:
-                self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
+                if self.owner._log_limit.allows('echoes that were not sent', addr):
+                    self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
         if exchange.finished or exchange.outbox:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
@@ -317,7 +318,8 @@ cdef class Courier:
         elif kind == V_REFUSED:
             self.owner._admission.refused(frame, addr)
         elif kind == V_STORM:
-            self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
+            if self.owner._log_limit.allows('frames that keep coming back', addr):
+                self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
 
     cpdef flush(self):
         """Send what is to be sent and wake those whose send has ended."""

@@ -29,6 +29,9 @@ from .uri import Address
 __all__ = ['Delivery', 'describe_event']
 
 
+_MAX_REASONS = 1024
+
+
 def describe_event(frame: bytes) -> str:
     """Name the event of a message for people."""
     event = peek(frame)
@@ -146,6 +149,8 @@ class Delivery(Courier):
     def system_error(self, addr: Address, error: OSError) -> None:
         """Take in what the system reports of a datagram to a peer; the sender is told if no echo comes."""
         if self.exchange.is_waiting(addr):
+            if len(self._reasons) >= _MAX_REASONS:  # what was confirmed after all has left its own behind
+                del self._reasons[next(iter(self._reasons))]
             self._reasons[addr] = error
             if isinstance(error, ConnectionRefusedError):
                 self.exchange.refused(addr, monotonic(), self.in_hand)

@@ -31,6 +31,7 @@ from .crowd import Crowd
 from .delivery import Delivery
 from .errors import ConnectionClosedError
 from .last_sent import LastSent
+from .log_limit import LogLimit
 from .messenger import Messenger
 from .peers import Peers
 from .reconnecting import Reconnecting
@@ -91,6 +92,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning)
         self.tuning = tuning
         self._loop = asyncio.get_running_loop()
+        self._log_limit = LogLimit(self.logger, tuning.log_burst, tuning.log_interval, self._loop.call_later)
         self._socket: Any = None
         self._transport: Any = None
         self._connections: dict[Address, Connection] = {}
@@ -267,7 +269,8 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if source == self._server_addr:
             return self._server_addr  # the same object, which is quicker to look up
         if source[0] != self._server_addr[0]:
-            self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
+            if self._log_limit.allows('packets of unexpected hosts', source):
+                self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
             return None
         return source
 
@@ -291,10 +294,11 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         exc : Exception
             The error.
         """
-        self.logger.error('Error received: %s', exc)
+        addr = self._server_addr if self._role == 'client' else self._delivery.sending_to
+        if self._log_limit.allows('errors of the system', addr):
+            self.logger.error('Error received: %s', exc)
         if not self.on_error_received.done():
             self.on_error_received.set_result(exc)
-        addr = self._server_addr if self._role == 'client' else self._delivery.sending_to
         if addr is not None and isinstance(exc, OSError):
             self._delivery.system_error(addr, exc)
             self._loop.call_soon(self._delivery.flush)  # not from within one

@@ -98,7 +98,9 @@ class Tuning:
     """float: How long one attempt may take, in seconds: the system's own limit is minutes."""
 
     max_peers: int = 4096
-    """int: How many remote addresses a UDP communicator remembers. The ones idle for longest are forgotten."""
+    """int: How many remote addresses a UDP communicator remembers, at 4 KiB each. Of more, those are forgotten first
+    that have said something once, then those heard again after a while, and last those that have confirmed something
+    of ours; of each kind the ones idle for longest. While all are waited for, strangers are ignored."""
 
     max_due: int = 64
     """int: How many unanswered messages without a tag are remembered for each peer, so that a late echo is known
@@ -138,6 +140,14 @@ class Tuning:
     backlog_age: float = 10.0
     """float: How long such a message is kept that is passed over, because the program waits for other events, in
     seconds: an older one belongs to another part of the experiment."""
+
+    log_burst: int = 10
+    """int: How many warnings of one kind that peers cause, such as bytes that are no message, are logged within
+    `log_interval`; the others are counted, and summed up in one line. Of failures that peers report, and of failing
+    callbacks, ten times as many are."""
+
+    log_interval: float = 10.0
+    """float: The time over which such warnings are counted, in seconds."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
