@@ -14,7 +14,7 @@ from .concealed import told, without
 from .errors import ConnectionClosedError, EchoError
 from .messages import ExpMessage
 from .names import validate_uri
-from .redact import shown
+from .redact import legible, shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
@@ -260,12 +260,12 @@ class Communicator(Service):
 
     def _log_notice(self, content: list[Any], addr: Address) -> None:
         name = event_of_notice(content)
-        text = told(str(content[0]), name == ExpMessage.ALYX) if content else 'no details'
+        details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
         self.logger.error(
             'Callback for %s on %s failed with %s',
             'an unnamed event' if name is None else ExpMessage(name).name or name,
             address_text(self.protocol, addr),
-            text,
+            legible(told(details, name == ExpMessage.ALYX)),
         )
 
     def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address, data: Any = None) -> None:
