@@ -91,6 +91,33 @@ async def test_odd_notices_are_delivered_and_never_echoed(lab, data, caplog):
     peer.close()
 
 
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'["' + b'x' * 60_000 + b'"]',
+        b'[' + b'9' * 4000 + b']',
+        b'[["\\u001b[2J"]]',
+        b'[0, "' + b'x' * 60_000 + b'", 2]',
+        b'[0, "\\u001b[2J and a lone \\ud800", 2]',
+        b'[0, ["\\n"], 2]',
+    ],
+)
+async def test_what_is_logged_of_bad_input_is_short_and_legible(lab, data, caplog):
+    server = await lab.server()
+    server._received(data, ('127.0.0.1', 9))
+    texts = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(texts) == 1
+    assert len(texts[0]) < 2500
+    assert texts[0].isprintable()
+
+
+async def test_what_stands_in_place_of_an_event_is_shown_once_and_without_what_may_be_secret(lab, caplog):
+    server = await lab.server()
+    server._received(b'[[{"user": "0123456789abcdef"}]]', ('127.0.0.1', 9))
+    assert 'Ignored' in caplog.text
+    assert '0123456789abcdef' not in caplog.text
+
+
 async def test_names_of_events_are_understood(lab):
     server = await lab.server()
     peer = await RawUdp.open()

@@ -61,8 +61,8 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
     if known is None:
         try:
             known = _SINGLE[_validate(code, False)]
-        except (TypeError, ValueError) as ex:
-            com._malformed(data, addr, str(ex), expected_list=False)
+        except (TypeError, ValueError):  # the text of which has all that stands there, which may be long or secret
+            com._malformed(data, addr, 'it begins with no event', expected_list=False)
             return
     event, bit = <tuple>known
     del message[0]

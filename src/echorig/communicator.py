@@ -15,7 +15,7 @@ from .errors import ConnectionClosedError, EchoError
 from .log_limit import LogLimit
 from .messages import ExpMessage
 from .names import validate_uri
-from .redact import shown
+from .redact import legible, shown
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
@@ -267,12 +267,12 @@ class Communicator(Service):
         if not self._log_limit.allows('failures of callbacks there', addr, _FAILURES):
             return
         name = event_of_notice(content)
-        text = told(str(content[0]), name == ExpMessage.ALYX) if content else 'no details'
+        details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
         self.logger.error(
             'Callback for %s on %s failed with %s',
             'an unnamed event' if name is None else ExpMessage(name).name or name,
             address_text(self.protocol, addr),
-            text,
+            legible(told(details, name == ExpMessage.ALYX)),
         )
 
     def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address, data: Any = None) -> None:

@@ -14,7 +14,7 @@ from ._codec import decode, encode, peek, untagged
 from .concealed import HIDDEN, told
 from .messages import ExpMessage
 
-__all__ = ['Shown', 'shown']
+__all__ = ['Shown', 'legible', 'shown']
 
 _LONGEST = 1000
 _WHOLE = 65_536  # bytes; no ALYX message comes near it, and of others only the beginning is shown
@@ -45,10 +45,33 @@ def shown(frame: bytes | None) -> str:
         safe = _without_tokens(frame)
     else:
         safe = frame
-    text = safe[: 4 * _LONGEST].decode('utf-8', 'backslashreplace')
-    if not text.isprintable():  # nothing that a terminal would obey gets into a log
-        text = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+    text = _printable(safe[: 4 * _LONGEST].decode('utf-8', 'backslashreplace'))
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}… ({len(frame)} bytes)'
+
+
+def legible(text: str) -> str:
+    r"""Return a text that somebody else has written as it may stand in a log.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    str
+        The text; what a terminal would obey, or no file would take, appears as ``\\x1b``, and after 1,000 characters
+        it is cut.
+    """
+    safe = _printable(text[:_LONGEST])
+    return safe if len(safe) <= _LONGEST and len(text) <= _LONGEST else f'{safe[:_LONGEST]}… ({len(text)} characters)'
+
+
+def _printable(text: str) -> str:
+    """Write out what is not printable: nothing that a terminal would obey gets into a log."""
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 def _without_tokens(frame: bytes) -> bytes:

@@ -22,6 +22,7 @@ from fuzz.reader import ByteReader
 HERE, THERE = '127.0.0.1', '127.0.0.2'
 PORT = 11001
 STEPS = 60
+LONGEST = 2500  # characters of one record
 LIMIT = 4000  # bytes of a message over TCP; a small one, so that it can be gone over
 CONTENT = (
     [2, 'ref', None], [1, None], [32, 20], [64, 10, {'status': 10}], [4, None], [8, None], [16, 'why'], [0, 'text', 2],
@@ -96,6 +97,9 @@ class Records(logging.Handler):
         text = record.getMessage()  # a record whose text cannot be made is an error too
         if 'could not be processed' in text:
             self.failed.append(f'{text}: {record.exc_info}')
+        # Neither as long as a peer likes, nor what a terminal would obey; but how a callback fails here is not his.
+        elif len(text) > LONGEST or not (text.isprintable() or text.startswith('Callback "')):
+            self.failed.append(text)
 
 
 def one_input(data: bytes) -> None:
@@ -302,9 +306,10 @@ class Scene:
 
     async def last_message(self) -> None:
         """Check that somebody who behaves is still heard and confirmed."""
-        for job in self.jobs:
+        # What waits for an echo may have every right to take the last message for a wrong one.
+        for job in (*self.jobs, *self.com._callbacks.tasks):
             job.cancel()
-        await asyncio.gather(*self.jobs, return_exceptions=True)
+        await asyncio.gather(*self.jobs, *self.com._callbacks.tasks, return_exceptions=True)
         if not self.udp:
             if self.role == 'client' and not self.wires[-1].closing:
                 self.wires[-1].close()
