@@ -141,6 +141,8 @@ cdef class Exchange:
         How many peers have been forgotten to make room for others.
     n_turned_away : int
         How many frames of strangers were ignored because all the room there is was in use.
+    n_malformed : int
+        How many frames were no message, also those of peers that have been forgotten.
     """
 
     def __init__(self, tuning, bint stream, Py_ssize_t max_size, unsigned int number=0, Py_ssize_t max_frame=2**62):
@@ -285,7 +287,7 @@ cdef class Exchange:
     # The first line that fits decides; docs/protocol.md has the same table in words.
     #
     #   frame                                                     verdict      sent back      where
-    #   empty                                                     IGNORED      -              receive
+    #   empty, or from a stranger while there is no room for one  IGNORED      -              receive
     #   ACK flag, number waited for, equal but for the flag       CONFIRMED    -              _flagged
     #   ACK flag, number waited for, other bytes                  MISMATCH     -
     #   ACK flag, else                                            SWALLOWED    -
@@ -490,6 +492,7 @@ cdef class Exchange:
         """
         cdef Peer peer = self._peer(addr, now)
         peer.n_malformed += 1
+        self.n_malformed += 1
 
     def refused(self, addr, double now, Send spared=None) -> None:
         """Take in that the system reported nobody listening at an address.
