@@ -773,10 +773,10 @@ cdef class Exchange:
 
     cdef Peer _met(self, addr, double now):
         """Return what is known of a peer that was heard from; None if it is a stranger and there is no room for it."""
-        if (addr is self.last_addr and self.last_peer is not None) or addr in self.peers or self._has_room(now):
-            return self._peer(addr, now)
-        self.n_turned_away += 1
-        return None
+        if len(self.peers) >= self.limits.max_peers and addr not in self.peers and not self._has_room(now):
+            self.n_turned_away += 1
+            return None
+        return self._peer(addr, now)
 
     cdef bint _has_room(self, double now) except -1:
         """Tell whether another peer can be remembered, and forget some so that it can."""
