@@ -119,12 +119,12 @@ async def test_two_peers_with_the_key_and_long_messages(lab, transport):
     longest = 65_507 - 192 - len(b'[64, 20, ""]')
     for _ in range(2):
         client = await lab.client(server, key=KEY.encode())
-        await client.info('RUNNING', 'x' * longest)
+        await client.confirmed_send([64, 20, 'x' * longest], timeout=30)
         if transport == 'udp':
             with pytest.raises(MessageTooLongError):
                 await client.info('RUNNING', 'x' * (longest + 1))
         else:
-            await client.info('RUNNING', 'x' * 2_000_000)
+            await client.confirmed_send([64, 20, 'x' * 2_000_000], timeout=30)
     assert len(heard) == (2 if transport == 'udp' else 4)
 
 
@@ -208,6 +208,47 @@ async def test_nobody_there_is_still_said(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', key=KEY)
     with pytest.raises(PeerUnreachableError):
         await client.init()
+
+
+async def test_what_has_failed_is_not_said_later(lab):
+    """A main PC tries again and again, until the rig is there."""
+    port = free_port()
+    client = await lab.client(f'udp://127.0.0.1:{port}', key=KEY)
+    for _ in range(5):
+        with pytest.raises(EchoTimeoutError):
+            await client.confirmed_send([1, 'too early'], timeout=0.05)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(client.confirmed_send([1, 'given up'], timeout=20), 0.05)
+    server = await EchoProtocol.server(f'udp://127.0.0.1:{port}', 'server', key=KEY)
+    lab.opened.append(server)
+    heard = listening(server)
+    await client.confirmed_send([4, None], timeout=20)
+    assert heard == [('EXPEND', None)]
+
+
+async def test_much_at_once_on_a_new_connection(lab):
+    server, client = await lab.pair('tcp', key=KEY)
+    heard = listening(server)
+    await asyncio.gather(*(client.confirmed_send([64, i, 'x' * 200_000], timeout=30) for i in range(20)))
+    assert [number for _, number, _ in heard] == list(range(20))
+
+
+async def test_a_signature_must_fit_into_what_the_other_end_takes(lab):
+    server, client = await lab.pair('tcp', key=KEY, tuning=Tuning(max_stream_message=2000))
+    heard = listening(server)
+    longest = 2000 - 192 - len(b'[64, 20, ""]')
+    await client.info('RUNNING', 'x' * longest)
+    with pytest.raises(MessageTooLongError, match='signature'):
+        await client.info('RUNNING', 'x' * (longest + 1))
+    await client.stop()
+    assert len(heard) == 2
+
+
+async def test_what_close_takes_with_it_is_said(lab, caplog):
+    client = await lab.client(f'udp://127.0.0.1:{free_port()}', key=KEY)
+    client.send([64, 20])
+    client.close()
+    assert '1 messages were not sent' in caplog.text
 
 
 # --- those who have it not ---

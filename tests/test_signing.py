@@ -332,7 +332,8 @@ def test_what_failed_is_not_accepted_after_the_next_message():
     """An attacker holds a message back until its sender has given up."""
     a, b = pair()
     held_back = a.signer.seal(tag(b'[2, "start"]', 2), 'b', 0.0)
-    a.signer.renew('b')
+    a.signer.failed(tag(b'[2, "start"]', 2), 'b')
+    assert b.hear(a.signer.seal(tag(b'[1, "again"]', 3), 'b', 0.0) or b'', 'a') is None  # it waits for another session
     a.say(tag(b'[1, "again"]', 3), b)
     assert b.accepted[-1] == tag(b'[1, "again"]', 3)
     assert b.hear(held_back, 'a') is None
@@ -380,7 +381,7 @@ def test_an_echo_of_the_session_before_is_known():
     signed = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
     b.hear(signed, 'a')
     echo = b.signer.seal(acknowledged(tag(MESSAGE, 2)), 'a', 0.0)
-    a.signer.renew('b')
+    a.signer.failed(tag(MESSAGE, 2), 'b')
     a.say(tag(MESSAGE, 3), b)
     assert a.hear(echo, 'b') == acknowledged(tag(MESSAGE, 2))
 
@@ -469,3 +470,198 @@ def test_the_signature_is_that_of_the_documentation():
     session = blake2s(asked + answered, key=key, person=b'er-sessn').digest()
     plain = slow_tag(MESSAGE, 1)
     assert first == plain[:-33] + mac(session, b'er-frame', plain) + b' ' * 32 + plain[-33:]
+
+
+# --- what waits for a session ---
+
+
+def test_what_has_ended_is_not_sent_any_more():
+    a, b = Program('a'), Program('b')
+    for number in (1, 2, 3):
+        a.signer.seal(tag(MESSAGE, number), 'b', 0.0)
+    assert a.signer.holding == 3
+    a.signer.drop(tag(MESSAGE, 2), 'b')
+    a.signer.drop(tag(MESSAGE, 9), 'b')
+    a.flush()
+    exchange([a, b])
+    assert b.accepted == [tag(MESSAGE, 1), tag(MESSAGE, 3)]
+    assert a.signer.holding == 0
+
+
+def test_on_a_stream_nothing_is_thrown_away():
+    a, b = Program('a', stream=True, max_held=10_000), Program('b', stream=True)
+    frames = [tag(b'[64, 20, "%s"]' % (b'x' * 3000), number) for number in range(3)]
+    for frame in frames:
+        a.signer.seal(frame, 'b', 0.0)
+    with pytest.raises(OSError, match='10000 bytes'):
+        a.signer.seal(tag(b'[64, 20, "%s"]' % (b'x' * 3000), 3), 'b', 0.0)
+    a.flush()
+    exchange([a, b])
+    assert b.accepted == frames
+
+
+def test_nothing_is_heaped_up_for_those_who_are_away():
+    a = Program('a', max_held=10_000)
+    for number in range(5000):
+        a.signer.seal(tag(MESSAGE, number), 'b', number * 0.001)
+    assert a.signer.holding < 200
+    for number in range(100):
+        a.signer.seal(tag(MESSAGE, 5000 + number), 'b', 100.0 + number)
+    assert a.signer.holding <= 2  # what is older than a second is of no use
+
+
+def test_one_who_was_away_for_long_is_asked_again_soon():
+    a, b = Program('a'), Program('b')
+    now = 0.0
+    while now < 60.0:  # the hellos are lost
+        a.signer.seal(tag(MESSAGE, 1), 'b', now)
+        a.signer.outbox.clear()
+        now += 0.1
+    a.say(tag(MESSAGE, 2), b, now)
+    assert b.accepted[-1] == tag(MESSAGE, 2)
+    b = Program('b')
+    a.say(tag(MESSAGE, 3), b, now + 0.1)
+    a.say(tag(MESSAGE, 3), b, now + 1.2)
+    assert b.accepted == [tag(MESSAGE, 3)]
+
+
+def test_a_late_echo_takes_a_failure_back():
+    """Else every message would fail where the time-out is shorter than two round trips."""
+    a, b = pair()
+    b.hear(a.signer.seal(tag(MESSAGE, 2), 'b', 0.0), 'a')
+    echo = b.signer.seal(acknowledged(tag(MESSAGE, 2)), 'a', 0.0)
+    a.signer.failed(tag(MESSAGE, 2), 'b')
+    assert a.signer.seal(tag(MESSAGE, 3), 'b', 0.0) is None
+    a.signer.outbox.clear()  # the hello is lost
+    a.hear(echo, 'b')
+    exchange([a, b])
+    assert b.accepted[-1] == tag(MESSAGE, 3)
+
+
+def test_a_message_repeated_in_another_session_is_known():
+    """Its echoes are lost, others pass it, and then it is sent again, for a session begun meanwhile."""
+    a, b = pair()
+    first = tag(b'[2, "first"]', 2)
+    assert b.hear(a.signer.seal(first, 'b', 0.0), 'a') == first
+    for number in range(3, 200):
+        b.hear(a.signer.seal(tag(b'[64, 20]', number), 'b', 0.0), 'a')
+    a.signer.failed(tag(b'[64, 20]', 199), 'b')
+    a.say(first, b, 0.5)
+    assert b.accepted.count(first) == 1
+    assert b.signer.seen
+
+
+def test_one_that_is_far_behind_gets_a_session_of_its_own():
+    """The numbers count the messages to all peers, and it was refused until now."""
+    a, b = pair()
+    for number in (2, 2000):
+        signed = a.signer.seal(tag(b'[64, %d]' % number, number), 'b', 0.0)
+    assert b.hear(signed, 'a') is not None
+    a.say(tag(b'[64, 2]', 2), b)
+    assert b.accepted[-1] == tag(b'[64, 2]', 2)
+
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_two_programs_that_begin_at_once(stream):
+    a, b = Program('a', stream=stream), Program('b', stream=stream)
+    a.signer.seal(tag(b'[1, "a"]', 1), 'b', 0.0)
+    b.signer.seal(tag(b'[1, "b"]', 1), 'a', 0.0)
+    a.flush()
+    b.flush()
+    exchange([a, b])
+    assert (a.accepted, b.accepted) == ([tag(b'[1, "b"]', 1)], [tag(b'[1, "a"]', 1)])
+
+
+def test_a_welcome_that_comes_twice_is_no_forgery():
+    """The network is slow, so that the hello was repeated."""
+    a, b = Program('a'), Program('b')
+    for now in (0.0, 0.05, 0.1):
+        a.signer.seal(tag(MESSAGE, 1), 'b', now)
+    hellos = [frame for frame, _ in a.signer.outbox]
+    assert len(hellos) == 3
+    for hello in hellos:
+        b.hear(hello, 'a')
+    for welcome, _ in b.sent:
+        assert a.signer.open(welcome, 'b', 0.3) is None
+        assert a.signer.verdict == HANDSHAKE
+
+
+# --- sessions end ---
+
+
+def test_a_session_ends_when_it_is_not_used():
+    """Else what was recorded would be good for ever, if its sender never came back."""
+    a, b = pair()
+    held_back = a.signer.seal(tag(MESSAGE, 2), 'b', 0.0)
+    assert b.hear(held_back, 'a', now=61.0) is None
+    assert b.signer.verdict == UNSIGNED
+
+
+def test_after_a_while_a_sender_asks_first():
+    a, b = pair()
+    assert a.signer.seal(tag(MESSAGE, 2), 'b', 31.0) is None
+    a.flush()
+    exchange([a, b], 31.0)
+    assert b.accepted[-1] == tag(MESSAGE, 2)
+
+
+def test_who_talks_is_not_forgotten_for_those_who_came_later():
+    b = Program('b', max_peers=8)
+    a = Program('a')
+    a.say(tag(MESSAGE, 1), b)
+    for i in range(50):
+        Program(f'a{i}').say(tag(MESSAGE, 1), b, now=i * 0.01)
+        assert b.hear(a.signer.seal(tag(MESSAGE, 2 + i), 'b', i * 0.01), 'a', i * 0.01) is not None
+
+
+# --- more of what an attacker cannot do ---
+
+
+def test_a_few_recorded_hellos_do_not_keep_a_session_from_beginning():
+    recorded = []
+    for _ in range(7):
+        one = Program('a')
+        one.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+        recorded += one.signer.outbox
+    a, b = Program('a'), Program('b')
+    a.signer.seal(tag(MESSAGE, 1), 'b', 0.0)
+    a.flush()
+    b.hear(a.sent.pop()[0], 'a')
+    for hello, _ in recorded:
+        b.hear(hello, 'a')
+    exchange([a, b])
+    assert b.accepted == [tag(MESSAGE, 1)]
+
+
+def test_on_a_stream_nothing_is_accepted_late():
+    """Nothing is overtaken on a stream, so what comes after a newer message was held back, or said again."""
+    a, b = Program('a', stream=True), Program('b', stream=True)
+    a.say(tag(MESSAGE, 1), b)
+    signed = [a.signer.seal(tag(MESSAGE, number), 'b', 0.0) for number in range(2, 10)]
+    assert b.signer.open(signed[0], 'a', 0.0) is not None  # there is no room for it
+    assert b.signer.open(signed[0], 'a', 0.0) is None
+    assert b.signer.verdict == REPLAYED
+    assert b.hear(signed[5], 'a') is not None
+    assert b.hear(signed[3], 'a') is None
+    assert b.signer.verdict == REPLAYED
+    assert b.hear(signed[6], 'a') is not None
+
+
+def test_an_old_echo_does_not_hide_that_a_program_began_anew():
+    a, b = pair()
+    b.hear(a.signer.seal(tag(MESSAGE, 2), 'b', 0.0), 'a')
+    echo = b.signer.seal(acknowledged(tag(MESSAGE, 2)), 'a', 0.0)
+    a.hear(echo, 'b')
+    b = Program('b')
+    for now in (1.0, 1.01, 1.02, 1.03):
+        a.say(tag(MESSAGE, 3), b, now)
+        a.hear(echo, 'b', now)
+    assert b.accepted == [tag(MESSAGE, 3)]
+
+
+def test_what_a_message_answers_stands_in_its_place():
+    a, b = pair()
+    signed = a.signer.seal(tag_answer(MESSAGE, 2, 5), 'b', 0.0)
+    moved = signed[:-193] + signed[-65:-33] + signed[-193:-65] + b' ' * 32 + signed[-33:]
+    assert b.hear(moved, 'a') is None
+    assert b.hear(signed, 'a') is not None

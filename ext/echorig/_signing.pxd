@@ -27,7 +27,8 @@ cdef class Outgoing:
     cdef Session session, previous
     cdef unsigned int newest
     cdef double used_at
-    cdef bint failed        # a message has, since the session began
+    cdef int failures       # messages that have failed since the session began
+    cdef unsigned int failed  # the number of the last
     cdef bytes hello        # the random number of the hello that is out,
     cdef bytes welcomed     # and of the one before it
     cdef int asked          # how often it was sent,
@@ -67,5 +68,6 @@ cdef class Signer:
     cdef _leave(self, addr)
     cdef _ask(self, Outgoing out, addr, double now)
     cdef _welcome(self, bytes asked, addr, double now)
+    cdef _release(self, Outgoing out, addr, double now)
     cdef _begin(self, Outgoing out, addr, bytes answered, double now)
     cdef Session _session(self, bytes asked, bytes answered)

@@ -346,15 +346,14 @@ cdef class Signer:
             session = self.receiving.get(addr)
             return None if session is None else _with(frame, session.sign(frame))
         out = self._outgoing(addr)
-        if out.session is None or not self._serves(out, <unsigned int>number, now):
+        if out.session is None or out.failures or not self._serves(out, <unsigned int>number, now):
             self._hold(out, frame, now)
             self._ask(out, addr, now)
             return None
         out.used_at = now
         if not self.stream:
-            if out.hello is not None or out.failed or (out.unanswered and now - out.since > out.patience):
-                # It may be another program by now, which cannot tell what is signed for the one before it; and a message
-                # that failed must not be accepted later, when somebody lets it go.
+            if out.hello is not None or (out.unanswered and now - out.since > out.patience):
+                # It may be another program by now, which cannot tell what is signed for the one before it.
                 self._hold(out, frame, now)
                 self._ask(out, addr, now)
             elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
@@ -515,6 +514,9 @@ cdef class Signer:
                         # An older one says nothing of whether the peer is still the same program.
                         if ((<unsigned int>number & NUMBERS) - out.awaited) & NUMBERS < HALF:
                             out.unanswered = False
+                        if out.failures == 1 and <unsigned int>number & NUMBERS == out.failed:  # it was only late
+                            out.failures = 0
+                            self._release(out, addr, now)
                         return session
             return None
         session = self.receiving.get(addr)
@@ -615,16 +617,20 @@ cdef class Signer:
         out.session = self._session(out.hello, answered)
         self.hellos.pop(out.hello, None)
         out.welcomed, out.hello = out.hello, None
-        out.unanswered = out.failed = False
+        out.unanswered = False
+        out.failures = 0
         out.used_at = now
-        held = out.held
+        if out.held:
+            out.newest = <unsigned int>(read_tag(out.held[0][1]) & NUMBERS)
+        out.session.first = out.newest
+        self._release(out, addr, now)
+
+    cdef _release(self, Outgoing out, addr, double now):
+        """Send what has waited."""
+        cdef list held = out.held
         self.holding -= len(held)
         out.held = []
         out.size = 0
-        if held:
-            out.newest = out.session.first = <unsigned int>(read_tag(held[0][1]) & NUMBERS)
-        else:
-            out.session.first = out.newest
         for since, frame in held:
             if now - since <= self.hold_time:
                 frame = self.seal(frame, addr, now)
@@ -654,20 +660,24 @@ cdef class Signer:
         self.receiving.pop(addr, None)
         self.pending.pop(addr, None)
 
-    def renew(self, addr) -> None:
-        """Begin a new session with the next message to a peer, because one has failed.
+    def failed(self, bytes frame not None, addr) -> None:
+        """Take in that a message has failed; it is not sent any more, and begins the end of its session.
 
-        With its first message the peer drops the one before: what was held back on the way is not accepted any more. On
-        a stream nothing is accepted late.
+        The next one waits for another session, with which the peer drops this one: what somebody has held back on the way
+        is not accepted after it. If the echo comes after all, nothing was held back. On a stream nothing is accepted late.
 
         Parameters
         ----------
+        frame : bytes
+            What was given to `seal`.
         addr : hashable
             The peer.
         """
         cdef Outgoing out = self.sending.get(addr)
-        if out is not None:
-            out.failed = True
+        self.drop(frame, addr)
+        if out is not None and out.session is not None and not self.stream:
+            out.failures += 1
+            out.failed = <unsigned int>(read_tag(frame) & NUMBERS)
 
     @property
     def sizes(self) -> dict:

@@ -82,8 +82,7 @@ class Delivery(Courier):
     def give_up(self, send: Send) -> None:
         """Stop waiting for a send, which leaves nothing behind; nothing happens where it has ended."""
         if self.signer is not None and send.outcome == WAITING:
-            self.signer.drop(send.frame, send.addr)
-            self.signer.renew(send.addr)
+            self.signer.failed(send.frame, send.addr)
         self.exchange.cancel(send, monotonic())
         if (exposed := self.exposed.pop(send, None)) is not None:
             exposed.cancel()
@@ -112,7 +111,7 @@ class Delivery(Courier):
                     future.set_result(True)
             return
         if self.signer is not None:
-            self.signer.renew(send.addr)  # a failed message that somebody holds back must not be accepted later
+            self.signer.failed(send.frame, send.addr)
         error = self._error(send)
         if send.outcome == MISMATCH:
             self.logger.error(

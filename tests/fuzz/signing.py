@@ -75,7 +75,11 @@ def one_input(data: bytes) -> None:
             lives += 1
             programs[name] = Program(name, lives, seed)
         else:
-            reader.pick((program.signer.forget, program.signer.renew))(other)
+            which = reader.byte() % 3
+            if which == 0:
+                program.signer.forget(other)
+            elif name in last:
+                (program.signer.drop, program.signer.failed)[which - 1](last[name], other)
         for addr_frame, addr in program.signer.outbox:
             _sent(programs, frames, addr_frame, name, addr)
         program.signer.outbox.clear()

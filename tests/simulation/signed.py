@@ -101,9 +101,7 @@ class SignedRig(Rig):
         return verdict
 
     def _over(self, send: Any) -> None:
-        self.signer.drop(send.frame, send.addr)
-        if send.outcome != CONFIRMED:
-            self.signer.renew(send.addr)
+        (self.signer.drop if send.outcome == CONFIRMED else self.signer.failed)(send.frame, send.addr)
 
 
 class Attacker:

@@ -75,8 +75,8 @@ class OneForAll(Signer):
     def drop(self, frame: bytes, addr: Any) -> None:
         super().drop(frame, 'all')
 
-    def renew(self, addr: Any) -> None:
-        super().renew('all')
+    def failed(self, frame: bytes, addr: Any) -> None:
+        super().failed(frame, 'all')
 
 
 @pytest.mark.parametrize('broken', [NothingIsChecked, without_chance, never_asking_again, OneForAll])
