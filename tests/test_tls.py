@@ -7,13 +7,16 @@ import contextlib
 import datetime
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
-from rigs import REF
+from echorig.cli import entry
+from rigs import REF, free_port
 from test_allow import BAD, needs_others, stranger
 
 trustme = pytest.importorskip('trustme')
@@ -456,3 +459,37 @@ async def test_closing_in_the_middle(lab, papers):
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 5) == b''  # this one is not waited for, nor left behind
         assert await asyncio.wait_for(client.on_connection_lost, 5) is None
+
+
+# --- the command line ---
+
+
+def test_command_line(papers, tmp_path, capsys):
+    """A server and a client in programs of their own, with certificates on both sides."""
+    papers.ours.cert_pem.write_to_path(tmp_path / 'ca.pem')
+    for name, cert in (('rig', papers.certs['good']), ('main', papers.ours.issue_cert('main@lab.org'))):
+        cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / f'{name}.pem')
+
+    def options(name):
+        return ['--cafile', str(tmp_path / 'ca.pem'), '--cert', str(tmp_path / f'{name}.pem')]
+
+    port = free_port(socket.SOCK_STREAM)
+    command = [sys.executable, '-m', 'echorig', 'server', f'wss://127.0.0.1:{port}', *options('rig')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert 'Listening' in server.stdout.readline()
+            uri = f'wss://localhost:{port}'
+            assert entry(['client', uri, *options('main'), '--timeout', '30']) == 0
+            assert 'EXPSTART' in server.stdout.readline()
+            assert 'confirmed EXPSTART' in capsys.readouterr().out
+            assert entry(['client', uri, '--cafile', str(tmp_path / 'ca.pem'), '--timeout', '30']) == 1
+            assert 'certificate' in capsys.readouterr().err
+            assert entry(['client', uri, '--timeout', '30']) == 1
+            assert 'authority that is not trusted here' in capsys.readouterr().err
+        finally:
+            server.terminate()
+    for bad in (['--cert', 'nosuchfile.pem'], ['--key', 'nosuchfile.pem'], ['--cafile', __file__]):
+        assert entry(['server', 'wss://127.0.0.1:0', *bad]) == 2
+        assert f'cannot use {" ".join(bad)}: ' in capsys.readouterr().err
+    assert entry(['server', f'wss://127.0.0.1:{port}']) == 2
+    assert 'needs TLS' in capsys.readouterr().err

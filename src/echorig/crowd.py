@@ -108,6 +108,11 @@ class Crowd:
     ----------
     owner : Link
         The communicator.
+
+    Attributes
+    ----------
+    limit : int
+        How many connections there may be.
     """
 
     def __init__(self, owner: Link) -> None:
@@ -116,7 +121,7 @@ class Crowd:
         self._is_server = owner.role == 'server'
         self._members: dict[Guest, Member] = {}
         self._hosts: dict[str, dict[Guest, Member]] = {}
-        self._limit = most_connections(tuning.max_connections)
+        self.limit = most_connections(tuning.max_connections)
         self._unfinished = Heap(tuning.max_unfinished, lambda connection: connection.unfinished)
         self._unsent = Heap(tuning.max_unsent, lambda connection: connection.unsent)
         self._interval = min(tuning.message_timeout, tuning.idle_timeout / 2) / _LOOKS
@@ -146,7 +151,7 @@ class Crowd:
         """
         if not self._is_server:
             return True
-        if len(self._members) >= self._limit and not self._make_room(host):
+        if len(self._members) >= self.limit and not self._make_room(host):
             return False
         self._members[guest] = self._hosts.setdefault(host, {})[guest] = Member(guest, host, splitter, monotonic())
         if self._timer is None:
@@ -174,7 +179,7 @@ class Crowd:
         most = max(map(len, self._hosts.values()))
         crowd = [member for mates in self._hosts.values() if len(mates) == most for member in mates.values()]
         victim = min(crowd, key=lambda member: member.look(now))
-        why = f'there are more than {self._limit} connections (Tuning.max_connections), most of them from there'
+        why = f'there are more than {self.limit} connections (Tuning.max_connections), most of them from there'
         if victim.look(now)[0] and victim.host != host and most <= len(self._hosts.get(host, ())) + 1:
             self.tell(host, why)  # nobody who has spoken goes for one who has no better claim
             return False
