@@ -226,14 +226,14 @@ async def test_plain_servers(lab, papers):
     async def silent(reader, writer):
         await reader.read()
 
-    for how, says in (
-        (garbage, 'does not speak TLS'),
-        (hangs_up, 'hung up during the handshake'),
-        (silent, r'not over within 0.05 s \(Tuning.handshake_timeout\); is a wss:// server there'),
+    for how, seconds, says in (
+        (garbage, 60, 'does not speak TLS'),
+        (hangs_up, 60, 'hung up during the handshake'),
+        (silent, 0.05, r'not over within 0.05 s \(Tuning.handshake_timeout\); is a wss:// server there'),
     ):
         async with answering(how) as uri:
             with pytest.raises(TLSError, match=says):
-                await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=0.05))
+                await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=seconds))
     with pytest.raises(TLSError, match=r'within 0.07 s'):
         async with answering(silent) as uri:
             await lab.client(uri, ssl=papers.client, ssl_handshake_timeout=0.07)
@@ -309,24 +309,25 @@ async def test_contexts_that_are_none(lab, papers):
 
 
 async def test_clients_that_are_none(lab, papers, caplog):
-    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=0.1))
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=60))
+    hasty = await lab.server('wss', 'hasty', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=0.05))
     heard = []
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
     plain = await lab.client(server.server_uri.replace('wss', 'tcp'), reconnect=False)
     with pytest.raises(ConnectionClosedError):
         await plain.init(SECRET)
     for first in (b'GET / HTTP/1.1\r\n\r\n', b'\x16\x03\x01\xff\xff' + bytes(100), b''):  # the last says nothing at all
-        async with stranger(server, '127.0.0.1') as (reader, writer):
+        async with stranger(server if first else hasty, '127.0.0.1') as (reader, writer):
             writer.write(first)
             with contextlib.suppress(ConnectionResetError):
                 await asyncio.wait_for(reader.read(), 5)
     async with stranger(server, '127.0.0.1'):
         pass  # and one that goes at once
-    while server.rejected['127.0.0.1'].handshakes < 5:
+    while server.rejected['127.0.0.1'].handshakes < 4 or hasty.rejected != {'127.0.0.1': Rejected(handshakes=1)}:
         await asyncio.sleep(0.001)
     await (await lab.client(server, ssl=papers.client)).init('good')
     assert heard == [['good']]
-    assert server.rejected == {'127.0.0.1': Rejected(handshakes=5)}
+    assert server.rejected == {'127.0.0.1': Rejected(handshakes=4)}
     told = [record.getMessage() for record in caplog.records if record.name == 'server']
     assert len(told) == 1
     assert '127.0.0.1 (client of server): it does not speak TLS' in told[0]
@@ -409,6 +410,9 @@ async def test_nothing_leaves_in_clear(lab, papers, caplog):
                 client.send([1, SECRET])
         while 'it does not speak TLS' not in caplog.text:
             await asyncio.sleep(0.001)
+        with pytest.raises(ConnectionClosedError, match=r'looks for its server: .*it does not speak TLS') as caught:
+            await client.init(SECRET)
+        assert isinstance(caught.value.__cause__, TLSError)
         with pytest.raises(TLSError):
             await lab.client(uri, ssl=papers.client)
         client.close()

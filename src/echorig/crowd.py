@@ -5,6 +5,8 @@
 2. A connection that has ever said anything is never closed for silence: an experiment may be hours away.
 3. Ordinary messages cost nothing: only a message that is not whole yet, or a peer that does not read, brings anybody
    here, and one timer looks at everything else, while a server has connections.
+4. Whoever is late is closed only when the timer comes by once more: if it was this program that stood still, what was
+   sent in time is read meanwhile.
 """
 
 from __future__ import annotations
@@ -42,13 +44,14 @@ class Guest(Protocol):
 class Member:
     """What is known of one connection."""
 
-    __slots__ = ('asked', 'guest', 'heard_at', 'host', 'received', 'since', 'splitter')
+    __slots__ = ('asked_at', 'guest', 'heard_at', 'host', 'late', 'received', 'since', 'splitter')
 
     def __init__(self, guest: Guest, host: str, splitter: Any, now: float) -> None:
         self.guest, self.host, self.splitter = guest, host, splitter
         self.since = self.heard_at = now
         self.received = 0
-        self.asked = False
+        self.asked_at: float | None = None
+        self.late = False
 
     def look(self, now: float) -> tuple[bool, float]:
         """Return whether it has ever said anything whole, and when it was last seen to have said anything."""
@@ -82,7 +85,7 @@ class Heap:
     def __init__(self, limit: int, size: Callable[[Connection], int]) -> None:
         self.limit = limit
         self.size = size
-        self.holders: dict[Connection, tuple[int, float]] = {}
+        self.holders: dict[Connection, tuple[int, float, bool]] = {}
         self._at_most = 0
 
     def add(self, n: int) -> Connection | None:
@@ -208,7 +211,7 @@ class Crowd:
         frames = connection._splitter.frames
         entry = self._unfinished.holders.get(connection)
         if entry is None or entry[0] != frames:
-            self._unfinished.holders[connection] = frames, monotonic()
+            self._unfinished.holders[connection] = frames, monotonic(), False
         while (most := self._unfinished.add(n)) is not None:
             self._unfinished.drop(most)
             most.cut(f'it held most of the unfinished {self._unfinished.limit} bytes (Tuning.max_unfinished)')
@@ -216,7 +219,7 @@ class Crowd:
 
     def reads_slowly(self, connection: Connection) -> None:
         """Take in that much waits to be sent to a peer."""
-        self._unsent.holders[connection] = 0, 0.0
+        self._unsent.holders[connection] = 0, 0.0, False
         self._owner._delivery.slow = len(self._unsent.holders)
         self.wrote(connection.unsent)
 
@@ -237,20 +240,25 @@ class Crowd:
     def _look_around(self) -> None:
         self._timer = None
         now, tuning = monotonic(), self._owner.tuning
-        for connection, (frames, since) in list(self._unfinished.holders.items()):
+        for connection, (frames, since, late) in list(self._unfinished.holders.items()):
             if not connection.unfinished or connection._splitter.frames != frames:
                 self._unfinished.drop(connection)
-            elif now - since >= tuning.message_timeout:
+            elif late:
                 self._unfinished.drop(connection)
                 connection.cut(f'a message was not over within {tuning.message_timeout:g} s (Tuning.message_timeout)')
+            elif now - since >= tuning.message_timeout:
+                self._unfinished.holders[connection] = frames, since, True
         for member in list(self._members.values()):
             member.look(now)
             if member.splitter is None or member.received:
                 continue
-            if now - member.since >= tuning.idle_timeout:
+            if member.late:
                 member.guest.cut(f'nothing came within {tuning.idle_timeout:g} s (Tuning.idle_timeout)')
-            elif now - member.since >= tuning.idle_timeout / 2 and not member.asked:
-                member.asked = True
-                self._owner._delivery.ask(member.guest.addr, tuning.idle_timeout / 2)
+            elif member.asked_at is None:
+                if now - member.since >= tuning.idle_timeout / 2:
+                    member.asked_at = now
+                    self._owner._delivery.ask(member.guest.addr, tuning.idle_timeout / 2)
+            elif now - member.asked_at >= tuning.idle_timeout / 2:
+                member.late = True
         if self._members and self._timer is None:
             self._timer = self._owner._loop.call_later(self._interval, self._look_around)
