@@ -300,8 +300,9 @@ async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme): 
     i = 0
     while server.rejected.get(BAD) is None or server.rejected[BAD].cut < 3:
         for n, transport in enumerate(deaf):
-            if not transport.is_closing() and transport.get_write_buffer_size() < MIB:
-                transport.write(MESSAGE * (n + 1))
+            with contextlib.suppress(AttributeError):  # of Python 3.10, where it has been cut off
+                if not transport.is_closing() and transport.get_write_buffer_size() < MIB:
+                    transport.write(MESSAGE * (n + 1))
         await good.confirmed_send([64, 20, i], timeout=30)
         i += 1
         most = max(most, sum(connection.unsent for connection in server._connections.values()))
