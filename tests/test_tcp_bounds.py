@@ -281,6 +281,22 @@ async def test_unfinished_messages_are_bounded_together(lab, caplog):
     assert server.rejected[BAD].cut == 1
 
 
+async def test_many_small_ones_do_not_drive_out_a_large_one(lab):
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_unfinished=2 * MIB))
+    heard = listening(server)
+    async with connections(server, 15) as strangers, connections(server, 1, '127.0.0.1') as [(reader, good)]:
+        for _, writer in strangers:
+            writer.write(b'["' + b'x' * 100_000)
+        await until(lambda: sum(c.unfinished for c in server._connections.values()) == 15 * 100_002)
+        good.write(b'[64, 20, "' + b'x' * 999_000)
+        for _, writer in strangers:
+            writer.write(b'x' * 20_000)
+        await until(lambda: BAD in server.rejected)
+        good.write(b'"]')
+        assert len(await asyncio.wait_for(reader.readexactly(999_012), 30)) == len(heard[0][1]) + 12 == 999_012
+    assert set(server.rejected) == {BAD}
+
+
 @pytest.mark.parametrize('scheme', ['tcp', 'wss'])
 async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):  # noqa: F811
     """The server must send echoes to all of them; over the limit, those for which the most waits are cut."""
@@ -402,3 +418,11 @@ async def test_streams_are_bounded_in_bytes(lab, caplog):
         assert (await stream.__anext__())[0] is data
         assert stream._held == 0
     assert 'More than 100000 bytes wait to be read' in caplog.text
+
+
+async def test_without_limits_in_time(lab):
+    endless = float('inf')
+    tuning = Tuning(message_timeout=endless, idle_timeout=endless, handshake_timeout=endless)
+    server, client = await lab.pair('tcp', tuning=tuning)
+    await client.init()
+    assert len(server._connections) == 1

@@ -1,7 +1,7 @@
 """`Crowd`: how many TCP connections a communicator has, what they hold, and which is closed when it is too much.
 
-1. What is bounded is the sum over all connections; what is closed is the one that holds the most, or a connection of
-   the host that has the most. An attacker at one address loses only connections of their own.
+1. What is bounded is the sum over all connections; what is closed is a connection of the host that has the most, or
+   holds the most. An attacker at one address loses only connections of their own.
 2. A connection that has ever said anything is never closed for silence: an experiment may be hours away.
 3. Ordinary messages cost nothing: only a message that is not whole yet, or a peer that does not read, brings anybody
    here, and one timer looks at everything else, while a server has connections.
@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ['Crowd', 'most_connections']
 
 _LOOKS = 4  # at each connection, within the shortest time-out
+_LONGEST_SLEEP = 3600.0  # seconds; a time-out may be infinite, a timer may not
 
 
 class Guest(Protocol):
@@ -89,13 +91,23 @@ class Heap:
         self._at_most = 0
 
     def add(self, n: int) -> Connection | None:
-        """Take in that `n` bytes more are held; return the connection that holds the most if it is too much."""
+        """Take in that `n` bytes more are held; if it is too much, return the connection that holds the most.
+
+        It is one of the host whose connections hold the most together, or an attacker with many small ones could have
+        the connection closed that brings a large message.
+        """
         self._at_most += n
         if self._at_most <= self.limit:
             return None
         sizes = {holder: self.size(holder) for holder in self.holders}
         self._at_most = sum(sizes.values())
-        return max(sizes, key=lambda holder: sizes[holder]) if self._at_most > self.limit else None
+        if self._at_most <= self.limit:
+            return None
+        hosts: Counter[str] = Counter()
+        for holder, held in sizes.items():
+            hosts[holder.addr[0]] += held
+        [(host, _)] = hosts.most_common(1)
+        return max((holder for holder in sizes if holder.addr[0] == host), key=lambda holder: sizes[holder])
 
     def drop(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -127,7 +139,7 @@ class Crowd:
         self.limit = most_connections(tuning.max_connections)
         self._unfinished = Heap(tuning.max_unfinished, lambda connection: connection.unfinished)
         self._unsent = Heap(tuning.max_unsent, lambda connection: connection.unsent)
-        self._interval = min(tuning.message_timeout, tuning.idle_timeout / 2) / _LOOKS
+        self._interval = min(tuning.message_timeout / _LOOKS, tuning.idle_timeout / 2 / _LOOKS, _LONGEST_SLEEP)
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:

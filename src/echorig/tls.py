@@ -21,6 +21,7 @@ from typing import Any, cast
 __all__ = ['Tls']
 
 _RECORD = 64 * 1024  # bytes read from OpenSSL at a time; it returns one record, of 16 KiB at most
+_LONGEST = 3600.0  # seconds; a time-out may be infinite, a timer may not
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -91,7 +92,7 @@ class Tls(asyncio.Protocol):
             self._over = True
             self._transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(self._timeout, self._too_slow)
+        self._timer = asyncio.get_running_loop().call_later(min(self._timeout, _LONGEST), self._too_slow)
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:

@@ -57,12 +57,12 @@ class Tuning:
 
     max_unfinished: int = 128 * 2**20
     """int: How much may be held of messages that are not whole yet, over all TCP connections, in bytes: two of the
-    largest at the same time. Over it the connection that holds the most is closed."""
+    largest at the same time. Over it the largest is dropped, with its connection, of the host that holds the most."""
 
     max_unsent: int = 128 * 2**20
     """int: How much may wait to be sent over all TCP connections, in bytes: two of the largest messages. Over it the
-    connection for which the most waits is closed: its peer does not read. What is under 64 KiB for a connection is
-    not counted."""
+    connection for which the most waits is closed, of the host for which the most waits: it does not read. What is
+    under 64 KiB for a connection is not counted."""
 
     max_connections: int = 512
     """int: How many TCP connections a server has at most, and never more than half of the files that the system
