@@ -341,6 +341,49 @@ async def test_a_reader_that_is_only_slow_gets_everything(lab):
     assert server.rejected == {}
 
 
+@pytest.mark.parametrize('scheme', ['tcp', 'wss'])
+async def test_those_who_bring_much_are_read_by_turns(lab, papers, scheme):  # noqa: F811
+    extra, theirs = ({'ssl': papers.servers['good']}, {'ssl': papers.client}) if scheme == 'wss' else ({}, {})
+    server = await lab.server(scheme, **extra)
+    heard = listening(server)
+    clients = [await lab.client(server, f'c{i}', **theirs) for i in range(6)]
+    rested = []
+    rest = server._crowd.rest
+
+    class Watched:
+        """The crowd of the server, and how many rest."""
+
+        def __getattr__(self, name):
+            return getattr(crowd, name)
+
+        def rest(self, connection):
+            rest(connection)
+            rested.append(len(crowd._resting))
+
+    crowd, server._crowd = server._crowd, Watched()
+    texts = [chr(97 + i) * (3 * MIB) for i in range(6)]
+    await asyncio.gather(
+        *(client.confirmed_send([64, 20, text], timeout=60) for client, text in zip(clients, texts, strict=True))
+    )
+    server._crowd = crowd
+    assert sorted(data for _, data in heard) == texts
+    assert len(rested) >= 18 * MIB // (2 * 256 * 1024) - 6
+    assert max(rested) <= 6
+    await asyncio.gather(*(client.init() for client in clients))
+    assert not crowd._resting
+
+
+async def test_ends_inside_messages_are_not_all_logged(lab, caplog):
+    server = await lab.server('tcp')
+    for n in range(1, 20):
+        async with connections(server, 1) as [(reader, writer)]:
+            writer.write(b'[64, ')
+            writer.write_eof()
+            assert await is_cut(reader)
+        await until(lambda n=n: server._crowd.ended_inside == n)
+    assert len([record for record in caplog.records if 'ended inside a message' in record.getMessage()]) == 5
+
+
 @pytest.mark.blocks
 async def test_memory(lab):
     """64 connections that send as much as is taken of messages without an end: 64 times 64 MiB is what they might."""

@@ -13,6 +13,7 @@ class Courier:
     lost_transport: bool
     busy_poll: float
     slow: int
+    taken: int
     @property
     def owner(self) -> Any: ...
     @property

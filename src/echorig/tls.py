@@ -250,6 +250,18 @@ class Tls(asyncio.Protocol):
         self._over = True
         self._transport.abort()  # type: ignore[union-attr]
 
+    def pause_reading(self) -> None:
+        """Read nothing for now."""
+        self._transport.pause_reading()  # type: ignore[union-attr]
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()  # type: ignore[union-attr]
+
+    def is_reading(self) -> bool:
+        """Tell whether it is read."""
+        return self._transport is not None and self._transport.is_reading()
+
     def is_closing(self) -> bool:
         """Tell whether it is closed or about to be."""
         return self._over or self._transport is None or self._transport.is_closing()
