@@ -206,6 +206,8 @@ async def test_stream_in_pieces(lab, scheme):
     async with CuttingLink(server.server_uri, segment=7, jitter=0.001, seed=1) as link:
         assert link.uri.startswith(f'{scheme}://')
         clients = [await lab.client(link.uri) for _ in range(3)]
+        for client in clients:
+            client.default_echo_timeout = PATIENCE
         await asyncio.gather(*(c.info('RUNNING', data=[i, 'ä' * 20]) for c in clients for i in range(10)))
         assert sorted(heard) == sorted([i, 'ä' * 20] for i in range(10) for _ in clients)
         assert link.counters.there.received > 300

@@ -7,13 +7,16 @@ import contextlib
 import datetime
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
-from rigs import REF
+from echorig.cli import entry
+from rigs import REF, free_port
 from test_allow import BAD, needs_others, stranger
 
 trustme = pytest.importorskip('trustme')
@@ -223,14 +226,14 @@ async def test_plain_servers(lab, papers):
     async def silent(reader, writer):
         await reader.read()
 
-    for how, says in (
-        (garbage, 'does not speak TLS'),
-        (hangs_up, 'hung up during the handshake'),
-        (silent, r'not over within 0.05 s \(Tuning.handshake_timeout\); is a wss:// server there'),
+    for how, seconds, says in (
+        (garbage, 60, 'does not speak TLS'),
+        (hangs_up, 60, 'hung up during the handshake'),
+        (silent, 0.05, r'not over within 0.05 s \(Tuning.handshake_timeout\); is a wss:// server there'),
     ):
         async with answering(how) as uri:
             with pytest.raises(TLSError, match=says):
-                await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=0.05))
+                await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=seconds))
     with pytest.raises(TLSError, match=r'within 0.07 s'):
         async with answering(silent) as uri:
             await lab.client(uri, ssl=papers.client, ssl_handshake_timeout=0.07)
@@ -306,24 +309,25 @@ async def test_contexts_that_are_none(lab, papers):
 
 
 async def test_clients_that_are_none(lab, papers, caplog):
-    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=0.1))
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=60))
+    hasty = await lab.server('wss', 'hasty', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=0.05))
     heard = []
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
     plain = await lab.client(server.server_uri.replace('wss', 'tcp'), reconnect=False)
     with pytest.raises(ConnectionClosedError):
         await plain.init(SECRET)
     for first in (b'GET / HTTP/1.1\r\n\r\n', b'\x16\x03\x01\xff\xff' + bytes(100), b''):  # the last says nothing at all
-        async with stranger(server, '127.0.0.1') as (reader, writer):
+        async with stranger(server if first else hasty, '127.0.0.1') as (reader, writer):
             writer.write(first)
             with contextlib.suppress(ConnectionResetError):
                 await asyncio.wait_for(reader.read(), 5)
     async with stranger(server, '127.0.0.1'):
         pass  # and one that goes at once
-    while server.rejected['127.0.0.1'].handshakes < 5:
+    while server.rejected['127.0.0.1'].handshakes < 4 or hasty.rejected != {'127.0.0.1': Rejected(handshakes=1)}:
         await asyncio.sleep(0.001)
     await (await lab.client(server, ssl=papers.client)).init('good')
     assert heard == [['good']]
-    assert server.rejected == {'127.0.0.1': Rejected(handshakes=5)}
+    assert server.rejected == {'127.0.0.1': Rejected(handshakes=4)}
     told = [record.getMessage() for record in caplog.records if record.name == 'server']
     assert len(told) == 1
     assert '127.0.0.1 (client of server): it does not speak TLS' in told[0]
@@ -406,6 +410,9 @@ async def test_nothing_leaves_in_clear(lab, papers, caplog):
                 client.send([1, SECRET])
         while 'it does not speak TLS' not in caplog.text:
             await asyncio.sleep(0.001)
+        with pytest.raises(ConnectionClosedError, match=r'looks for its server: .*it does not speak TLS') as caught:
+            await client.init(SECRET)
+        assert isinstance(caught.value.__cause__, TLSError)
         with pytest.raises(TLSError):
             await lab.client(uri, ssl=papers.client)
         client.close()
@@ -456,3 +463,37 @@ async def test_closing_in_the_middle(lab, papers):
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 5) == b''  # this one is not waited for, nor left behind
         assert await asyncio.wait_for(client.on_connection_lost, 5) is None
+
+
+# --- the command line ---
+
+
+def test_command_line(papers, tmp_path, capsys):
+    """A server and a client in programs of their own, with certificates on both sides."""
+    papers.ours.cert_pem.write_to_path(tmp_path / 'ca.pem')
+    for name, cert in (('rig', papers.certs['good']), ('main', papers.ours.issue_cert('main@lab.org'))):
+        cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / f'{name}.pem')
+
+    def options(name):
+        return ['--cafile', str(tmp_path / 'ca.pem'), '--cert', str(tmp_path / f'{name}.pem')]
+
+    port = free_port(socket.SOCK_STREAM)
+    command = [sys.executable, '-m', 'echorig', 'server', f'wss://127.0.0.1:{port}', *options('rig')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert 'Listening' in server.stdout.readline()
+            uri = f'wss://localhost:{port}'
+            assert entry(['client', uri, *options('main'), '--timeout', '30']) == 0
+            assert 'EXPSTART' in server.stdout.readline()
+            assert 'confirmed EXPSTART' in capsys.readouterr().out
+            assert entry(['client', uri, '--cafile', str(tmp_path / 'ca.pem'), '--timeout', '30']) == 1
+            assert 'certificate' in capsys.readouterr().err
+            assert entry(['client', uri, '--timeout', '30']) == 1
+            assert 'authority that is not trusted here' in capsys.readouterr().err
+        finally:
+            server.terminate()
+    for bad in (['--cert', 'nosuchfile.pem'], ['--key', 'nosuchfile.pem'], ['--cafile', __file__]):
+        assert entry(['server', 'wss://127.0.0.1:0', *bad]) == 2
+        assert f'cannot use {" ".join(bad)}: ' in capsys.readouterr().err
+    assert entry(['server', f'wss://127.0.0.1:{port}']) == 2
+    assert 'needs TLS' in capsys.readouterr().err

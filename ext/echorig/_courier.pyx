@@ -62,6 +62,7 @@ cdef object INFO = logging.INFO
 cdef int EXPINTERRUPT = 16
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
+cdef Py_ssize_t FAIR = 256 * 1024  # bytes from streams before others get their turn
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
 
 
@@ -103,6 +104,8 @@ cdef class Courier:
         For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
     slow : int
         To how many connections so much waits to be sent that somebody must look after it.
+    taken : int
+        How many bytes have come over streams since it was last set to 0.
     awake : bool
         Whether that is so at this moment.
     in_hand : Send or None
@@ -124,6 +127,7 @@ cdef class Courier:
     cdef public bint lost_transport
     cdef public double busy_poll
     cdef public int slow            # how many peers do not read what is sent to them
+    cdef public Py_ssize_t taken    # bytes that came over streams since somebody last looked
     cdef readonly object sending_to
     cdef readonly Send in_hand      # what is being sent for the first time at this moment
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
@@ -566,10 +570,13 @@ def stream_received(self, data) -> None:
     """
     cdef FrameSplitter splitter = self._splitter
     owner = self.owner
-    courier = owner._delivery
+    cdef Courier courier = owner._delivery
     for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
         _received(owner, courier, frame, self.addr, True)
     if splitter.overflow:
         self.cut(f'it sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)')
     elif splitter.depth:
         owner._crowd.holds(self, len(data))
+    courier.taken += len(data)
+    if courier.taken > FAIR:
+        owner._crowd.rest(self)

@@ -14,6 +14,7 @@ class Courier:
     lost_transport: bool
     busy_poll: float
     slow: int
+    taken: int
     @property
     def owner(self) -> Any: ...
     @property

@@ -10,6 +10,7 @@ import argparse
 import logging
 import math
 import os
+import ssl
 import sys
 import warnings
 from collections.abc import Sequence
@@ -70,6 +71,14 @@ def _run(options: argparse.Namespace) -> int:
     is_client = options.role == 'client'
     kwargs: dict[str, Any] = {'exp_ref': options.exp_ref, 'timeout': options.timeout} if is_client else {}
     kwargs['allow'] = options.allow
+    if options.cafile or options.cert or options.key:
+        try:
+            kwargs['ssl'] = _context(options, is_client)
+        except (OSError, ValueError) as ex:  # whose text does not name the file
+            named = (
+                f'--{name} {getattr(options, name)}' for name in ('cafile', 'cert', 'key') if getattr(options, name)
+            )
+            return _failed(f'cannot use {" ".join(named)}: {ex}', 2)
     rig = f'{options.name} ({options.uri})' if options.name else options.uri
     if options.key_file:
         try:
@@ -93,6 +102,20 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _context(options: argparse.Namespace, is_client: bool) -> ssl.SSLContext:
+    """Return the certificates for TLS; a server that knows an authority asks its clients for theirs."""
+    context = ssl.create_default_context(
+        ssl.Purpose.SERVER_AUTH if is_client else ssl.Purpose.CLIENT_AUTH, cafile=options.cafile
+    )
+    if options.cafile and not is_client:
+        context.verify_mode = ssl.CERT_REQUIRED
+    if options.cert or options.key:
+        if not options.cert:
+            raise ValueError('a key needs a certificate, --cert FILE')
+        context.load_cert_chain(options.cert, options.key, password=lambda: '')  # nobody is asked for one
+    return context
+
+
 def _failed(text: str, code: int) -> int:
     print(f'echorig: {text}', file=sys.stderr)
     return code
@@ -114,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar='HOST',
         help='who may be at the other end: an address, a network (10.0.0.0/8) or a name; may be repeated',
     )
+    tls = common.add_argument_group('for wss://')
+    tls.add_argument('--cafile', metavar='FILE', help='the authority that must have signed the other end')
+    tls.add_argument('--cert', metavar='FILE', help='the certificate of this end; a server needs one')
+    tls.add_argument('--key', metavar='FILE', help='its key, if that is in a file of its own')
     common.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
     common.add_argument('--key-file', metavar='FILE', help='sign messages with the key in this file, 16 bytes or more')
     style: dict[str, Any] = {'formatter_class': argparse.RawDescriptionHelpFormatter, 'epilog': _EPILOG}

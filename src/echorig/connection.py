@@ -63,11 +63,13 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Called by the event loop; the transport closes itself."""
         if self._splitter.pending:
-            self.owner.logger.warning(
-                'Connection with %s:%s ended inside a message; %d bytes are lost',
-                *self.addr,
-                self._splitter.pending,
-            )
+            self.owner._crowd.ended_inside += 1
+            so_far = self.owner._crowd.ended_inside
+            if so_far & (so_far - 1) == 0:  # not each of what may be very many
+                self.owner.logger.warning(
+                    'Connection with %s:%s ended inside a message; %d bytes are lost (%d so far)',
+                    *(*self.addr, self._splitter.pending, so_far),
+                )
         self.owner.eof_received()
 
     def pause_writing(self) -> None:
@@ -85,6 +87,19 @@ class Connection(asyncio.Protocol):
         self.owner._crowd.forget(self)
         if self.transport is not None:
             self.owner._disconnected(self, _explained(self, exc or self.cause))
+
+    def pause(self) -> bool:
+        """Read nothing for now; tell whether it was being read."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or not transport.is_reading():
+            return False
+        transport.pause_reading()
+        return True
+
+    def resume(self) -> None:
+        """Read again, where it has not been closed meanwhile."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     @property
     def unfinished(self) -> int:

@@ -1,14 +1,17 @@
 """`Crowd`: how many TCP connections a communicator has, what they hold, and which is closed when it is too much.
 
-1. What is bounded is the sum over all connections; what is closed is the one that holds the most, or a connection of
-   the host that has the most. An attacker at one address loses only connections of their own.
+1. What is bounded is the sum over all connections; what is closed is a connection of the host that has the most, or
+   holds the most. An attacker at one address loses only connections of their own.
 2. A connection that has ever said anything is never closed for silence: an experiment may be hours away.
 3. Ordinary messages cost nothing: only a message that is not whole yet, or a peer that does not read, brings anybody
    here, and one timer looks at everything else, while a server has connections.
+4. Whoever is late is closed only when the timer comes by once more: if it was this program that stood still, what was
+   sent in time is read meanwhile.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ['Crowd', 'most_connections']
 
 _LOOKS = 4  # at each connection, within the shortest time-out
+_AT_ONCE = 1  # connection that is read again in each turn, of those that bring very much
+_LONGEST_SLEEP = 3600.0  # seconds; a time-out may be infinite, a timer may not
 
 
 class Guest(Protocol):
@@ -42,13 +47,14 @@ class Guest(Protocol):
 class Member:
     """What is known of one connection."""
 
-    __slots__ = ('asked', 'guest', 'heard_at', 'host', 'received', 'since', 'splitter')
+    __slots__ = ('asked_at', 'guest', 'heard_at', 'host', 'late', 'received', 'since', 'splitter')
 
     def __init__(self, guest: Guest, host: str, splitter: Any, now: float) -> None:
         self.guest, self.host, self.splitter = guest, host, splitter
         self.since = self.heard_at = now
         self.received = 0
-        self.asked = False
+        self.asked_at: float | None = None
+        self.late = False
 
     def look(self, now: float) -> tuple[bool, float]:
         """Return whether it has ever said anything whole, and when it was last seen to have said anything."""
@@ -82,17 +88,27 @@ class Heap:
     def __init__(self, limit: int, size: Callable[[Connection], int]) -> None:
         self.limit = limit
         self.size = size
-        self.holders: dict[Connection, tuple[int, float]] = {}
+        self.holders: dict[Connection, tuple[int, float, bool]] = {}
         self._at_most = 0
 
     def add(self, n: int) -> Connection | None:
-        """Take in that `n` bytes more are held; return the connection that holds the most if it is too much."""
+        """Take in that `n` bytes more are held; if it is too much, return the connection that holds the most.
+
+        It is one of the host whose connections hold the most together, or an attacker with many small ones could have
+        the connection closed that brings a large message.
+        """
         self._at_most += n
         if self._at_most <= self.limit:
             return None
         sizes = {holder: self.size(holder) for holder in self.holders}
         self._at_most = sum(sizes.values())
-        return max(sizes, key=lambda holder: sizes[holder]) if self._at_most > self.limit else None
+        if self._at_most <= self.limit:
+            return None
+        hosts: Counter[str] = Counter()
+        for holder, held in sizes.items():
+            hosts[holder.addr[0]] += held
+        [(host, _)] = hosts.most_common(1)
+        return max((holder for holder in sizes if holder.addr[0] == host), key=lambda holder: sizes[holder])
 
     def drop(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -108,6 +124,13 @@ class Crowd:
     ----------
     owner : Link
         The communicator.
+
+    Attributes
+    ----------
+    limit : int
+        How many connections there may be.
+    ended_inside : int
+        How many have ended inside a message.
     """
 
     def __init__(self, owner: Link) -> None:
@@ -116,11 +139,13 @@ class Crowd:
         self._is_server = owner.role == 'server'
         self._members: dict[Guest, Member] = {}
         self._hosts: dict[str, dict[Guest, Member]] = {}
-        self._limit = most_connections(tuning.max_connections)
+        self.limit = most_connections(tuning.max_connections)
+        self.ended_inside = 0
         self._unfinished = Heap(tuning.max_unfinished, lambda connection: connection.unfinished)
         self._unsent = Heap(tuning.max_unsent, lambda connection: connection.unsent)
-        self._interval = min(tuning.message_timeout, tuning.idle_timeout / 2) / _LOOKS
+        self._interval = min(tuning.message_timeout / _LOOKS, tuning.idle_timeout / 2 / _LOOKS, _LONGEST_SLEEP)
         self._timer: asyncio.TimerHandle | None = None
+        self._resting: deque[Connection] = deque()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -146,7 +171,7 @@ class Crowd:
         """
         if not self._is_server:
             return True
-        if len(self._members) >= self._limit and not self._make_room(host):
+        if len(self._members) >= self.limit and not self._make_room(host):
             return False
         self._members[guest] = self._hosts.setdefault(host, {})[guest] = Member(guest, host, splitter, monotonic())
         if self._timer is None:
@@ -174,7 +199,7 @@ class Crowd:
         most = max(map(len, self._hosts.values()))
         crowd = [member for mates in self._hosts.values() if len(mates) == most for member in mates.values()]
         victim = min(crowd, key=lambda member: member.look(now))
-        why = f'there are more than {self._limit} connections (Tuning.max_connections), most of them from there'
+        why = f'there are more than {self.limit} connections (Tuning.max_connections), most of them from there'
         if victim.look(now)[0] and victim.host != host and most <= len(self._hosts.get(host, ())) + 1:
             self.tell(host, why)  # nobody who has spoken goes for one who has no better claim
             return False
@@ -203,7 +228,7 @@ class Crowd:
         frames = connection._splitter.frames
         entry = self._unfinished.holders.get(connection)
         if entry is None or entry[0] != frames:
-            self._unfinished.holders[connection] = frames, monotonic()
+            self._unfinished.holders[connection] = frames, monotonic(), False
         while (most := self._unfinished.add(n)) is not None:
             self._unfinished.drop(most)
             most.cut(f'it held most of the unfinished {self._unfinished.limit} bytes (Tuning.max_unfinished)')
@@ -211,7 +236,7 @@ class Crowd:
 
     def reads_slowly(self, connection: Connection) -> None:
         """Take in that much waits to be sent to a peer."""
-        self._unsent.holders[connection] = 0, 0.0
+        self._unsent.holders[connection] = 0, 0.0, False
         self._owner._delivery.slow = len(self._unsent.holders)
         self.wrote(connection.unsent)
 
@@ -227,25 +252,47 @@ class Crowd:
             most.cut(f'it does not read, and more than {self._unsent.limit} bytes wait to be sent (Tuning.max_unsent)')
             n = 0
 
+    # --- by turns ---
+    # The loops read all that there is from each connection, up to 8 MiB at once, before any other gets its turn.
+
+    def rest(self, connection: Connection) -> None:
+        """Read nothing more from a connection before the others have had their turn."""
+        if connection.pause():
+            self._resting.append(connection)
+            if len(self._resting) == 1:
+                self._owner._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._owner._delivery.taken = 0
+        for _ in range(min(_AT_ONCE, len(self._resting))):
+            self._resting.popleft().resume()
+        if self._resting:
+            self._owner._loop.call_soon(self._go_on)
+
     # --- as time goes by ---
 
     def _look_around(self) -> None:
         self._timer = None
         now, tuning = monotonic(), self._owner.tuning
-        for connection, (frames, since) in list(self._unfinished.holders.items()):
+        for connection, (frames, since, late) in list(self._unfinished.holders.items()):
             if not connection.unfinished or connection._splitter.frames != frames:
                 self._unfinished.drop(connection)
-            elif now - since >= tuning.message_timeout:
+            elif late:
                 self._unfinished.drop(connection)
                 connection.cut(f'a message was not over within {tuning.message_timeout:g} s (Tuning.message_timeout)')
+            elif now - since >= tuning.message_timeout:
+                self._unfinished.holders[connection] = frames, since, True
         for member in list(self._members.values()):
             member.look(now)
             if member.splitter is None or member.received:
                 continue
-            if now - member.since >= tuning.idle_timeout:
+            if member.late:
                 member.guest.cut(f'nothing came within {tuning.idle_timeout:g} s (Tuning.idle_timeout)')
-            elif now - member.since >= tuning.idle_timeout / 2 and not member.asked:
-                member.asked = True
-                self._owner._delivery.ask(member.guest.addr, tuning.idle_timeout / 2)
+            elif member.asked_at is None:
+                if now - member.since >= tuning.idle_timeout / 2:
+                    member.asked_at = now
+                    self._owner._delivery.ask(member.guest.addr, tuning.idle_timeout / 2)
+            elif now - member.asked_at >= tuning.idle_timeout / 2:
+                member.late = True
         if self._members and self._timer is None:
             self._timer = self._owner._loop.call_later(self._interval, self._look_around)

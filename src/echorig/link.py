@@ -133,6 +133,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         )
         self._last_sent = LastSent(self._delivery)
         self._reconnecting: Reconnecting | None = None
+        self._lost_because: BaseException | None = None
         self._connection_changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self.logger)
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
@@ -325,6 +326,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         """
         self.logger.info('Connection closed')
         self._delivery.lost_transport = True
+        self._lost_because = exc
         if not self._delivery.closed:
             self._delivery.lost(self._server_addr, exc)
             why = f': {exc}' if exc else ''
@@ -425,7 +427,10 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
             raise self._closed_error()
         if self._delivery.lost_transport and self._role == 'client':
             so_far = '' if self._reconnecting is None else ' and looks for its server'
-            raise ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection{so_far}')
+            why = '' if self._lost_because is None else f': {self._lost_because}'
+            raise ConnectionClosedError(
+                f'{self.name} ({self.server_uri}) has lost its connection{so_far}{why}'
+            ) from self._lost_because
 
     def _check_usable(self) -> None:
         if self._delivery.closed or self._reconnecting is None:

@@ -67,7 +67,9 @@ class Reconnecting:
             try:
                 await asyncio.wait_for(self._connect(), tuning.reconnect_timeout)
             except Exception as ex:  # refused, unreachable, out of time, no certificate: all of it may pass
-                level = logging.WARNING if isinstance(ex, TLSError) else logging.DEBUG  # somebody must put it right
+                level = logging.DEBUG
+                if isinstance(ex, TLSError):  # somebody must put it right
+                    level, owner._lost_because = logging.WARNING, ex
                 owner.logger.log(level, 'Attempt %d to reach %s again: %s', attempts, owner.server_uri, ex)
             else:
                 self._since = monotonic()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ['connect', 'listen']
 
+_BACKLOG = 100  # connections that wait to be accepted, as is usual
 _P = TypeVar('_P', bound=asyncio.BaseProtocol)
 
 
@@ -51,6 +52,7 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
     if uri.scheme == 'wss' and not isinstance(kwargs.get('ssl'), ssl_module.SSLContext):
         raise ValueError(f'{uri} needs TLS: pass ssl= an ssl.SSLContext with the certificate of this server')
     _check_plain(uri, kwargs)
+    kwargs.setdefault('backlog', min(_BACKLOG, owner._crowd.limit))  # asyncio accepts so many before it closes any
     if 'sock' not in kwargs:
         kwargs.update(host=uri.host, port=uri.port)
     if uri.scheme == 'wss':

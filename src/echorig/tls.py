@@ -21,6 +21,7 @@ from typing import Any, cast
 __all__ = ['Tls']
 
 _RECORD = 64 * 1024  # bytes read from OpenSSL at a time; it returns one record, of 16 KiB at most
+_LONGEST = 3600.0  # seconds; a time-out may be infinite, a timer may not
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -91,7 +92,7 @@ class Tls(asyncio.Protocol):
             self._over = True
             self._transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(self._timeout, self._too_slow)
+        self._timer = asyncio.get_running_loop().call_later(min(self._timeout, _LONGEST), self._too_slow)
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:
@@ -248,6 +249,18 @@ class Tls(asyncio.Protocol):
         """Close at once; what waits is dropped."""
         self._over = True
         self._transport.abort()  # type: ignore[union-attr]
+
+    def pause_reading(self) -> None:
+        """Read nothing for now."""
+        self._transport.pause_reading()  # type: ignore[union-attr]
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()  # type: ignore[union-attr]
+
+    def is_reading(self) -> bool:
+        """Tell whether it is read."""
+        return self._transport is not None and self._transport.is_reading()
 
     def is_closing(self) -> bool:
         """Tell whether it is closed or about to be."""

@@ -57,12 +57,12 @@ class Tuning:
 
     max_unfinished: int = 128 * 2**20
     """int: How much may be held of messages that are not whole yet, over all TCP connections, in bytes: two of the
-    largest at the same time. Over it the connection that holds the most is closed."""
+    largest at the same time. Over it the largest is dropped, with its connection, of the host that holds the most."""
 
     max_unsent: int = 128 * 2**20
     """int: How much may wait to be sent over all TCP connections, in bytes: two of the largest messages. Over it the
-    connection for which the most waits is closed: its peer does not read. What is under 64 KiB for a connection is
-    not counted."""
+    connection for which the most waits is closed, of the host for which the most waits: it does not read. What is
+    under 64 KiB for a connection is not counted."""
 
     max_connections: int = 512
     """int: How many TCP connections a server has at most, and never more than half of the files that the system
@@ -70,12 +70,12 @@ class Tuning:
     first among those that have never sent a message. A lab has a few dozen computers."""
 
     message_timeout: float = 60.0
-    """float: How long a message may take from its first byte over TCP to its last, in seconds, give or take a quarter:
-    the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
+    """float: How long a message may take from its first byte over TCP to its last, in seconds, and up to half as
+    much again: the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
 
     idle_timeout: float = 600.0
-    """float: How long a TCP connection to a server may be there before anything comes, in seconds, give or take an
-    eighth. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
+    """float: How long a TCP connection to a server may be there before anything comes, in seconds, and up to half as
+    much again. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
     anything is never closed for silence; after this time without traffic the system begins to find out whether the
     other computer is still there."""
 

@@ -1,0 +1,39 @@
+"""An incumbent client of a server that others flood: it is silent for long, answers a ping, and is heard each time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import wires
+
+from echorig import ExpMessage, Tuning
+from test_allow import needs_others
+from test_tcp_bounds import attackers, until
+
+pytest.importorskip('iblutil')
+patience, iblutil = wires.patience, wires.iblutil
+
+
+@needs_others
+@pytest.mark.blocks  # processes are started
+@pytest.mark.parametrize('how', ['silent', 'drip', 'deaf', 'unfinished'])
+async def test_it_stays_and_is_heard(lab, iblutil, how):
+    tuning = Tuning(max_connections=20, idle_timeout=0.5, message_timeout=0.5, max_unsent=2**22, max_unfinished=2**22)
+    ours = await lab.server('tcp', 'ours', host='0.0.0.0', tuning=tuning)
+    heard = []
+    ours.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((addr[0], data[-1])))
+    await iblutil.do('open', com='theirs', role='client', uri=f'tcp://127.0.0.1:{ours.port}')
+    await until(lambda: len(ours._connections) == 1)
+    [(addr, connection)] = ours._connections.items()
+    await until(lambda: connection._splitter.received > 0)  # it has said nothing by itself: this is the echo of a ping
+    await asyncio.sleep(1.0)
+    async with attackers(how, ours, 60):
+        for i in range(30):
+            await iblutil.call('theirs', 'info', 20, i)
+        await until(lambda: ours.rejected['127.0.0.66'].cut >= 40)
+        for i in range(30):
+            await ours.info(20, i, addr=addr)
+    assert [data for host, data in heard if host == '127.0.0.1'] == list(range(30))
+    assert ours._connections[addr] is connection
+    assert set(ours.rejected) == {'127.0.0.66'}
