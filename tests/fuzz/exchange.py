@@ -55,6 +55,7 @@ class End:
         self.name = name
         self.ex = Exchange(self.tuning, stream, reader.pick((65535, 60)), number, MAX_FRAME)
         self.sends: list[Send] = []
+        self.most = MAX_PEERS
         self.over: set[int] = set()
         self.cancelled: set[int] = set()
         self.delivered: list[bytes] = []
@@ -77,7 +78,9 @@ class End:
         waiting = [send for send in self.sends if send.outcome == WAITING]
         assert ex.n_waiting == len(waiting)
         assert len(waiting) + len(self.over) + len(self.cancelled) == len(self.sends)
-        assert ex.n_peers <= max(MAX_PEERS, len({send.addr for send in waiting}) + 1)
+        # Whom something waits for is never forgotten, and afterwards when there is somebody new.
+        self.most = max(self.most, len({send.addr for send in waiting}) + 1)
+        assert ex.n_peers <= self.most, 'a table outgrows its bound'
         assert all(ex.alarm <= send.deadline for send in waiting), 'nobody will look when its time is up'
         out = list(ex.outbox)
         ex.outbox.clear()
