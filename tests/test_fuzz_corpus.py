@@ -148,7 +148,7 @@ class TestCore:
             ('ER_FLIP 0x29u', 'ER_FLIP 0x28u'),
             ('(c == 92)', '(c == 93)'),
             ('*text != 34', '*text != 35'),
-            ('htons((unsigned short)port)', 'htons((unsigned short)(port | 1))'),
+            ('htons((unsigned short)port)', 'htons((unsigned short)(port + 1))'),
             ('got[i].size = (ssize_t)heads[i].msg_len', 'got[i].size = (ssize_t)heads[0].msg_len'),
         ],
     )
