@@ -25,12 +25,13 @@ FLOORS = {
     ),
     'wire': ('_codec', '_framing', '_peer', '_exchange', '_signing'),
     'model': (
-        *('concealed', 'redact', 'service', 'callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('concealed', 'log_limit', 'redact', 'service'),
+        *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (
         *('_datagram', '_courier', 'delivery', 'last_sent'),
-        *('reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'admission', 'link'),
+        *('crowd', 'reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'admission', 'link'),
     ),
     'user': (
         *('protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),

@@ -483,3 +483,23 @@ def test_a_loop_without_readers_uses_its_own():
         loop.run_until_complete(main())
     finally:
         loop.close()
+
+
+async def test_who_was_read_together_is_answered_without_a_look_up(monkeypatch):
+    """In a flood nobody's address is looked up twice."""
+    sock = bound()
+    transport = DatagramTransport(asyncio.get_running_loop(), sock, protocol := Recorder())
+    peers = [bound() for _ in range(200)]
+    for peer in peers:
+        peer.sendto(b'x', sock.getsockname())
+    await protocol.until(lambda: len(protocol.got) == len(peers))
+    asked = []
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *args: asked.append(args))
+    for data, addr in protocol.got:
+        transport.sendto(data, addr)
+    for peer in peers:
+        assert peer.recv(10) == b'x'
+        peer.close()
+    assert not asked
+    transport.close()
+    await protocol.lost

@@ -86,3 +86,17 @@ def test_bare_text_over_the_limit_is_refused():
     splitter = FrameSplitter(5)
     assert splitter.feed(b'abcdef') == []
     assert splitter.overflow
+
+
+def test_counts_and_stops():
+    splitter = FrameSplitter(100)
+    assert splitter.feed(b'[1][2][3') == [b'[1]', b'[2]']
+    assert (splitter.frames, splitter.received, splitter.pending) == (2, 8, 2)
+    assert splitter.feed(b'] ') == [b'[3]']
+    assert (splitter.frames, splitter.received, splitter.pending) == (3, 10, 0)
+    splitter.feed(b'[4')
+    splitter.stop()
+    assert splitter.pending == 0
+    assert splitter.overflow
+    assert splitter.feed(b'][5]') == []
+    assert splitter.frames == 3

@@ -450,6 +450,9 @@ async def test_closing_in_the_middle(lab, papers):
     async with stranger(server, '127.0.0.1') as (reader, writer):
         writer.write(b'\x16\x03\x01')
         client = await lab.client(server, ssl=papers.client)
+        await client.init()
         server.close()
         await asyncio.wait_for(server.wait_closed(), 5)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b''  # this one is not waited for, nor left behind
         assert await asyncio.wait_for(client.on_connection_lost, 5) is None

@@ -14,6 +14,7 @@ from asyncio import Future, InvalidStateError, get_running_loop
 from time import monotonic
 
 
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport get_value
 
 from echorig._codec cimport is_raw, read_tag
@@ -99,6 +100,8 @@ cdef class Courier:
         Whether the communicator was closed, and whether its only transport is gone.
     busy_poll : float
         For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
+    slow : int
+        To how many connections so much waits to be sent that somebody must look after it.
     awake : bool
         Whether that is so at this moment.
     in_hand : Send or None
@@ -119,6 +122,7 @@ cdef class Courier:
     cdef public bint closed
     cdef public bint lost_transport
     cdef public double busy_poll
+    cdef public int slow            # how many peers do not read what is sent to them
     cdef readonly object sending_to
     cdef readonly Send in_hand      # what is being sent for the first time at this moment
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
@@ -299,7 +303,8 @@ cdef class Courier:
             try:
                 self._hand_over(exchange.reply, addr)
             except Exception as ex:
-                self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
+                if self.owner._log_limit.allows('echoes that were not sent', addr):
+                    self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
         if exchange.finished or exchange.outbox:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
@@ -313,7 +318,8 @@ cdef class Courier:
         elif kind == V_REFUSED:
             self.owner._admission.refused(frame, addr)
         elif kind == V_STORM:
-            self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
+            if self.owner._log_limit.allows('frames that keep coming back', addr):
+                self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
 
     cpdef flush(self):
         """Send what is to be sent and wake those whose send has ended."""
@@ -387,6 +393,8 @@ cdef class Courier:
             if transport is None or transport.is_closing() is True:
                 raise self.owner._not_connected(addr)
             transport.write(frame)
+            if self.slow:
+                self.owner._crowd.wrote(PyBytes_GET_SIZE(frame))
         elif transport is None:
             raise self.owner._not_connected(addr)
         elif self.connected:
@@ -553,6 +561,6 @@ def stream_received(self, data) -> None:
     for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
         _received(owner, courier, frame, self.addr, True)
     if splitter.overflow:
-        self._give_up(
-            f'sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)'
-        )
+        self.cut(f'it sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)')
+    elif splitter.depth:
+        owner._crowd.holds(self, len(data))

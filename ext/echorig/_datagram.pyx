@@ -385,6 +385,7 @@ cdef class DatagramTransport:
             if addr is None:
                 addr = self._as_tuple(got)
                 _remember(self.tuples, key, addr)
+                _remember(self.addresses, addr, key)  # it will be answered, but not before others have been read
             self.last = got[0]
             self.last_addr = addr
         return self.last_addr

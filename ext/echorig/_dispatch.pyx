@@ -72,9 +72,9 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
         com._log_notice(message, addr)
     if number >= 0:
         origin = Origin(com._identity, code, addr, number, asked)
-    heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin))
+    heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin, len(data)))
     if not heard:
-        waiting.keep_for_this_turn(bit, (event, message, addr, origin))
+        waiting.keep_for_this_turn(bit, (event, message, addr, origin, len(data)))
     listeners = callbacks[event]
     if listeners:
         token = PyContextVar_Set(_current, origin)

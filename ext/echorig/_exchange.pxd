@@ -1,4 +1,4 @@
-from echorig._peer cimport Limits, Peer
+from echorig._peer cimport Limits, Peer, Traces
 
 cdef enum:
     # What a frame is.
@@ -45,7 +45,10 @@ cdef class Exchange:
     cdef readonly list finished
     cdef readonly bytes reply
     cdef readonly double alarm
+    cdef readonly unsigned long long n_forgotten, n_turned_away
     cdef dict peers
+    cdef Traces traces       # of those that were forgotten, once there are any
+    cdef double full_until   # there is no room for strangers
     cdef Limits limits
     cdef bint stream
     cdef unsigned int number
@@ -72,7 +75,9 @@ cdef class Exchange:
     cdef _repeat(self, Peer peer, Send send)
     cdef _learn(self, Peer peer, int kind, double now)
     cdef Peer _peer(self, addr, double now)
-    cdef _forget_idle(self)
+    cdef Peer _met(self, addr, double now)
+    cdef bint _has_room(self, double now) except -1
+    cdef Py_ssize_t _forget_idle(self, double now) except -1
     cdef unsigned int _next_number(self) noexcept
     cdef bint _may_tag(self, Peer peer, bytes frame, double now)
     cdef _tag(self, Send send, bytes frame, long long answered=?)

@@ -11,6 +11,9 @@
 5. What was sent and is no longer waited for is known by its number; without a tag it is *due*, and its echo is
    swallowed once for each send.
 6. Every table has a bound, and each bound is a field of `Tuning`.
+7. Strangers make room for strangers: a peer that has confirmed something of ours is not forgotten for those who have
+   said something once, nor is one that was heard from over some time. A segmented LRU (Karedla, Love and Wherry,
+   "Caching strategies to improve disk system performance", IEEE Computer 27(3), 1994), here of three segments.
 """
 
 cimport cython
@@ -18,11 +21,13 @@ cimport cython
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc, qsort
 
 from echorig._codec cimport (
     acknowledged, compare, is_echo, is_ping, peek, read_answered, read_tag, tag, tag_answer,
 )
-from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, Limits, Peer
+from echorig._peer cimport PLAIN, PROVEN, STRANGER, TAGGING, UNKNOWN, Limits, Peer, Traces
 
 # The same for Python.
 IGNORED = V_IGNORED
@@ -45,6 +50,9 @@ cdef double NEVER = float('inf')
 cdef unsigned int NUMBERS = 0x7FFFFFFF
 cdef long long ACK = 0x80000000
 cdef bytes PING = b'[]'
+cdef Py_ssize_t MANY = 256
+cdef double SWEEP = 2e-6  # seconds between two looks at what is waited for, for each message: a tenth is spent looking
+cdef double NO_ROOM = 0.01  # seconds before it is looked for again where there was none, which takes a while
 # What MATLAB rigs read of a message at most; a tag must not be what makes one too long for them.
 cdef Py_ssize_t[2] BUFFERS = [512, 1000]
 
@@ -87,6 +95,11 @@ cdef class Send:
         self.retry_at = NEVER
 
 
+cdef int _earlier(const void *one, const void *other) noexcept nogil:
+    cdef double a = (<const double *>one)[0], b = (<const double *>other)[0]
+    return (a > b) - (a < b)
+
+
 cdef Send _newest(sends):
     """Return the last of some sends that is no ping, or None."""
     cdef Send send
@@ -126,6 +139,10 @@ cdef class Exchange:
         What to send back, after ``DELIVER`` or ``ECHO``.
     alarm : float
         When `expire` may have something to do, in seconds; infinity if nothing is waited for.
+    n_forgotten : int
+        How many peers have been forgotten to make room for others.
+    n_turned_away : int
+        How many frames of strangers were ignored because all the room there is was in use.
     """
 
     def __init__(
@@ -321,7 +338,9 @@ cdef class Exchange:
         cdef long long value
         if not frame:
             return V_IGNORED
-        peer = self._peer(addr, now)
+        peer = self._met(addr, now)
+        if peer is None:
+            return V_IGNORED
         peer.heard = True
         peer.refused = False
         peer.last_seen = now
@@ -564,6 +583,8 @@ cdef class Exchange:
             if peer.queue:
                 for send in peer.queue:
                     self.alarm = min(self.alarm, send.deadline)
+        if self.waiting > MANY:  # to go through them takes a while, and there would always be one whose time has come
+            self.alarm = max(self.alarm, now + self.waiting * SWEEP)
 
     cdef _time_out(self, Peer peer, Send send, double now):
         if send.crossed:
@@ -731,15 +752,21 @@ cdef class Exchange:
     # --- inside ---
 
     cdef Peer _peer(self, addr, double now):
+        """Return what is known of a peer."""
         cdef Peer peer
-        if addr is self.last_addr and self.last_peer is not None:  # often the same object: shells keep the addresses that they give
+        cdef uint32_t trace = 0
+        # Often the same object: shells keep the addresses that they give.
+        if addr is self.last_addr and self.last_peer is not None:
             peer = self.last_peer
         else:
             peer = self.peers.get(addr)
             if peer is None:
-                if len(self.peers) >= self.limits.max_peers:
-                    self._forget_idle()
+                self._has_room(now)  # if not, the program waits for more peers than it may remember
                 peer = self.peers[addr] = Peer()
+                peer.since = now
+                if self.traces is not None and self.traces.find(hash(addr), &trace):
+                    peer.returned = True
+                    peer.trace = trace
                 if self.limits.signed:
                     peer.kind = TAGGING
             self.last_addr = addr
@@ -747,16 +774,69 @@ cdef class Exchange:
         peer.active = now
         return peer
 
-    cdef _forget_idle(self):
-        """Make room: forget the eighth of the peers that has been idle for longest."""
-        idle = sorted(
-            ((<Peer>peer).active, i, addr)
-            for i, (addr, peer) in enumerate(self.peers.items())
-            if not (<Peer>peer).flying and not (<Peer>peer).queue
-        )
-        for _, _, addr in idle[:max(1, self.limits.max_peers // 8)]:
-            del self.peers[addr]
+    cdef Peer _met(self, addr, double now):
+        """Return what is known of a peer that was heard from; None if it is a stranger and there is no room for it."""
+        if (addr is self.last_addr and self.last_peer is not None) or addr in self.peers or self._has_room(now):
+            return self._peer(addr, now)
+        self.n_turned_away += 1
+        return None
+
+    cdef bint _has_room(self, double now) except -1:
+        """Tell whether another peer can be remembered, and forget some so that it can."""
+        if self.stream or len(self.peers) < self.limits.max_peers:
+            return True
+        if now < self.full_until:
+            return False
+        if self._forget_idle(now):
+            return True
+        self.full_until = now + NO_ROOM
+        return False
+
+    cdef Py_ssize_t _forget_idle(self, double now) except -1:
+        """Forget about an eighth of the peers, strangers first and those idle for longest; count them."""
+        cdef Py_ssize_t n = len(self.peers), room = max(1, self.limits.max_peers // 8), gone, over = 0
+        cdef Py_ssize_t[3] count = [0, 0, 0], quota
+        cdef double[3] limit
+        cdef double *active = <double *>malloc(3 * n * sizeof(double))
+        cdef Peer peer
+        cdef int standing
+        if active == NULL:
+            raise MemoryError
+        try:
+            for peer in self.peers.values():
+                if not peer.flying and not peer.queue:
+                    standing = peer.standing()
+                    active[standing * n + count[standing]] = peer.active
+                    count[standing] += 1
+            # An eighth of the room is for strangers, and another for those that nothing is proven of.
+            quota[PROVEN] = min(max(count[PROVEN] - (self.limits.max_peers - 2 * room), 0), count[PROVEN])
+            over = count[1] + count[PROVEN] - quota[PROVEN] - (self.limits.max_peers - room)
+            quota[1] = min(max(over, 0), count[1])
+            quota[STRANGER] = min(max(room - quota[1] - quota[PROVEN], 0), count[STRANGER])
+            if not quota[STRANGER] + quota[1] + quota[PROVEN]:  # the room for strangers is in use
+                quota[1] = min(max(count[1] - room, 0), room)
+            for standing in range(3):
+                if quota[standing]:
+                    qsort(active + standing * n, count[standing], sizeof(double), _earlier)
+                    limit[standing] = active[standing * n + quota[standing] - 1]
+        finally:
+            free(active)
+        if self.traces is None:
+            self.traces = Traces()
+        idle = []
+        for addr, peer in self.peers.items():
+            if not peer.flying and not peer.queue:
+                standing = peer.standing()
+                if quota[standing] and peer.active <= limit[standing]:
+                    quota[standing] -= 1
+                    idle.append(addr)
+        for addr in idle:
+            peer = self.peers.pop(addr)
+            self.traces.add(hash(addr), peer.last_heard(self.limits))
         self.last_addr = self.last_peer = None
+        gone = len(idle)
+        self.n_forgotten += gone
+        return gone
 
     cdef unsigned int _next_number(self) noexcept:
         cdef unsigned int number = self.number

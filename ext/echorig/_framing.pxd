@@ -5,6 +5,8 @@ cdef class FrameSplitter:
     cdef bint quoted           # inside a string
     cdef bint escaped          # behind a backslash inside a string
     cdef readonly bint overflow
+    cdef readonly unsigned long long frames, received
 
     cpdef list feed(self, bytes chunk)
+    cpdef void stop(self)
     cdef list _refuse(self, list frames)

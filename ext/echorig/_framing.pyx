@@ -37,7 +37,9 @@ cdef class FrameSplitter:
     Attributes
     ----------
     overflow : bool
-        A message was larger than the limit. Nothing more comes out of this splitter.
+        A message was larger than the limit, or it was stopped. Nothing more comes out of this splitter.
+    frames, received : int
+        How many messages have come out of it, and how many bytes have gone into it.
     """
 
     def __init__(self, Py_ssize_t limit):
@@ -69,6 +71,7 @@ cdef class FrameSplitter:
         cdef bint quoted = self.quoted, escaped = self.escaped
         cdef unsigned char c, kind
         cdef list frames = []
+        self.received += n
         if self.overflow:
             return frames
         while i < n:
@@ -126,9 +129,14 @@ cdef class FrameSplitter:
                 return self._refuse(frames)
             self.kept += chunk[start:]
         self.depth, self.quoted, self.escaped = depth, quoted, escaped
+        self.frames += len(frames)
         return frames
 
-    cdef list _refuse(self, list frames):
+    cpdef void stop(self):
+        """Forget what is held; nothing more comes out."""
         self.overflow = True
         self.kept = bytearray()
+
+    cdef list _refuse(self, list frames):
+        self.stop()
         return frames

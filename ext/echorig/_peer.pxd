@@ -1,9 +1,15 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     SLOTS = 64       # numbers remembered, in each direction
     STRIDE = 1 << 19 # how many messages to others a program may send between two to us
     REPEATERS = 16   # untagged frames whose repetition is counted
+    LINES = 1 << 15  # of the table of traces
+    WAYS = 8         # traces in each, as many as the processor fetches at once
+    # How well a peer is known: those below are forgotten first.
+    STRANGER = 0     # it has said something
+    RETURNED = 1     # it has said something again after a while
+    PROVEN = 2       # it has confirmed something of ours, which nobody can who only pretends to be there
     UNKNOWN = 0
     TAGGING = 1
     PLAIN = 2
@@ -24,6 +30,9 @@ cdef class Peer:
     cdef bint probing          # a ping is out to learn its kind
     cdef double active         # when it was last heard from or sent to
     cdef double last_seen      # when it was last heard from
+    cdef double since          # when it was first heard from or sent to
+    cdef bint returned         # it was forgotten in between,
+    cdef uint32_t trace        # and this is the digest of what it had said last
     cdef double srtt, rttvar, min_rtt
     cdef unsigned long long n_sent, n_confirmed, n_failed, n_retransmitted, n_duplicates, n_strays, n_malformed
     cdef unsigned long long n_restarts
@@ -53,3 +62,12 @@ cdef class Peer:
     cdef bint is_storm(self, bytes frame, int burst, double now, Limits limits)
     cdef void measure(self, double round_trip) noexcept
     cdef double retry_interval(self, Limits limits) noexcept
+    cdef int standing(self) noexcept
+    cdef uint32_t last_heard(self, Limits limits) noexcept
+
+cdef class Traces:
+    cdef uint64_t *traces
+    cdef unsigned char *oldest
+
+    cdef void add(self, Py_hash_t addr, uint32_t last) noexcept
+    cdef bint find(self, Py_hash_t addr, uint32_t *last) noexcept

@@ -4,11 +4,13 @@
 1. Everything has a bound and an age: numbers, frames and times live in rings of fixed size.
 2. Of frames with a tag only the number and a digest are kept, so that a peer costs a few kilobytes.
 3. Nothing here decides what a frame is; `Exchange` asks and decides.
+4. Of a peer that is forgotten a trace of eight bytes stays for a while, so that what it had said last is not new again.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport NAN
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 
 from echorig._codec cimport compare
 
@@ -27,6 +29,10 @@ cdef inline bint has(const unsigned int *numbers, Py_ssize_t n, unsigned int num
     for i in range(n):
         found |= numbers[i] == number
     return found != 0
+
+
+cdef double A_WHILE = 1.0  # seconds; a flood has forgotten its first addresses by then
+cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, which spreads what is close (Knuth)
 
 
 cdef class Limits:
@@ -80,7 +86,7 @@ cdef class Peer:
                 if self.received[i] == number and self.received_hash[i] == digest:
                     if now - self.received_at[i] <= limits.due_age:
                         return True
-        return False
+        return self.returned and <uint32_t>mix(frame) == self.trace
 
     cdef bint is_known(self, unsigned int number, bytes frame, double now, Limits limits):
         """Tell whether a frame was received before, and note it if not."""
@@ -201,3 +207,54 @@ cdef class Peer:
         if self.srtt == 0.0:
             return limits.first_retry
         return min(max(self.srtt + 4 * self.rttvar, limits.min_retry), limits.max_retry)
+
+    # --- being forgotten ---
+
+    cdef int standing(self) noexcept:
+        """Tell how well the peer is known."""
+        if self.n_confirmed:
+            return PROVEN
+        return RETURNED if self.returned or self.last_seen - self.since >= A_WHILE else STRANGER
+
+    cdef uint32_t last_heard(self, Limits limits) noexcept:
+        """Return the digest of the newest message with a tag that came; 0 if there was none."""
+        if self.n_received:
+            return <uint32_t>self.received_hash[(self.n_received - 1) % limits.max_numbers]
+        return self.trace
+
+
+cdef class Traces:
+    """What is left of peers that were forgotten: that they were there, and what they had said last.
+
+    Eight bytes for each, in a table of 2 MiB; of those that meet in one line of it the newest eight stay. Two peers are
+    taken for one with a chance of 1 in 2**29, and two messages of theirs with 1 in 2**32 of that.
+    """
+
+    def __cinit__(self):
+        self.traces = <uint64_t *>calloc(LINES * WAYS, sizeof(uint64_t))
+        self.oldest = <unsigned char *>calloc(LINES, 1)
+        if self.traces == NULL or self.oldest == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.traces)
+        free(self.oldest)
+
+    cdef void add(self, Py_hash_t addr, uint32_t last) noexcept:
+        """Keep the trace of a peer."""
+        cdef uint64_t key = <uint64_t>addr * GOLDEN
+        cdef uint64_t line = key % LINES
+        self.traces[line * WAYS + self.oldest[line]] = (key & <uint64_t>0xFFFFFFFF00000000) | last
+        self.oldest[line] = (self.oldest[line] + 1) % WAYS
+
+    cdef bint find(self, Py_hash_t addr, uint32_t *last) noexcept:
+        """Tell whether there is a trace of a peer, and what it had said last."""
+        cdef uint64_t key = <uint64_t>addr * GOLDEN
+        cdef uint64_t *line = self.traces + (key % LINES) * WAYS
+        cdef int i
+        for i in range(WAYS):
+            if line[i] and (line[i] ^ key) >> 32 == 0:
+                last[0] = <uint32_t>line[i]
+                line[i] = 0  # it is remembered again
+                return True
+        return False

@@ -13,6 +13,7 @@ class Courier:
     closed: bool
     lost_transport: bool
     busy_poll: float
+    slow: int
     @property
     def owner(self) -> Any: ...
     @property

@@ -1,5 +1,7 @@
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from typing import Any, Final, final
+
+from typing_extensions import disjoint_base
 
 GENUINE: Final[int]
 HANDSHAKE: Final[int]
@@ -9,6 +11,13 @@ OVERHEAD: Final[int]
 
 def as_key(key: bytes | str) -> bytes: ...
 
+@final
+class Session: ...
+
+@final
+class Outgoing: ...
+
+@disjoint_base
 class Signer:
     seen: bool
     def __init__(

@@ -39,6 +39,7 @@ class Admission:
     def __init__(self, owner: Link) -> None:
         self._owner = owner
         self._held: deque[tuple[float, bytes, Address]] = deque()
+        self._bytes = 0
         self._opening = False
         self._shut = False
 
@@ -66,8 +67,10 @@ class Admission:
             return
         if not self._shut:
             waiting.backlog.refuse()
-        if (self._shut or not owner._is_udp or read_tag(frame) < 0) and len(self._held) < waiting.backlog.limit:
+        has_room = len(self._held) < waiting.backlog.limit and self._bytes < waiting.backlog.max_bytes
+        if has_room and (self._shut or not owner._is_udp or read_tag(frame) < 0):
             self._held.append((monotonic() + owner.default_echo_timeout, frame, addr))
+            self._bytes += len(frame)
 
     def changed(self) -> None:
         """Take in that the backlog has become full, or is no longer."""
@@ -89,6 +92,7 @@ class Admission:
         owner._exchange.refuse(0)
         while self._held and not owner._waiting.backlog.full:
             deadline, frame, addr = self._held.popleft()
+            self._bytes -= len(frame)
             if monotonic() < deadline and (owner._is_udp or addr in owner._connections):
                 owner._received(frame, addr)
         backlog = owner._waiting.backlog
@@ -97,3 +101,4 @@ class Admission:
     def close(self) -> None:
         """Forget what is held back."""
         self._held.clear()
+        self._bytes = 0

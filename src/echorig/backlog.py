@@ -23,16 +23,18 @@ from .uri import Address
 
 __all__ = ['Backlog', 'Message']
 
-Message = tuple[ExpMessage, list[Any], Address, Origin | None]
+Message = tuple[ExpMessage, list[Any], Address, Origin | None, int]  # the last is how many bytes travelled
 
 
 class Backlog:
-    """Messages in order, bounded in number and in how long they may be passed over.
+    """Messages in order, bounded in number, in bytes and in how long they may be passed over.
 
     Parameters
     ----------
     limit : int
         How many are kept.
+    max_bytes : int
+        How many bytes they may have had on their way; one more message may exceed it.
     age : float
         How long one is kept that is passed over, and how long somebody may be away who waits for it, in seconds.
     logger : logging.Logger
@@ -42,12 +44,16 @@ class Backlog:
     ----------
     wanted : int
         The bits of the events whose messages are kept.
+    held : int
+        The bytes that the messages kept have had on their way.
     dropped, refused : int
         How many messages were dropped and how often one was not accepted.
     """
 
-    def __init__(self, limit: int, age: float, logger: logging.Logger) -> None:
+    def __init__(self, limit: int, max_bytes: int, age: float, logger: logging.Logger) -> None:
         self.limit = limit
+        self.max_bytes = max_bytes
+        self.held = 0
         self.wanted = 0
         self.dropped = 0
         self.refused = 0
@@ -65,7 +71,11 @@ class Backlog:
     @property
     def full(self) -> int:
         """int: The bits of the events for whose messages there is no room."""
-        return self.wanted if len(self._kept) >= self.limit else 0
+        return self.wanted if self._is_full else 0
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._kept) >= self.limit or self.held >= self.max_bytes
 
     def begin(self, mask: int) -> None:
         """Note that somebody begins to wait for some events."""
@@ -81,14 +91,17 @@ class Backlog:
 
     def put(self, bit: int, message: Message, now: float, waiting: Collection[int] = ()) -> None:
         """Keep a message; where there is no room and none can be made, the oldest is dropped."""
-        if len(self._kept) >= self.limit and not self.make_room(now, waiting):
-            self._kept.popleft()
-            self._tell_of_dropped(1, f'of more than {self.limit}')
+        while self._is_full:
+            if not self.make_room(now, waiting):
+                self._remove(0)
+                self._tell_of_dropped(1, f'of more than {self.limit}, or {self.max_bytes} bytes,')
         self._kept.append((now, bit, message))
+        self.held += message[4]
 
     def put_back(self, bit: int, message: Message, now: float) -> None:
         """Keep a message that was taken and not used, before all others."""
         self._kept.appendleft((now, bit, message))
+        self.held += message[4]
 
     def take(self, mask: int, now: float, waiting: Collection[int] = ()) -> Message | None:
         """Return the oldest message of some events, or None.
@@ -108,11 +121,11 @@ class Backlog:
             if bit & mask and now - at > self._age and self._is_stale(at, bit, waiting)
         ] if kept and now - kept[0][0] > self._age else []  # fmt: skip
         for i in reversed(stale):
-            del kept[i]
+            self._remove(i)
         self._tell_of_dropped(len(stale), 'that nobody waited for in time')
         for i, (_, bit, message) in enumerate(kept):
             if bit & mask:
-                del kept[i]
+                self._remove(i)
                 return message
         return None
 
@@ -124,10 +137,11 @@ class Backlog:
             for entry in self._kept
             if now - entry[0] <= self._age or not self._is_stale(entry[0], entry[1], waiting)
         )
+        self.held = sum(entry[2][4] for entry in self._kept)
         if len(self._kept) == before:
             for i, (_, bit, _) in enumerate(self._kept):
                 if not self._is_read(bit, now, waiting):
-                    del self._kept[i]
+                    self._remove(i)
                     break
         gone = before - len(self._kept)
         self._tell_of_dropped(gone, 'that nobody waited for in time')
@@ -137,14 +151,21 @@ class Backlog:
         """Count a message that is not accepted."""
         if not self.refused:
             self._logger.warning(
-                '%d messages wait for on_event (Tuning.max_backlog); others are not confirmed until there is room',
+                '%d messages (%d bytes) wait for on_event; others are not confirmed until there is room '
+                '(Tuning.max_backlog, Tuning.max_backlog_bytes)',
                 len(self._kept),
+                self.held,
             )
         self.refused += 1
 
     def clear(self) -> None:
         """Forget all messages."""
         self._kept.clear()
+        self.held = 0
+
+    def _remove(self, i: int) -> None:
+        self.held -= self._kept[i][2][4]
+        del self._kept[i]
 
     def _is_stale(self, at: float, bit: int, waiting: Collection[int]) -> bool:
         """Tell whether a message was passed over since it came, and nobody will come back for it."""

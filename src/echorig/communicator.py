@@ -12,6 +12,7 @@ from ._dispatch import deliver
 from .callbacks import CallbackTable, Listener
 from .concealed import told, without
 from .errors import ConnectionClosedError, EchoError
+from .log_limit import LogLimit
 from .messages import ExpMessage
 from .names import validate_uri
 from .redact import legible, shown
@@ -26,6 +27,7 @@ __all__ = ['Communicator', 'event_of_notice']
 _warned: dict[Any, Any] = {}
 _MAX_WARNED = 100
 _ANY = ExpMessage.any()
+_FAILURES = 10  # times as many as of other warnings are logged: all rigs of a session may fail at once
 _LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
 
 
@@ -58,7 +60,7 @@ class Communicator(Service):
         The URI is not valid, see :func:`echorig.validate_uri`.
     """
 
-    __slots__ = ('_callbacks', '_identity', '_keeps_messages', '_waiting', 'logger', 'name', 'server_uri')
+    __slots__ = ('_callbacks', '_identity', '_keeps_messages', '_log_limit', '_waiting', 'logger', 'name', 'server_uri')
     server_uri: str
     logger: logging.Logger
     _callbacks: CallbackTable
@@ -73,9 +75,10 @@ class Communicator(Service):
         self.server_uri = validate_uri(server_uri)
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
+        self._log_limit = LogLimit(self.logger, tuning.log_burst, tuning.log_interval)
         self._callbacks = CallbackTable()
         self._identity = object()
-        self._waiting = Waiting(tuning.max_backlog, tuning.backlog_age, self.logger)
+        self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self.logger)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
 
     # --- the address ---
@@ -165,9 +168,9 @@ class Communicator(Service):
         """Wait for an event.
 
         In the server role nothing is missed by a loop around this: once an event has been waited for, its
-        messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` are kept, others
-        are not confirmed. A message that is passed over, because the program waits for other events, is
-        dropped with a warning after `Tuning.backlog_age`.
+        messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` of them are kept, or
+        `Tuning.max_backlog_bytes`, others are not confirmed. A message that is passed over, because the program waits
+        for other events, is dropped with a warning after `Tuning.backlog_age`.
 
         Parameters
         ----------
@@ -249,7 +252,9 @@ class Communicator(Service):
         deliver(self, self._waiting, self._callbacks, data, addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
-        """Log what is no message."""
+        """Log what is no message, unless there is too much of it."""
+        if not self._log_limit.allows('that were no message', addr):
+            return
         self.logger.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, shown(data))
         if expected_list:
             if len(_warned) > _MAX_WARNED:
@@ -259,6 +264,8 @@ class Communicator(Service):
             )
 
     def _log_notice(self, content: list[Any], addr: Address) -> None:
+        if not self._log_limit.allows('failures of callbacks there', addr, _FAILURES):
+            return
         name = event_of_notice(content)
         details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
         self.logger.error(
@@ -276,7 +283,8 @@ class Communicator(Service):
         """
         text = f'{type(error).__name__}: {_text(error)}'
         text = told(without(text, data) if event == ExpMessage.ALYX else text)
-        self.logger.error('Callback "%s" failed with error "%s"', callback, text)
+        if self._log_limit.allows('failures of callbacks here', addr, _FAILURES):
+            self.logger.error('Callback "%s" failed with error "%s"', callback, text)
         if event:
             try:
                 self.send([0, text[:_LONGEST_NOTICE], int(event)], addr)
@@ -334,6 +342,7 @@ class Communicator(Service):
         """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""
         self._waiting.close(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
         self._callbacks.close()
+        self._log_limit.close()
 
 
 def _text(error: BaseException) -> str:

@@ -21,8 +21,11 @@ from .uri import Address, as_address
 
 if TYPE_CHECKING:
     from .link import Link
+    from .tuning import Tuning
 
 __all__ = ['Connection', 'may_begin']
+
+_MUCH = 64 * 1024  # bytes that wait to be sent before anybody looks after them
 
 
 class Connection(asyncio.Protocol):
@@ -50,8 +53,8 @@ class Connection(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         self.transport = cast('asyncio.Transport', transport)
-        self.transport.set_write_buffer_limits(high=self.owner.tuning.max_unsent)
-        _send_at_once(transport)
+        self.transport.set_write_buffer_limits(high=min(_MUCH, self.owner.tuning.max_unsent))
+        _prepare(transport, self.owner.tuning)
         self.addr = as_address(transport.get_extra_info('peername'))
         self.owner._connected(self)
 
@@ -68,21 +71,45 @@ class Connection(asyncio.Protocol):
         self.owner.eof_received()
 
     def pause_writing(self) -> None:
-        """Called by the event loop when the peer does not read, and too much waits to be sent to it."""
-        self._give_up(f'has not read {self.owner.tuning.max_unsent} bytes (Tuning.max_unsent)')
+        """Called by the event loop when much waits to be sent."""
+        self.owner._crowd.reads_slowly(self)
+
+    def resume_writing(self) -> None:
+        """Called by the event loop when little waits to be sent."""
+        self.owner._crowd.reads_again(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
         if self._grace is not None:
             self._grace.cancel()
+        self.owner._crowd.forget(self)
         if self.transport is not None:
             self.owner._disconnected(self, _explained(self, exc or self.cause))
 
-    def _give_up(self, why: str) -> None:
+    @property
+    def unfinished(self) -> int:
+        """int: How many bytes of a message have come that is not whole yet."""
+        return self._splitter.pending
+
+    @property
+    def unsent(self) -> int:
+        """int: How many bytes wait to be sent."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def cut(self, why: str) -> None:
         """Break the connection off, once, with the reason logged and kept as the cause."""
         if self.cause is None and self.transport is not None:
-            self.cause = ConnectionClosedError(f'{self.addr[0]}:{self.addr[1]} {why}; the connection is closed')
-            self.owner.logger.error('%s', self.cause)
+            self.cause = ConnectionClosedError(f'The connection with {self.addr[0]}:{self.addr[1]} is closed: {why}')
+            if self.owner.role == 'server':
+                self.owner._crowd.tell(self.addr[0], why)
+            else:
+                self.owner.logger.error('%s', self.cause)
+            self._splitter.stop()  # many may be cut before the loop gets to free them
+            self.abort()
+
+    def abort(self) -> None:
+        """Break the connection off."""
+        if self.transport is not None:
             self.transport.abort()
 
     def close(self) -> None:
@@ -126,11 +153,21 @@ def _explained(connection: Connection, exc: BaseException | None) -> BaseExcepti
     return error
 
 
-def _send_at_once(transport: asyncio.BaseTransport) -> None:
+def _prepare(transport: asyncio.BaseTransport, tuning: Tuning) -> None:
     """Turn off Nagle's algorithm (RFC 896), or an answer behind an echo waits 40 ms for its acknowledgement.
 
-    The loops do so too, but not for every socket that was passed to them.
+    The loops do so too, but not for every socket that was passed to them. And have the system find out when the other
+    computer is gone without a word.
     """
     sock = transport.get_extra_info('socket')
     if sock is not None and sock.family != getattr(socket, 'AF_UNIX', None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in ('TCP_KEEPIDLE', 'TCP_KEEPALIVE'):  # the latter on macOS; the system's own time is two hours
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _seconds(tuning.idle_timeout))
+
+
+def _seconds(time: float) -> int:
+    """Return a time as systems take it: whole seconds, at most 32,767 (Linux)."""
+    return int(min(max(time, 1.0), 32_767.0))

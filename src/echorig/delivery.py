@@ -29,6 +29,9 @@ from .uri import Address
 __all__ = ['Delivery', 'describe_event']
 
 
+_MAX_REASONS = 1024
+
+
 def describe_event(frame: bytes) -> str:
     """Name the event of a message for people."""
     event = peek(frame)
@@ -68,6 +71,13 @@ class Delivery(Courier):
             self.give_up(send)
             raise
         return send.round_trip
+
+    def ask(self, addr: Address, timeout: float) -> None:
+        """Send a ping whose echo nobody waits for: that it comes says enough."""
+        waiter = self.loop.create_future()
+        waiter.add_done_callback(lambda waiter: waiter.cancelled() or waiter.exception())
+        self.exchange.ping(addr, waiter, monotonic(), timeout)
+        self.flush()
 
     def give_up(self, send: Send) -> None:
         """Stop waiting for a send, which leaves nothing behind; nothing happens where it has ended."""
@@ -139,6 +149,8 @@ class Delivery(Courier):
     def system_error(self, addr: Address, error: OSError) -> None:
         """Take in what the system reports of a datagram to a peer; the sender is told if no echo comes."""
         if self.exchange.is_waiting(addr):
+            if len(self._reasons) >= _MAX_REASONS:  # what was confirmed after all has left its own behind
+                del self._reasons[next(iter(self._reasons))]
             self._reasons[addr] = error
             if isinstance(error, ConnectionRefusedError):
                 self.exchange.refused(addr, monotonic(), self.in_hand)

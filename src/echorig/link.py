@@ -27,9 +27,11 @@ from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .connection import Connection
+from .crowd import Crowd
 from .delivery import Delivery
 from .errors import ConnectionClosedError
 from .last_sent import LastSent
+from .log_limit import LogLimit
 from .messenger import Messenger
 from .peers import Peers
 from .reconnecting import Reconnecting
@@ -90,6 +92,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning)
         self.tuning = tuning
         self._loop = asyncio.get_running_loop()
+        self._log_limit = LogLimit(self.logger, tuning.log_burst, tuning.log_interval, self._loop.call_later)
         self._socket: Any = None
         self._transport: Any = None
         self._connections: dict[Address, Connection] = {}
@@ -131,6 +134,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._keeps_messages = self.role == 'server'
         self._admission = Admission(self)
+        self._crowd = Crowd(self)
         self._waiting.on_room = self._admission.changed
 
     # --- state ---
@@ -265,7 +269,8 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if source == self._server_addr:
             return self._server_addr  # the same object, which is quicker to look up
         if source[0] != self._server_addr[0]:
-            self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
+            if self._log_limit.allows('packets of unexpected hosts', source):
+                self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
             return None
         return source
 
@@ -289,10 +294,11 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         exc : Exception
             The error.
         """
-        self.logger.error('Error received: %s', exc)
+        addr = self._server_addr if self._role == 'client' else self._delivery.sending_to
+        if self._log_limit.allows('errors of the system', addr):
+            self.logger.error('Error received: %s', exc)
         if not self.on_error_received.done():
             self.on_error_received.set_result(exc)
-        addr = self._server_addr if self._role == 'client' else self._delivery.sending_to
         if addr is not None and isinstance(exc, OSError):
             self._delivery.system_error(addr, exc)
             self._loop.call_soon(self._delivery.flush)  # not from within one
@@ -327,8 +333,9 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
 
     def _connected(self, connection: Connection) -> None:
         """Take up a new TCP connection."""
-        if self._delivery.closed:
-            connection.transport.abort()  # type: ignore[union-attr]
+        if self._delivery.closed or not self._crowd.enter(connection, connection.addr[0], connection._splitter):
+            connection.abort()
+            connection.transport = None  # nobody has heard of it, so nobody need hear of its end
             return
         if self._delivery.lost_transport:
             self._transport.close()  # some loops want it said even of one that is gone
@@ -372,6 +379,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
                 self.Server.close()
             for connection in list(self._connections.values()):
                 connection.close()
+            self._crowd.close()
             if self._transport is not None:
                 self._transport.close()
             super().close()

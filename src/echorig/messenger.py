@@ -179,7 +179,7 @@ class Messenger(Communicator):
         try:
             await self.confirmed_send(message, addr=addr)
             until = monotonic() + self.response_timeout
-            _, data, sender, _ = await asyncio.wait_for(answer, self.response_timeout)
+            _, data, sender, *_ = await asyncio.wait_for(answer, self.response_timeout)
             while addr is not None and not self._is_from(sender, addr):
                 # Another client's; the right one may have come in the same turn.
                 left = max(0.0, until - monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -31,6 +32,8 @@ class Stream(Generic[_T]):
         Where those that are dropped are mentioned.
     enter, leave : callable
         Called with the stream at the beginning and at the end of the block.
+    max_bytes : int, optional
+        How many bytes the things that wait may have had on their way; the newest is kept in any case.
 
     Attributes
     ----------
@@ -47,6 +50,7 @@ class Stream(Generic[_T]):
         logger: logging.Logger,
         enter: Callable[[Any], None],
         leave: Callable[[Any], None],
+        max_bytes: float = math.inf,
     ) -> None:
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f'The limit of a stream must be a positive number, not {limit!r}')
@@ -55,6 +59,8 @@ class Stream(Generic[_T]):
         self._what = what
         self._logger = logger
         self._enter, self._leave = enter, leave
+        self._max_bytes = max_bytes
+        self._held = 0
         self._items: deque[Any] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._open = self._entered = False
@@ -73,18 +79,26 @@ class Stream(Generic[_T]):
         item : Any
             What has happened.
         """
-        if len(self._items) >= self.limit:
-            self._items.popleft()
+        size = self._size(item)
+        while self._items and (len(self._items) >= self.limit or self._held + size > self._max_bytes):
+            full = f'{self.limit} {self._what}' if len(self._items) >= self.limit else f'{self._max_bytes} bytes'
+            self._pop()
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # not each of what may be very many
                 self._logger.warning(
-                    'More than %d %s wait to be read; the oldest is dropped (%d so far)',
-                    self.limit,
-                    self._what,
-                    self.dropped,
+                    'More than %s wait to be read; the oldest is dropped (%d so far)', full, self.dropped
                 )
         self._items.append(item)
+        self._held += size
         self._wake()
+
+    def _pop(self) -> Any:
+        item = self._items.popleft()
+        self._held -= self._size(item)
+        return item
+
+    def _size(self, item: Any) -> int:
+        return 0
 
     def end(self, error: Exception | None = None) -> None:
         """Let the iteration end once what waits has been read.
@@ -117,6 +131,7 @@ class Stream(Generic[_T]):
     ) -> None:
         self._leave(self)
         self._items.clear()
+        self._held = 0
         self.end()
 
     def __aiter__(self: _Self) -> _Self:
@@ -138,7 +153,7 @@ class Stream(Generic[_T]):
                 if self._items:
                     self._wake()  # another reader may have what this one was woken for
                 raise
-        return self._handed_out(self._items.popleft())
+        return self._handed_out(self._pop())
 
     def _handed_out(self, item: Any) -> _T:
         return item  # type: ignore[no-any-return]

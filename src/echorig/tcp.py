@@ -14,7 +14,7 @@ from .reconnecting import Reconnecting
 from .rejections import HANDSHAKE
 from .tls import Tls
 from .tls_errors import explained
-from .uri import Uri, as_address
+from .uri import Address, Uri, as_address
 
 if TYPE_CHECKING:
     from .link import Link
@@ -55,27 +55,43 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> asyncio.Server:
         kwargs.update(host=uri.host, port=uri.port)
     if uri.scheme == 'wss':
         context, timeout = _tls_options(owner, kwargs, server_side=True)
-        return await asyncio.get_running_loop().create_server(lambda: _accept(owner, context, timeout), **kwargs)
+        return await asyncio.get_running_loop().create_server(lambda: _Handshake(owner, context, timeout).tls, **kwargs)
     return await asyncio.get_running_loop().create_server(lambda: Connection(owner), **kwargs)
 
 
-def _accept(owner: Link, context: ssl_module.SSLContext, timeout: float) -> Tls:
-    """Return what deals with a new connection to a TLS server."""
-    host = ''
+class _Handshake:
+    """A new connection to a TLS server, until it is one."""
 
-    def begin(transport: asyncio.BaseTransport) -> bool:
-        nonlocal host
-        if not may_begin(owner, transport):
+    def __init__(self, owner: Link, context: ssl_module.SSLContext, timeout: float) -> None:
+        self.owner = owner
+        self.addr: Address = ('', 0)
+        self.tls = Tls(
+            *(Connection(owner), context, None, timeout, owner.tuning.close_grace),
+            *(self._begin, self._failed, self._leave, self._leave),
+        )
+
+    def _begin(self, transport: asyncio.BaseTransport) -> bool:
+        if self.owner._delivery.closed or not may_begin(self.owner, transport):
             return False
-        host = as_address(transport.get_extra_info('peername'))[0]
-        return True
+        self.addr = as_address(transport.get_extra_info('peername'))
+        return self.owner._crowd.enter(self, self.addr[0])
 
-    def failed(error: BaseException | None) -> None:
-        if not owner._delivery.closed:
-            who = f'{host} (client of {owner.name})'
-            owner._rejections.note(host, HANDSHAKE, '%s', explained(error, who, 'server'))
+    def _failed(self, error: BaseException | None) -> None:
+        if not self.owner._delivery.closed:
+            who = f'{self.addr[0]} (client of {self.owner.name})'
+            self.owner._rejections.note(self.addr[0], HANDSHAKE, '%s', explained(error, who, 'server'))
 
-    return Tls(Connection(owner), context, None, timeout, owner.tuning.close_grace, begin, failed)
+    def _leave(self) -> None:
+        self.owner._crowd.leave(self)
+
+    def cut(self, why: str) -> None:
+        """Break it off, to make room for another."""
+        self.owner._crowd.tell(self.addr[0], why)
+        self.abort()
+
+    def abort(self) -> None:
+        """Break it off."""
+        self.tls.abort()
 
 
 def _tls_options(owner: Link, kwargs: dict[str, Any], server_side: bool) -> tuple[ssl_module.SSLContext, float]:

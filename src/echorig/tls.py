@@ -44,7 +44,9 @@ class Tls(asyncio.Protocol):
     failed : callable
         Called with the error when there is no TLS connection; None if the other end has hung up.
     made : callable, optional
-        Called when there is one.
+        Called when there is one, before the connection is told.
+    gone : callable, optional
+        Called when the TCP transport is closed.
 
     Attributes
     ----------
@@ -62,6 +64,7 @@ class Tls(asyncio.Protocol):
         begin: Callable[[Any], bool],
         failed: Callable[[BaseException | None], None],
         made: Callable[[], None] = lambda: None,
+        gone: Callable[[], None] = lambda: None,
     ) -> None:
         self.inner = inner
         self.established = False
@@ -72,7 +75,7 @@ class Tls(asyncio.Protocol):
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
         self._timeout, self._grace = timeout, grace
-        self._begin, self._failed, self._made = begin, failed, made
+        self._begin, self._failed, self._made, self._gone = begin, failed, made, gone
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._backlog: deque[memoryview] = deque()  # what OpenSSL would not take before it has read more
@@ -119,11 +122,14 @@ class Tls(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
         self._stop_timer()
+        self._gone()
         refused, self._over = self._over, True
         if self.established:
             self.inner.connection_lost(cast('Exception | None', self._error or exc))
         elif not refused:
             self._failed(exc)
+        self._backlog.clear()
+        del self._ssl, self._incoming, self._outgoing  # tens of kilobytes, which a cycle of references would keep
 
     # --- the handshake ---
 
@@ -138,8 +144,8 @@ class Tls(asyncio.Protocol):
             self._stop_timer()
             self.established = True
             self._flush()
-            self.inner.connection_made(cast('asyncio.BaseTransport', self))
             self._made()
+            self.inner.connection_made(cast('asyncio.BaseTransport', self))
 
     def _too_slow(self) -> None:
         self._over = True
@@ -257,12 +263,11 @@ class Tls(asyncio.Protocol):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the loops' own TLS transports know, or the TCP transport does."""
-        if name == 'ssl_object':
-            return self._ssl
         if name == 'sslcontext':
             return self._context
-        if name == 'peercert':
-            return self._ssl.getpeercert() if self.established else default
-        if name == 'cipher':
-            return self._ssl.cipher()
+        if name in ('ssl_object', 'peercert', 'cipher'):
+            ours = getattr(self, '_ssl', None)
+            if ours is None or not self.established:
+                return default
+            return ours if name == 'ssl_object' else ours.getpeercert() if name == 'peercert' else ours.cipher()
         return self._transport.get_extra_info(name, default)  # type: ignore[union-attr]

@@ -55,9 +55,29 @@ class Tuning:
     """int: The largest message accepted over TCP, in bytes. A larger one closes the connection: no message
     of the field comes near it, and a peer must not be able to fill our memory."""
 
+    max_unfinished: int = 128 * 2**20
+    """int: How much may be held of messages that are not whole yet, over all TCP connections, in bytes: two of the
+    largest at the same time. Over it the connection that holds the most is closed."""
+
     max_unsent: int = 128 * 2**20
-    """int: How much may wait to be sent on one TCP connection, in bytes: twice the largest message. A peer that does
-    not read is cut off there."""
+    """int: How much may wait to be sent over all TCP connections, in bytes: two of the largest messages. Over it the
+    connection for which the most waits is closed: its peer does not read. What is under 64 KiB for a connection is
+    not counted."""
+
+    max_connections: int = 512
+    """int: How many TCP connections a server has at most, and never more than half of the files that the system
+    allows the process. For one more, a connection of the host that has the most is closed: the one silent for longest,
+    first among those that have never sent a message. A lab has a few dozen computers."""
+
+    message_timeout: float = 60.0
+    """float: How long a message may take from its first byte over TCP to its last, in seconds, give or take a quarter:
+    the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
+
+    idle_timeout: float = 600.0
+    """float: How long a TCP connection to a server may be there before anything comes, in seconds, give or take an
+    eighth. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
+    anything is never closed for silence; after this time without traffic the system begins to find out whether the
+    other computer is still there."""
 
     handshake_timeout: float = 5.0
     """float: How long a TLS handshake may take, in seconds: two round trips and some arithmetic. Without a limit a
@@ -78,7 +98,9 @@ class Tuning:
     """float: How long one attempt may take, in seconds: the system's own limit is minutes."""
 
     max_peers: int = 4096
-    """int: How many remote addresses a UDP communicator remembers. The ones idle for longest are forgotten."""
+    """int: How many remote addresses a UDP communicator remembers, at 4 KiB each. Of more, those are forgotten first
+    that have said something once, then those heard again after a while, and last those that have confirmed something
+    of ours; of each kind the ones idle for longest. While all are waited for, strangers are ignored."""
 
     max_due: int = 64
     """int: How many unanswered messages without a tag are remembered for each peer, so that a late echo is known
@@ -110,9 +132,22 @@ class Tuning:
     """int: How many messages a server keeps for the next ``on_event`` while nobody waits for them; while there are so
     many, others are not confirmed. Also how many wait in a stream, unless it has a limit of its own."""
 
+    max_backlog_bytes: int = 64 * 2**20
+    """int: How many bytes such messages may have had on their way, together: what 1,024 datagrams can
+    bring. The last one may exceed it. The same holds for what is held back meanwhile, and for each stream. In memory a
+    message may take 25 times its bytes, where it is all brackets."""
+
     backlog_age: float = 10.0
     """float: How long such a message is kept that is passed over, because the program waits for other events, in
     seconds: an older one belongs to another part of the experiment."""
+
+    log_burst: int = 10
+    """int: How many warnings of one kind that peers cause, such as bytes that are no message, are logged within
+    `log_interval`; the others are counted, and summed up in one line. Of failures that peers report, and of failing
+    callbacks, ten times as many are."""
+
+    log_interval: float = 10.0
+    """float: The time over which such warnings are counted, in seconds."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

@@ -33,13 +33,16 @@ class EventStream(Stream[tuple[list[Any], Address, ExpMessage]]):
     """A stream of ``(data, addr, event)``; who reads one deals with that message from then on."""
 
     def _handed_out(self, item: Any) -> tuple[list[Any], Address, ExpMessage]:
-        event, data, addr, origin = item
+        event, data, addr, origin, _ = item
         current.set(origin)
         return data, addr, event
 
     def _taken_back(self, item: Any, origin: Origin | None) -> Message:
         data, addr, event = item
-        return event, data, addr, origin
+        return event, data, addr, origin, 0
+
+    def _size(self, item: Any) -> int:
+        return item[4]  # type: ignore[no-any-return]
 
 
 def bits(event: ExpMessage) -> int:
@@ -54,6 +57,8 @@ class Waiting:
     ----------
     limit : int
         How many messages are kept.
+    max_bytes : int
+        How many bytes they may have had on their way; one more message may exceed it.
     age : float
         How long each is kept, in seconds.
     logger : logging.Logger
@@ -71,8 +76,8 @@ class Waiting:
         Told when the backlog has become full, or is no longer.
     """
 
-    def __init__(self, limit: int, age: float, logger: logging.Logger) -> None:
-        self.backlog = Backlog(limit, age, logger)
+    def __init__(self, limit: int, max_bytes: int, age: float, logger: logging.Logger) -> None:
+        self.backlog = Backlog(limit, max_bytes, age, logger)
         self.asked = 0
         self.waiters: dict[asyncio.Future[Message], int] = {}
         self.streams: dict[EventStream, int] = {}
@@ -172,7 +177,7 @@ class Waiting:
             self.backlog.begin(mask)
         if not message:
             message = await self._wait(event)
-        came, data, addr, origin = message
+        came, data, addr, origin, _ = message
         current.set(origin)
         return (data, addr, came) if mask & (mask - 1) else (data, addr)
 
@@ -229,7 +234,8 @@ class Waiting:
             if self.streams.pop(stream, None) is not None:
                 self._sum_up()
 
-        return EventStream(self._limit if limit is None else limit, 'messages', self._logger, enter, leave)
+        limit = self._limit if limit is None else limit
+        return EventStream(limit, 'messages', self._logger, enter, leave, self.backlog.max_bytes)
 
     def close(self, error: EchoError) -> None:
         """Fail all who wait, end the streams and forget the messages."""

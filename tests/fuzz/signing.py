@@ -1,7 +1,7 @@
 """Signatures, between two programs and somebody who puts frames together as he likes.
 
-Nothing raises, no table outgrows its bound, and what a program believes is what was signed for it: by the other one, since
-it was started, with not one byte changed; and a message counts as new only once.
+Nothing raises, no table outgrows its bound, and what a program believes is what was signed for it: by the other one,
+since it was started, with not one byte changed; and a message counts as new only once.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def reads_events(owner: Background, com: EchoProtocol, event: str | int | ExpMes
 
     def undo(seen: tuple[Any, ...], origin: Origin | None) -> None:
         data, addr, *came = seen
-        com._waiting.put_back((came[0] if came else ExpMessage.validate(event), data, addr, origin))
+        com._waiting.put_back((came[0] if came else ExpMessage.validate(event), data, addr, origin, 0))
 
     return limited(owner, timeout).undoing(undo)
 

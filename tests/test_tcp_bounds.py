@@ -1,0 +1,403 @@
+"""Floods over TCP: real sockets that say nothing, too little or too much; good clients lose nothing meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from attackers import MESSAGE
+from echorig import ConnectionClosedError, ExpMessage, Tuning
+from echorig._codec import is_ping
+from echorig.crowd import most_connections
+from test_allow import BAD, needs_others
+from test_tls import papers, trustme  # noqa: F401
+
+pytestmark = needs_others
+
+MIB = 2**20
+SPEAKS = b'[64, 20, null]'
+
+
+@contextlib.asynccontextmanager
+async def attackers(how, server, n, source='127.0.0.66'):
+    """Attackers in a process of their own."""
+    command = [sys.executable, str(Path(__file__).with_name('attackers.py'))]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, how, source, server.hostname, str(server.port), str(n), stdin=pipe, stdout=pipe
+    )
+    try:
+        assert await process.stdout.readline() == b'ready\n'
+        yield process
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def connections(server, n, host=BAD):
+    """Connections in this process, made one after the other, which do only what the test says."""
+    made = []
+    try:
+        for _ in range(n):
+            made.append(await asyncio.open_connection(server.hostname, server.port, local_addr=(host, 0)))
+        yield made
+    finally:
+        for _, writer in made:
+            writer.transport.abort()
+
+
+async def until(condition):
+    """Wait for something that must come; the test's own time-out says if it does not."""
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+async def is_cut(reader):
+    """Tell that a connection has been closed from the other end."""
+    try:
+        while await asyncio.wait_for(reader.read(65536), 10):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def listening(server):
+    """What a server hears, by sender."""
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((addr[0], data[-1])))
+    return heard
+
+
+async def talk(client, begin, n):
+    for i in range(begin, begin + n):
+        await client.confirmed_send([64, 20, i], timeout=30)
+
+
+def test_the_system_has_its_own_limit():
+    resource = pytest.importorskip('resource')
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+        assert most_connections(512) == 150
+        assert most_connections(100) == 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# --- how many ---
+
+
+async def test_one_host_only_loses_its_own(lab, caplog):
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_connections=10))
+    heard = listening(server)
+    old = await lab.client(f'tcp://127.0.0.1:{server.port}', 'old')
+    silent = await lab.client(f'tcp://127.0.0.1:{server.port}', 'silent')  # has never said anything, and has a right to
+    await old.init()
+    async with connections(server, 50) as strangers:
+        assert len(server._connections) <= 10
+        new = await lab.client(f'tcp://127.0.0.1:{server.port}', 'new')
+        await asyncio.gather(*(client.info(0, client.name) for client in (old, silent, new)))
+        for reader, _ in strangers[: 50 - 7]:
+            assert await is_cut(reader)
+        assert len(server._connections) == 10
+    assert [data for _, data in heard[1:]] == ['old', 'silent', 'new']
+    assert server.rejected[BAD].cut == 50 - 7
+    assert '127.0.0.1' not in server.rejected
+    assert len([record for record in caplog.records if 'Tuning.max_connections' in record.getMessage()]) == 1
+
+
+async def test_those_who_have_spoken_are_the_last_to_go(lab):
+    server = await lab.server('tcp', tuning=Tuning(max_connections=4))
+    async with connections(server, 4) as (first, second, third, fourth):
+        for reader, writer in (first, third):
+            writer.write(SPEAKS)
+            assert await asyncio.wait_for(reader.readexactly(len(SPEAKS)), 5) == SPEAKS
+        second[1].write(b'[64')  # which is not yet anything
+        async with connections(server, 2):
+            assert await is_cut(second[0])
+            assert await is_cut(fourth[0])
+            assert len(server._connections) == 4
+            for reader, writer in (first, third):
+                writer.write(SPEAKS)
+                assert await asyncio.wait_for(reader.readexactly(len(SPEAKS)), 5) == SPEAKS
+
+
+async def test_a_newcomer_does_not_drive_out_another_host_that_has_spoken(lab):
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_connections=3))
+    async with contextlib.AsyncExitStack() as stack:
+        for i in range(3):
+            [(reader, writer)] = await stack.enter_async_context(connections(server, 1, f'127.0.0.{i + 10}'))
+            writer.write(SPEAKS)
+            assert await asyncio.wait_for(reader.readexactly(len(SPEAKS)), 5) == SPEAKS
+        changes = []
+        server.assign_connection_callback(changes.append)
+        async with connections(server, 1) as [(reader, _)]:
+            assert await is_cut(reader)
+        assert len(server._connections) == 3
+        assert server.rejected[BAD].cut == 1
+        assert changes == []
+
+
+async def test_handshakes_count_too(lab, papers):  # noqa: F811
+    tuning = Tuning(max_connections=6, handshake_timeout=60)
+    server = await lab.server('wss', ssl=papers.servers['good'], host='0.0.0.0', tuning=tuning)
+    client = await lab.client(f'wss://localhost:{server.port}', ssl=papers.client)
+    await client.init()
+    async with connections(server, 20) as strangers:
+        for reader, _ in strangers[:15]:
+            assert await is_cut(reader)
+        await until(lambda: len(server._crowd) == 6)
+        await (await lab.client(f'wss://localhost:{server.port}', ssl=papers.client)).init()
+        await client.init()
+    await until(lambda: len(server._crowd) == 2)
+    assert set(server.rejected) == {BAD}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.blocks  # a process is started
+@pytest.mark.parametrize('how', ['silent', 'drip', 'deaf', 'unfinished'])
+async def test_a_flood_of_connections(lab, how):
+    """2,000 connections of one host; whoever behaves is heard exactly once each time."""
+    n = 2000 if how == 'silent' else 200
+    tuning = Tuning(
+        max_connections=100, max_unsent=16 * MIB, max_unfinished=16 * MIB, message_timeout=0.5, idle_timeout=1.0
+    )
+    server = await lab.server('tcp', host='0.0.0.0', tuning=tuning)
+    heard = listening(server)
+    good = await lab.client(f'tcp://127.0.0.1:{server.port}', 'good')
+    await good.init()
+    most = 0
+
+    async def watch():
+        nonlocal most
+        while True:
+            most = max(most, len(server._crowd))
+            assert len(server._connections) <= 2 * 100  # some are being closed: the loop accepts many at a time
+            await asyncio.sleep(0)
+
+    watching = asyncio.ensure_future(watch())
+    talking = asyncio.ensure_future(talk(good, 0, 300))
+    async with attackers(how, server, n):
+        await talking
+        other = await lab.client(f'tcp://127.0.0.1:{server.port}', 'other')
+        await talk(other, 300, 300)
+        await until(lambda: server.rejected['127.0.0.66'].cut >= n - 100)
+    watching.cancel()
+    own = [data for host, data in heard if host == '127.0.0.1']
+    assert own == [None, *range(600)]
+    assert most <= 100
+    assert '127.0.0.1' not in server.rejected
+
+
+# --- how long ---
+
+
+async def test_one_byte_at_a_time(lab):
+    server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
+    good = await lab.client(server)
+    async with connections(server, 2) as ((reader, writer), (_, slow)):
+        slow.write(b'[64, 20, ')
+
+        async def drip():
+            while True:
+                writer.write(b'[')
+                await asyncio.sleep(0.01)
+
+        dripping = asyncio.ensure_future(drip())
+        await talk(good, 0, 20)
+        assert await is_cut(reader)
+        dripping.cancel()
+        await until(lambda: len(server._connections) == 1)
+        await talk(good, 20, 20)
+    assert server.rejected[BAD].cut == 2
+
+
+async def test_a_message_after_the_other_is_no_unfinished_one(lab):
+    """What is cut into pieces all the time, but always ends, is welcome."""
+    server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
+    heard = listening(server)
+    async with connections(server, 1) as [(_, writer)]:
+        writer.write(b'[64, 20, ')
+        for i in range(60):
+            writer.write(b'%d][64, 20, ' % i)
+            await until(lambda i=i: len(heard) == i + 1)
+            await asyncio.sleep(0.01)
+        assert [data for _, data in heard] == list(range(60))
+
+
+async def test_who_says_nothing_is_asked_and_then_closed(lab):
+    server = await lab.server('tcp', tuning=Tuning(idle_timeout=0.5))
+    live = await lab.client(server)  # says nothing either, but answers
+    async with connections(server, 2) as ((reader, _), (_, has_spoken)):
+        has_spoken.write(SPEAKS)
+        ping = await asyncio.wait_for(reader.readuntil(b']'), 10)
+        assert is_ping(ping + await asyncio.wait_for(reader.read(100), 10)) or ping == b'[]'
+        assert await is_cut(reader)
+        await asyncio.sleep(1.0)
+        assert len(server._connections) == 2
+        assert live.is_connected
+    assert server.rejected[BAD].cut == 1
+    await live.init()
+
+
+@pytest.mark.skipif(not hasattr(socket, 'TCP_KEEPIDLE'), reason='the system does not say')
+async def test_the_system_looks_after_dead_computers(lab):
+    server, client = await lab.pair('tcp', tuning=Tuning(idle_timeout=1e6))
+    await client.init()
+    for com in (server, client):
+        sock = com._transport.get_extra_info('socket')
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 32767
+
+
+# --- how much ---
+
+
+async def test_unfinished_messages_are_bounded_together(lab, caplog):
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_unfinished=4 * MIB))
+    good = await lab.client(f'tcp://127.0.0.1:{server.port}')
+    heard = listening(server)
+    begin = b'[64, 20, "' + b'x' * (3 * MIB // 2)
+    async with connections(server, 2) as (first, second):
+        for _, writer in (first, second):
+            writer.write(begin)
+        await until(lambda: sum(c.unfinished for c in server._connections.values()) == 2 * len(begin))
+        first[1].write(b'x' * 3 * MIB)
+        assert await is_cut(first[0])
+        await good.confirmed_send([64, 20, 'y' * (2 * MIB)], timeout=30)
+        second[1].write(b'"]')
+        await until(lambda: len(heard) == 2)
+    assert Counter(host for host, _ in heard) == {'127.0.0.1': 1, BAD: 1}
+    assert 'it held most of the unfinished 4194304 bytes' in caplog.text
+    assert server.rejected[BAD].cut == 1
+
+
+@pytest.mark.parametrize('scheme', ['tcp', 'wss'])
+async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):  # noqa: F811
+    """The server must send echoes to all of them; over the limit, those for which the most waits are cut."""
+    extra, theirs = ({'ssl': papers.servers['good']}, {'ssl': papers.client}) if scheme == 'wss' else ({}, {})
+    server = await lab.server(scheme, host='0.0.0.0', tuning=Tuning(max_unsent=8 * MIB), **extra)
+    good = await lab.client(f'{scheme}://127.0.0.1:{server.port}', 'good', **theirs)
+    loop = asyncio.get_running_loop()
+    deaf = []
+    for _ in range(4):
+        transport, protocol = await loop.create_connection(
+            asyncio.Protocol, '127.0.0.1', server.port, local_addr=(BAD, 0),
+            **({**theirs, 'server_hostname': 'localhost'} if theirs else {}),
+        )  # fmt: skip
+        deaf.append(transport)
+        transport.pause_reading()
+    most = 0
+    i = 0
+    while server.rejected.get(BAD) is None or server.rejected[BAD].cut < 3:
+        for n, transport in enumerate(deaf):
+            if not transport.is_closing() and transport.get_write_buffer_size() < MIB:
+                transport.write(MESSAGE * (n + 1))
+        await good.confirmed_send([64, 20, i], timeout=30)
+        i += 1
+        most = max(most, sum(connection.unsent for connection in server._connections.values()))
+    assert 4 * MIB < most <= 8 * MIB + 5 * 64 * 1024
+    await good.init()
+    assert '127.0.0.1' not in server.rejected
+    for transport in deaf:
+        transport.abort()
+    await until(lambda: len(server._connections) == 1)
+
+
+async def test_a_reader_that_is_only_slow_gets_everything(lab):
+    server = await lab.server('tcp', tuning=Tuning(max_unsent=64 * MIB))
+    async with connections(server, 1) as [(reader, writer)]:
+        everything = b''.join(MESSAGE.replace(b'20', b'%d' % i) for i in range(300))
+        writer.write(everything)
+        await until(lambda: server._delivery.slow == 1)
+        assert await asyncio.wait_for(reader.readexactly(len(everything)), 30) == everything
+        await until(lambda: server._delivery.slow == 0)
+    assert server.rejected == {}
+
+
+@pytest.mark.blocks
+async def test_memory(lab):
+    """64 connections that send as much as is taken of messages without an end: 64 times 64 MiB is what they might."""
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_unfinished=16 * MIB))
+    good = await lab.client(f'tcp://127.0.0.1:{server.port}')
+    await good.init()
+    tracemalloc.start()
+    try:
+        async with attackers('unfinished', server, 64):
+            await talk(good, 0, 50)
+            await until(lambda: server.rejected.get('127.0.0.66') and server.rejected['127.0.0.66'].cut >= 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A growing buffer is up to an eighth larger than what is in it, and is copied when it grows.
+    assert peak < 3 * 16 * MIB
+
+
+async def test_the_client_of_a_flooding_server(lab):
+    """A client has one connection, and the same limits."""
+    raw = await asyncio.start_server(lambda r, w: w.write(b'["' + b'x' * (2 * MIB)), '127.0.0.1', 0)
+    uri = f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}'
+    client = await lab.client(uri, tuning=Tuning(max_unfinished=MIB), reconnect=False)
+    with pytest.raises(ConnectionClosedError, match=r'Tuning\.max_unfinished'):
+        await client.confirmed_send([1, None], timeout=10)
+    raw.close()
+    await raw.wait_closed()
+
+
+# --- what waits for the program ---
+
+
+async def test_what_waits_is_bounded_in_bytes(lab, transport):
+    """Two messages of 40 kB fill a backlog of 60 kB; the third is confirmed when there is room, and none is lost."""
+    server = await lab.server(transport, tuning=Tuning(max_backlog_bytes=60_000))
+    client = await lab.client(server)
+    client.default_echo_timeout = 30.0
+    texts = [chr(97 + i) * 40_000 for i in range(6)]
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(server.on_event('EXPINFO'), 0.01)  # from now on it is wanted
+    sends = [asyncio.ensure_future(client.confirmed_send([64, 20, text])) for text in texts]
+    await asyncio.wait(sends[:2])
+    backlog = server._waiting.backlog
+    await until(lambda: backlog.refused >= (1 if transport == 'udp' else 4))
+    assert (len(backlog), sum(send.done() for send in sends)) == (2, 2)
+    assert 80_000 < backlog.held < 80_200
+    assert server._admission._bytes < 100_100
+    await (await lab.client(server)).status(20)  # other events are not concerned
+    heard = [(await server.on_event('EXPINFO'))[0][1] for _ in texts[:4]]
+    if transport == 'udp':  # repeated by the sender; over TCP no more than 60 kB and one message were held back
+        heard += [(await server.on_event('EXPINFO'))[0][1] for _ in texts[4:]]
+        await asyncio.gather(*sends)
+    else:
+        await asyncio.gather(*sends[:4])
+    assert heard == texts[: len(heard)]
+    assert (len(backlog), backlog.held, server._admission._bytes) == (0, 0, 0)
+    for send in sends:
+        send.cancel()
+    await asyncio.gather(*sends, return_exceptions=True)
+
+
+async def test_streams_are_bounded_in_bytes(lab, caplog):
+    server = await lab.server('tcp', tuning=Tuning(max_backlog_bytes=100_000))
+    client = await lab.client(server)
+    async with server.events() as stream:
+        for text in ('a', 'b', 'c', 'd', 'e'):
+            await client.confirmed_send([64, 20, text * 30_000])
+        assert (len(stream), stream.dropped) == (3, 2)
+        await client.confirmed_send([64, 20, 'f' * 300_000])  # the newest is kept in any case
+        assert (len(stream), stream.dropped) == (1, 5)
+        data, _, _ = await stream.__anext__()
+        assert data[1] == 'f' * 300_000
+        assert stream._held == 0
+        stream.put_back((data, ('h', 1), ExpMessage.EXPINFO))
+        assert (await stream.__anext__())[0] is data
+        assert stream._held == 0
+    assert 'More than 100000 bytes wait to be read' in caplog.text
