@@ -55,7 +55,8 @@ class End:
         self.name = name
         self.ex = Exchange(self.tuning, stream, reader.pick((65535, 60)), number, MAX_FRAME)
         self.sends: list[Send] = []
-        self.most = MAX_PEERS
+        self.stream = stream
+        self.contacts: set[Any] = set()  # whom the program has spoken to
         self.over: set[int] = set()
         self.cancelled: set[int] = set()
         self.delivered: list[bytes] = []
@@ -78,9 +79,8 @@ class End:
         waiting = [send for send in self.sends if send.outcome == WAITING]
         assert ex.n_waiting == len(waiting)
         assert len(waiting) + len(self.over) + len(self.cancelled) == len(self.sends)
-        # Whom something waits for is never forgotten, and afterwards when there is somebody new.
-        self.most = max(self.most, len({send.addr for send in waiting}) + 1)
-        assert ex.n_peers <= self.most, 'a table outgrows its bound'
+        # The program may speak to more than there is room for. On a stream those are remembered who are connected.
+        assert self.stream or ex.n_peers <= MAX_PEERS + len(self.contacts), 'a table outgrows its bound'
         assert all(ex.alarm <= send.deadline for send in waiting), 'nobody will look when its time is up'
         out = list(ex.outbox)
         ex.outbox.clear()
@@ -177,21 +177,26 @@ class World:
             return 'Y' if end.name == 'X' else 'X'
         return STRANGERS[choice % len(STRANGERS)]
 
+    def contact(self, end: End) -> str:
+        addr = self.addr(end)
+        end.contacts.add(addr)
+        return addr
+
     def send(self, end: End) -> None:
         frame, taggable = self.frame(end)
         if frame:
             self.said += 1
             timeout = self.reader.pick((1.0, 0.05, 5.0, 1e5))
             answered = -1 if self.honest else self.reader.pick((-1, 0, 7, 2**31 - 1))
-            args = frame, self.addr(end), len(end.sends), self.now, timeout, taggable, answered
+            args = frame, self.contact(end), len(end.sends), self.now, timeout, taggable, answered
             end.sends.append(end.ex.send(*args))
 
     def ping(self, end: End) -> None:
-        end.sends.append(end.ex.ping(self.addr(end), len(end.sends), self.now, self.reader.pick((1.0, 0.05))))
+        end.sends.append(end.ex.ping(self.contact(end), len(end.sends), self.now, self.reader.pick((1.0, 0.05))))
 
     def say(self, end: End) -> None:
         frame, taggable = self.frame(end)
-        addr = self.addr(end)
+        addr = self.contact(end)
         self.said += 1
         out = end.ex.sent(frame, addr, self.now, taggable)
         assert untagged(out) == untagged(frame)
@@ -229,8 +234,10 @@ class World:
 
     def take(self, end: End, frame: bytes, source: str) -> None:
         before = [send.outcome for send in end.sends]
+        room = max(end.ex.n_peers, MAX_PEERS)
         verdict = end.ex.receive(frame, source, self.now)
         assert verdict in VERDICTS
+        assert self.stream or end.ex.n_peers <= room, 'strangers make a table grow'
         ended = [send for send, outcome in zip(end.sends, before, strict=True) if send.outcome != outcome]
         assert len(ended) == (verdict in (CONFIRMED, MISMATCH))
         assert all(send.outcome == verdict and send.addr == source for send in ended)
@@ -273,7 +280,7 @@ class World:
 
     def upset(self, end: End) -> None:
         kind = self.reader.byte() % 6
-        addr = self.addr(end)
+        addr = self.contact(end)
         if kind == 0:
             end.ex.refused(addr, self.now)
         elif kind == 1:
