@@ -13,7 +13,7 @@ import pytest
 
 from echorig._exchange import DELIVER, ECHO, Exchange
 from echorig._framing import FrameSplitter
-from fuzz import TARGETS, codec, exchange, framing, receive
+from fuzz import TARGETS, codec, end, framing, receive
 
 HERE = Path(__file__).parent / 'fuzz'
 HEADERS = Path(__file__).parents[1] / 'ext' / 'echorig'
@@ -87,7 +87,7 @@ def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
 
-    monkeypatch.setattr(exchange, 'Exchange', Repeating)
+    monkeypatch.setattr(end, 'Exchange', Repeating)
     with pytest.raises(AssertionError, match=r'exchange fails with.*delivered twice'):
         replay('exchange')
 
