@@ -92,8 +92,8 @@ class Scene:
                 await self.last_message()
         finally:
             self.com.close()
-            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 10)
-            await asyncio.wait_for(self.com.wait_closed(), 10)
+            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 30)
+            await asyncio.wait_for(self.com.wait_closed(), 30)
             for wire in self.wires:
                 wire.close()
             for _ in range(4):
@@ -258,7 +258,7 @@ class Scene:
         for _ in range(100):  # a backlog that is full has every right to refuse
             if not len(self.com._waiting.backlog) and not self.com._admission._held:
                 break
-            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 1)
+            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 30)
             await asyncio.sleep(0)
         frame = tag(encode(LAST), 2**31 - 5) if self.tags else encode(LAST)
         self.wires[-1].error = None
