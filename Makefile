@@ -196,12 +196,12 @@ $(filter-out .fuzz/core,$(FUZZED)): .fuzz/%: build/fuzz/.built
 
 fuzz-keep-core: build/fuzz/core
 	rm -rf .fuzz/merged && mkdir -p .fuzz/merged .fuzz/core
-	build/fuzz/core -merge=1 .fuzz/merged $(call FUZZ_FOLDERS,core)
+	build/fuzz/core -set_cover_merge=1 .fuzz/merged $(call FUZZ_FOLDERS,core)
 	rm -rf tests/fuzz/corpus/core && mkdir -p tests/fuzz/corpus && mv .fuzz/merged tests/fuzz/corpus/core
 
 $(addprefix fuzz-keep-,codec framing exchange signing receive): fuzz-keep-%: build/fuzz/.built
 	rm -rf .fuzz/merged && mkdir -p .fuzz/merged .fuzz/$*
-	$(ATHERIS) $* -merge=1 .fuzz/merged $(call FUZZ_FOLDERS,$*)
+	$(ATHERIS) $* -set_cover_merge=1 .fuzz/merged $(call FUZZ_FOLDERS,$*)
 	rm -rf tests/fuzz/corpus/$* && mkdir -p tests/fuzz/corpus && mv .fuzz/merged tests/fuzz/corpus/$*
 
 # --- sanitizers ---
