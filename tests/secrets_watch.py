@@ -190,7 +190,10 @@ _patched = pytest.MonkeyPatch()
 _handler = _Handler(logging.NOTSET)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption('log_level') is None:
+        # pytest keeps what it captures, with errors and all that these hold on to; tests that look want no more of it.
+        config.option.log_level = 'WARNING'
     root = logging.getLogger()
     root.addHandler(_handler)
     root.setLevel(logging.DEBUG)

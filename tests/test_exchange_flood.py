@@ -7,6 +7,7 @@ import pytest
 from echorig import Tuning
 from echorig._codec import acknowledged, tag
 from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
+from echorig.peers import Peers
 
 ROOM = 64
 A = ('10.0.0.1', 11001)
@@ -38,7 +39,7 @@ def test_who_has_confirmed_something_outlives_strangers():
     confirmed(ex, A, 0.0)
     assert ex.receive(tag(STATUS, 7), A, 1.0) == DELIVER
     flood(ex)
-    assert ex.n_forgotten > 8 * ROOM
+    assert Peers(ex).forgotten == ex.n_forgotten > 8 * ROOM
     assert ex.statistics(A)[:3] == ('tagging', 1, 1)
     assert ex.receive(tag(STATUS, 7), A, 30.0) == ECHO  # its numbers are still known
 
@@ -116,6 +117,7 @@ def test_when_all_are_waited_for_a_stranger_is_not_let_in():
         ex.send(STATUS, ('spoofed', i), None, 0.0, 1.0)
     assert ex.receive(STATUS, A, 0.1) == IGNORED
     assert (ex.n_turned_away, ex.n_peers) == (1, ROOM)
+    assert (Peers(ex).turned_away, Peers(ex).forgotten) == (1, 0)
     assert ex.receive(STATUS, A, 0.1) == IGNORED  # it is not looked for room again so soon
     sent = ex.send(INIT, A, None, 0.2, 5.0)  # but what the program says itself goes out
     assert ex.outbox[-1] == (sent.frame, A)

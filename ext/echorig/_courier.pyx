@@ -17,10 +17,11 @@ from time import monotonic
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport get_value
 
-from echorig._codec cimport is_raw, read_tag
+from echorig._codec cimport acknowledged, is_raw, read_tag
 from echorig._dispatch cimport deliver
 from echorig._origin cimport Origin
 from echorig._origin import current as _current
+from echorig._signing import OVERHEAD
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport (
     V_CONFIRMED, V_DELIVER, V_ECHO, V_IGNORED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
@@ -147,6 +148,8 @@ cdef class Courier:
         self.logger = logger
         self.datagrams = longest is not None
         self.longest = longest if longest is not None else PY_SSIZE_T_MAX
+        if signer is not None:
+            self.longest = (owner.tuning.max_stream_message if longest is None else longest) - OVERHEAD
         self.connected = connected
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
@@ -228,9 +231,11 @@ cdef class Courier:
         if self.signer is not None and (is_raw(data) or frame[0] != 91):
             raise ValueError(f'With key=, only messages can be sent, which are arrays: {shown(frame)!r} cannot be signed')
         if len(frame) > self.longest:
-            raise MessageTooLongError(
-                f'The message has {len(frame)} bytes and a datagram carries at most {self.longest}: use a tcp:// URI'
-            )
+            if self.datagrams:
+                where = f'a datagram carries at most {self.longest}: use a tcp:// URI'
+            else:
+                where = f'with its signature {self.longest} are the limit (Tuning.max_stream_message)'
+            raise MessageTooLongError(f'The message has {len(frame)} bytes and {where}')
         if not self.datagrams and is_raw(data):
             _check_whole(frame)
         return frame
@@ -353,15 +358,13 @@ cdef class Courier:
 
     cdef int _once(self, int kind, bytes frame, addr) except -1:
         """Note that a signed message was accepted; one that was before is echoed again, however long ago it came."""
-        cdef bint seen = self.signer.seen
-        self.signer.seen = False
-        if not seen:
-            if kind != V_REFUSED:
-                self.signer.accepted(frame, addr)
-        elif kind == V_DELIVER:
-            return V_ECHO
-        elif kind == V_NOTICE or kind == V_REFUSED:
-            return V_IGNORED
+        if kind == V_REFUSED:
+            if self.signer.seen:
+                self.exchange.reply = acknowledged(frame)
+                return V_ECHO
+        elif kind == V_DELIVER or kind == V_ECHO or kind == V_NOTICE:
+            if not self.signer.accepted(frame, addr):
+                return V_IGNORED if kind == V_NOTICE else V_ECHO
         return kind
 
     cdef _flush_signer(self):
@@ -414,6 +417,8 @@ cdef class Courier:
         return self.logger.isEnabledFor(INFO)
 
     cdef _wake(self, Send send):
+        if self.signer is not None and self.signer.holding:
+            self.signer.drop(send.frame, send.addr)  # it has ended, and must not be sent later
         if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed:
             if self._logs_info():
                 self.logger.info('Confirmation received')
@@ -464,6 +469,10 @@ cdef class Courier:
     def close(self) -> None:
         """End every send."""
         self._disarm()
+        if self.signer is not None and self.signer.holding:
+            self.logger.warning(
+                '%d messages were not sent: the other end had not proven yet that it has the key', self.signer.holding
+            )
         self.exchange.lose_all(_now())
         self.flush()
 

@@ -45,7 +45,7 @@ cdef class Exchange:
     cdef readonly list finished
     cdef readonly bytes reply
     cdef readonly double alarm
-    cdef readonly unsigned long long n_forgotten, n_turned_away
+    cdef readonly unsigned long long n_forgotten, n_turned_away, n_malformed
     cdef dict peers
     cdef Traces traces       # of those that were forgotten, once there are any
     cdef double full_until   # there is no room for strangers

@@ -143,6 +143,8 @@ cdef class Exchange:
         How many peers have been forgotten to make room for others.
     n_turned_away : int
         How many frames of strangers were ignored because all the room there is was in use.
+    n_malformed : int
+        How many frames were no message, also those of peers that have been forgotten.
     """
 
     def __init__(
@@ -289,7 +291,7 @@ cdef class Exchange:
     # The first line that fits decides; docs/protocol.md has the same table in words.
     #
     #   frame                                                     verdict      sent back      where
-    #   empty                                                     IGNORED      -              receive
+    #   empty, or from a stranger while there is no room for one  IGNORED      -              receive
     #   ACK flag, number waited for, equal but for the flag       CONFIRMED    -              _flagged
     #   ACK flag, number waited for, other bytes                  MISMATCH     -
     #   ACK flag, else                                            SWALLOWED    -
@@ -494,6 +496,7 @@ cdef class Exchange:
         """
         cdef Peer peer = self._peer(addr, now)
         peer.n_malformed += 1
+        self.n_malformed += 1
 
     def refused(self, addr, double now, Send spared=None) -> None:
         """Take in that the system reported nobody listening at an address.
@@ -776,10 +779,10 @@ cdef class Exchange:
 
     cdef Peer _met(self, addr, double now):
         """Return what is known of a peer that was heard from; None if it is a stranger and there is no room for it."""
-        if (addr is self.last_addr and self.last_peer is not None) or addr in self.peers or self._has_room(now):
-            return self._peer(addr, now)
-        self.n_turned_away += 1
-        return None
+        if len(self.peers) >= self.limits.max_peers and addr not in self.peers and not self._has_room(now):
+            self.n_turned_away += 1
+            return None
+        return self._peer(addr, now)
 
     cdef bint _has_room(self, double now) except -1:
         """Tell whether another peer can be remembered, and forget some so that it can."""

@@ -6,7 +6,8 @@
    signed message. It is a BLAKE2s (RFC 7693) of the message and its tag, keyed with the key of a *session*.
 3. A session is for the messages of one program to another, and their echoes. Its key comes from the shared key and a
    random number of each: what was signed for another program, or for one that ran there before, is worth nothing.
-4. Within a session a number is accepted once (the sliding window of RFC 4303, section 3.4.3).
+4. Within a session a number is accepted once (the sliding window of RFC 4303, section 3.4.3); on a stream, where nothing
+   is overtaken, only in order. What the session before it had accepted is remembered, too.
 5. Nothing is remembered of whoever has not shown that it has the key, and every table has a bound.
 
 The session begins with a ping, sent before the first message: the *hello* is an array of nothing but the sender's
@@ -16,6 +17,7 @@ place, and its signature covers both.
 
 cimport cython
 
+import errno
 import os
 from hashlib import blake2s
 from hmac import compare_digest
@@ -36,6 +38,7 @@ cdef enum:
     SIGNED = 192          # what stands before the last bracket of a signed message
     HELLO = 322           # the size of a hello: [, a random number, and the above
     MIN_KEY = 16          # bytes
+    PENDING = 8           # sessions with one address of which the first message is still to come
 
 # Whether a frame is signed.
 GENUINE = F_GENUINE
@@ -49,6 +52,8 @@ OVERHEAD = SIGNED
 cdef unsigned int NUMBERS = 0x7FFFFFFF
 cdef unsigned int HALF = 0x40000000
 cdef long long ACK = 0x80000000
+cdef double NEVER = float('inf')
+cdef double LONGEST_PATIENCE = 1.0  # seconds
 cdef bytes NO_ANSWER = b' ' * FIELD
 cdef object _compare_digest = compare_digest
 
@@ -141,10 +146,12 @@ cdef bytes _mac(base, bytes message):
     return mac.digest()
 
 
-cdef _make_room(dict table, Py_ssize_t limit):
-    """Forget who came first."""
-    while len(table) >= limit:
-        del table[next(iter(table))]
+cdef _make_room(dict table, Py_ssize_t limit, addr):
+    """Forget, for a new entry, an eighth of the others: those that were not used for longest."""
+    if len(table) < limit or addr in table:
+        return
+    for other in sorted(table, key=lambda one: (<Session>table[one]).used_at)[:max(1, limit // 8)]:
+        del table[other]
 
 
 def as_key(key) -> bytes:
@@ -153,8 +160,8 @@ def as_key(key) -> bytes:
     Parameters
     ----------
     key : bytes or str
-        The key as it was read from a file or an environment variable. Whitespace around it does not count: files end
-        with a line feed.
+        The key as it was read from a file or an environment variable. Whitespace around text does not count, nor does
+        a line feed after more than 16 bytes, with which files end.
 
     Returns
     -------
@@ -167,10 +174,13 @@ def as_key(key) -> bytes:
         The key is neither, or too short. The error does not show it.
     """
     if isinstance(key, str):
-        key = key.encode()
-    if not isinstance(key, (bytes, bytearray)):
+        key = key.strip().encode()
+    elif not isinstance(key, (bytes, bytearray)):
         raise TypeError(f'A key is bytes or text, not {type(key).__name__}')
-    key = key.strip()
+    if key.endswith(b'\n') and len(key) > MIN_KEY:
+        key = key[:-1]
+    if key.endswith(b'\r') and len(key) > MIN_KEY:
+        key = key[:-1]
     if len(key) < MIN_KEY:
         raise ValueError(f'A key has at least {MIN_KEY} bytes, this one has {len(key)}: secrets.token_hex(32) makes one')
     return blake2s(key, person=b'er-key').digest()
@@ -181,7 +191,7 @@ cdef class Session:
     """What two programs have agreed on for the messages of the first to the second.
 
     `asked` and `answered` are the random numbers of the two. The window says which numbers were accepted: bit i of
-    `window` is number `newest` - i.
+    `window` is number `newest` - i; `before` is the session before this one.
     """
 
     cdef bytes sign(self, bytes frame):
@@ -197,6 +207,15 @@ cdef class Session:
         if behind >= 64 * WORDS:
             return -1
         return 0 if self.window[behind >> 6] >> (behind & 63) & 1 else 1
+
+    cdef bint is_next(self, unsigned int number) noexcept:
+        """Tell whether a number is newer than all that were accepted."""
+        return (self.newest - number) & NUMBERS >= HALF
+
+    cdef bint has(self, unsigned int number) noexcept:
+        """Tell whether a number was accepted, as far as that is remembered."""
+        cdef unsigned int behind = (self.newest - number) & NUMBERS
+        return self.used and behind < 64 * WORDS and self.window[behind >> 6] >> (behind & 63) & 1
 
     cdef void accept(self, unsigned int number) noexcept:
         cdef unsigned int ahead = (number - self.newest) & NUMBERS, behind = (self.newest - number) & NUMBERS
@@ -226,16 +245,7 @@ cdef class Outgoing:
 
     def __cinit__(self):
         self.held = []
-        self.asked_at = float('-inf')
-
-    cdef hold(self, bytes frame, double now, Py_ssize_t limit, bint repeats):
-        """Keep a message for the session that is to come; the oldest go where there is no room."""
-        if repeats and any(other == frame for _, other in self.held):
-            return
-        self.held.append((now, frame))
-        self.size += len(frame)
-        while self.size > limit and len(self.held) > 1:
-            self.size -= len(self.held.pop(0)[1])
+        self.asked_at = self.used_at = float('-inf')
 
 
 cdef class Signer:
@@ -255,6 +265,8 @@ cdef class Signer:
         How much may wait for a session with one peer, in bytes.
     hold_time : float
         How long it may wait where `stream` is false, in seconds.
+    idle : float
+        How long a session may be unused, in seconds; also only where `stream` is false.
     lifetime : int
         How many numbers may go by before a new session is begun, at most 2**29: a quarter of those there are.
     random : callable
@@ -264,6 +276,8 @@ cdef class Signer:
     ----------
     outbox : list of (bytes, address)
         What is to be sent now, as it is.
+    holding : int
+        How many messages wait for a session.
     seen : bool
         Whether the frame that was opened last had been accepted before.
     verdict : int
@@ -277,7 +291,7 @@ cdef class Signer:
 
     def __init__(
         self, key, bint stream=False, Py_ssize_t max_peers=4096, double retry=0.02, Py_ssize_t max_held=2**20,
-        double hold_time=1.0, unsigned int lifetime=0x20000000, random=os.urandom,
+        double hold_time=1.0, double idle=60.0, unsigned int lifetime=0x20000000, random=os.urandom,
     ):
         key = as_key(key)
         self.hello_mac = blake2s(digest_size=16, key=key, person=b'er-hello')
@@ -287,7 +301,8 @@ cdef class Signer:
         self.max_peers = max_peers
         self.retry = retry
         self.max_held = max_held
-        self.hold_time = float('inf') if stream else hold_time
+        self.hold_time = NEVER if stream else hold_time
+        self.idle = NEVER if stream else idle
         self.lifetime = lifetime
         self.random = random
         self.outbox = []
@@ -319,6 +334,8 @@ cdef class Signer:
         ------
         ValueError
             The message has no tag.
+        OSError
+            On a stream, too much waits for the session.
         """
         cdef long long number = read_tag(frame)
         cdef Outgoing out
@@ -329,30 +346,82 @@ cdef class Signer:
             session = self.receiving.get(addr)
             return None if session is None else _with(frame, session.sign(frame))
         out = self._outgoing(addr)
-        session = out.session
-        if session is not None:
-            # One from before the session, which is sent again, is far ahead.
-            if self.lifetime <= (<unsigned int>number - session.first) & NUMBERS < HALF:
-                session = None
-        if session is None:
-            out.hold(frame, now, self.max_held, not self.stream)
+        if out.session is None or not self._serves(out, <unsigned int>number, now):
+            self._hold(out, frame, now)
             self._ask(out, addr, now)
             return None
+        out.used_at = now
         if not self.stream:
-            if out.hello is not None or (out.unanswered and now - out.since > out.patience):
-                # It may be another program by now, which cannot tell what is signed for the one before it.
-                out.hold(frame, now, self.max_held, not self.stream)
+            if out.hello is not None or out.failed or (out.unanswered and now - out.since > out.patience):
+                # It may be another program by now, which cannot tell what is signed for the one before it; and a message
+                # that failed must not be accepted later, when somebody lets it go.
+                self._hold(out, frame, now)
                 self._ask(out, addr, now)
             elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
                 out.unanswered = True
+                out.awaited = <unsigned int>number
                 out.since = now
-        return _with(frame, session.sign(frame))
+        return _with(frame, out.session.sign(frame))
+
+    cdef bint _serves(self, Outgoing out, unsigned int number, double now) noexcept:
+        """Tell whether the session of a peer will do for a number."""
+        cdef unsigned int behind = (out.newest - number) & NUMBERS
+        if now - out.used_at > self.idle / 2:  # the peer may have forgotten it
+            return False
+        if behind and behind < HALF:
+            return behind <= 32 * WORDS  # the window must still reach it when it arrives
+        # A session ends long before its numbers come again.
+        if (number - out.session.first) & NUMBERS >= self.lifetime:
+            return False
+        out.newest = number
+        return True
+
+    cdef _hold(self, Outgoing out, bytes frame, double now):
+        """Keep a message for the session that is to come."""
+        cdef Py_ssize_t i
+        if self.stream:
+            if out.size + len(frame) > self.max_held:
+                raise OSError(errno.ENOBUFS, f'More than {self.max_held} bytes wait for the other end to prove its key')
+        else:
+            for i in range(len(out.held) - 1, -1, -1):
+                if out.held[i][1] == frame:
+                    return
+            while out.held and (now - out.held[0][0] > self.hold_time or out.size + len(frame) > self.max_held):
+                self._take(out, 0)
+        out.held.append((now, frame))
+        out.size += len(frame)
+        self.holding += 1
+
+    cdef _take(self, Outgoing out, Py_ssize_t i):
+        out.size -= len(out.held.pop(i)[1])
+        self.holding -= 1
+
+    cpdef drop(self, bytes frame, addr):
+        """Take back a message that waits for a session, if it does: it has failed, or was confirmed already.
+
+        Parameters
+        ----------
+        frame : bytes
+            What was given to `seal`.
+        addr : hashable
+            The peer.
+        """
+        cdef Outgoing out = self.sending.get(addr)
+        cdef Py_ssize_t i
+        if out is not None:
+            for i in range(len(out.held) - 1, -1, -1):
+                if out.held[i][1] == frame:
+                    self._take(out, i)
+                    return
 
     cdef Outgoing _outgoing(self, addr):
         cdef Outgoing out = self.sending.get(addr)
         if out is None:
-            while len(self.sending) >= self.max_peers:
-                self._leave(next(iter(self.sending)))
+            if len(self.sending) >= self.max_peers:
+                for other in sorted(self.sending, key=lambda one: (<Outgoing>self.sending[one]).used_at)[
+                    :max(1, self.max_peers // 8)
+                ]:
+                    self._leave(other)
             out = self.sending[addr] = Outgoing()
             out.patience = self.retry
         return out
@@ -361,16 +430,18 @@ cdef class Signer:
         cdef Outgoing out = self.sending.pop(addr, None)
         if out is not None:
             self.hellos.pop(out.hello, None)
+            self.holding -= len(out.held)
 
     cdef _ask(self, Outgoing out, addr, double now):
         """Send a hello, or the same one again."""
         cdef bytes frame
         if out.hello is None:
             out.hello = self.random(16)
-            out.began = now
             self.hellos[out.hello] = addr
+            out.asked = 0
         elif self.stream or now - out.asked_at < out.patience:
             return
+        out.asked += 1
         out.asked_at = now
         frame = _number_frame(out.hello, _first_word(out.hello), False)
         self.outbox.append((_with(frame, _mac(self.hello_mac, frame), False), addr))
@@ -414,19 +485,25 @@ cdef class Signer:
             if random is not None:
                 self._shake(plain, signature, random, addr, number, now)
                 return None
-        session = self._session_of(plain, signature, addr, number)
+        if PyBytes_GET_SIZE(plain) == n - SIGNATURE - FIELD and read_answered(plain) >= 0:
+            return None  # the same could be written in two ways
+        session = self._session_of(plain, signature, addr, number, now)
         if session is None:
             return None
         if not number & ACK:
+            session.used_at = now
             state = session.judge(<unsigned int>number)
-            if state < 0:
+            if state < 0 or (self.stream and session.used and not session.is_next(<unsigned int>number)):
                 self.verdict = F_REPLAYED
                 return None
-            self.seen = state == 0
+            if self.stream:
+                session.accept(<unsigned int>number)
+            else:
+                self.seen = state == 0 or (session.before is not None and session.before.has(<unsigned int>number))
         self.verdict = F_GENUINE
         return plain
 
-    cdef Session _session_of(self, bytes plain, bytes signature, addr, long long number):
+    cdef Session _session_of(self, bytes plain, bytes signature, addr, long long number, double now):
         """Return the session for which a frame is signed, or None."""
         cdef Outgoing out
         cdef Session session
@@ -435,23 +512,30 @@ cdef class Signer:
             if out is not None:
                 for session in (out.session, out.previous):
                     if session is not None and _compare_digest(session.sign(plain), signature):
-                        out.unanswered = False
+                        # An older one says nothing of whether the peer is still the same program.
+                        if ((<unsigned int>number & NUMBERS) - out.awaited) & NUMBERS < HALF:
+                            out.unanswered = False
                         return session
             return None
         session = self.receiving.get(addr)
-        if session is not None and _compare_digest(session.sign(plain), signature):
-            return session
-        session = self.pending.get(addr)
-        if session is None or not _compare_digest(session.sign(plain), signature):
-            return None
-        # Its sender has signed our random number, so it is there now.
-        del self.pending[addr]
-        self.receiving.pop(addr, None)
-        _make_room(self.receiving, self.max_peers)
-        self.receiving[addr] = session
-        return session
+        if session is not None:
+            if now - session.used_at > self.idle:
+                del self.receiving[addr]
+            elif _compare_digest(session.sign(plain), signature):
+                return session
+        for session in self.pending.get(addr, ()):
+            if _compare_digest(session.sign(plain), signature):
+                # Its sender has signed our random number, so it is there now.
+                del self.pending[addr]
+                _make_room(self.receiving, self.max_peers, addr)
+                session.before = self.receiving.get(addr)
+                if session.before is not None:
+                    session.before.before = None
+                self.receiving[addr] = session
+                return session
+        return None
 
-    cpdef accepted(self, bytes frame, addr):
+    cpdef bint accepted(self, bytes frame, addr) except -1:
         """Take in that a message was accepted, so that it is not a second time.
 
         Parameters
@@ -460,59 +544,87 @@ cdef class Signer:
             What `open` returned.
         addr : hashable
             The peer.
+
+        Returns
+        -------
+        bool
+            False if it was accepted before; it must not be delivered again.
         """
         cdef Session session = self.receiving.get(addr)
         cdef long long number = read_tag(frame)
-        if session is not None and 0 <= number < ACK:
-            session.accept(<unsigned int>number)
+        if self.stream or session is None or number < 0 or number & ACK:
+            return True
+        if session.judge(<unsigned int>number) <= 0 or (
+            session.before is not None and session.before.has(<unsigned int>number)
+        ):
+            return False
+        session.accept(<unsigned int>number)
+        return True
 
     cdef _shake(self, bytes plain, bytes signature, bytes random, addr, long long number, double now):
         """Take in a hello or a welcome."""
         cdef Outgoing out
         if number & ACK:
             out = self.sending.get(addr)
-            if out is not None and out.hello is not None and number & NUMBERS == _first_word(out.hello):
-                if _compare_digest(_mac(self.welcome_mac, out.hello + plain), signature):
-                    self.verdict = F_HANDSHAKE
-                    self._begin(out, addr, random, now)
+            if out is None:
+                return
+            for asked in (out.hello, out.welcomed):
+                if asked is not None and number & NUMBERS == _first_word(asked):
+                    if _compare_digest(_mac(self.welcome_mac, asked + plain), signature):
+                        self.verdict = F_HANDSHAKE
+                        if asked is out.hello:  # else it comes again
+                            self._begin(out, addr, random, now)
+                        return
             return
         # Our own hello, sent back, must not make us our own peer.
         if random in self.hellos or number != _first_word(random):
             return
         if _compare_digest(_mac(self.hello_mac, plain), signature):
             self.verdict = F_HANDSHAKE
-            self._welcome(random, addr)
+            self._welcome(random, addr, now)
 
-    cdef _welcome(self, bytes asked, addr):
+    cdef _welcome(self, bytes asked, addr, double now):
         """Answer a hello; one that comes again is answered the same."""
         cdef Session session
         cdef bytes frame
-        for known in (self.receiving, self.pending):
-            session = known.get(addr)
+        cdef list pending = self.pending.get(addr)
+        for session in (self.receiving.get(addr), *(pending or ())):
             if session is not None and session.asked == asked:
                 break
         else:
             session = self._session(asked, self.random(16))
-            self.pending.pop(addr, None)
-            _make_room(self.pending, self.max_peers)
-            self.pending[addr] = session
+            session.used_at = now
+            if pending is None:
+                while len(self.pending) >= self.max_peers:
+                    del self.pending[next(iter(self.pending))]
+                pending = self.pending[addr] = []
+            elif len(pending) >= PENDING:  # a recorded hello must not be enough to push out the true one
+                del pending[0]
+            pending.append(session)
         frame = _number_frame(session.answered, _first_word(asked), True)
         self.outbox.append((_with(frame, _mac(self.welcome_mac, asked + frame), False), addr))
 
     cdef _begin(self, Outgoing out, addr, bytes answered, double now):
         """Begin a session, and send what has waited for it."""
+        cdef double round_trip = 4 * (now - out.asked_at)
+        if out.asked > 1:  # it may be the answer to one before
+            round_trip = max(round_trip, 2 * out.patience)
+        out.patience = max(self.retry, min(round_trip, LONGEST_PATIENCE))
         if out.session is not None:
             out.previous = out.session
         out.session = self._session(out.hello, answered)
         self.hellos.pop(out.hello, None)
-        out.hello = None
-        out.patience = max(self.retry, 4 * (now - out.began))
-        out.unanswered = False
+        out.welcomed, out.hello = out.hello, None
+        out.unanswered = out.failed = False
+        out.used_at = now
         held = out.held
+        self.holding -= len(held)
         out.held = []
         out.size = 0
         if held:
-            out.session.first = <unsigned int>(read_tag(held[0][1]) & NUMBERS)
+            out.newest = out.session.first = <unsigned int>(read_tag(held[0][1]) & NUMBERS)
+        else:
+            out.session.first = out.newest
         for since, frame in held:
             if now - since <= self.hold_time:
                 frame = self.seal(frame, addr, now)
@@ -543,9 +655,10 @@ cdef class Signer:
         self.pending.pop(addr, None)
 
     def renew(self, addr) -> None:
-        """Begin a new session with the next message to a peer.
+        """Begin a new session with the next message to a peer, because one has failed.
 
-        With its first message the peer drops the one before: what was held back on the way is not accepted any more.
+        With its first message the peer drops the one before: what was held back on the way is not accepted any more. On
+        a stream nothing is accepted late.
 
         Parameters
         ----------
@@ -553,9 +666,8 @@ cdef class Signer:
             The peer.
         """
         cdef Outgoing out = self.sending.get(addr)
-        if out is not None and out.session is not None:
-            out.previous = out.session
-            out.session = None
+        if out is not None:
+            out.failed = True
 
     @property
     def sizes(self) -> dict:

@@ -82,6 +82,7 @@ class Delivery(Courier):
     def give_up(self, send: Send) -> None:
         """Stop waiting for a send, which leaves nothing behind; nothing happens where it has ended."""
         if self.signer is not None and send.outcome == WAITING:
+            self.signer.drop(send.frame, send.addr)
             self.signer.renew(send.addr)
         self.exchange.cancel(send, monotonic())
         if (exposed := self.exposed.pop(send, None)) is not None:

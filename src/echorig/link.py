@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
-from ._signing import OVERHEAD, Signer
+from ._signing import Signer
 from ._signing import REPLAYED as SENT_BEFORE
 from .admission import Admission
 from .allow import Allowed
@@ -106,14 +106,20 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         if key is not None:
             if not tuning.tags:
                 raise ValueError('With key=, messages have numbers: Tuning(tags=False) is not possible')
-            signer = Signer(key, not self._is_udp, tuning.max_peers, tuning.first_retry)
-            max_datagram -= OVERHEAD
+            signer = Signer(
+                key,
+                stream=not self._is_udp,
+                max_peers=tuning.max_peers,
+                retry=tuning.first_retry,
+                max_held=2**20 if self._is_udp else tuning.max_unsent,
+                idle=tuning.due_age,
+            )
         self._exchange = Exchange(
             tuning,
             stream=not self._is_udp,
             max_size=self.max_message_size,
             number=random.getrandbits(31),
-            max_frame=max_datagram if self._is_udp and signer is None else tuning.max_stream_message,
+            max_frame=2**62 if signer is not None else max_datagram if self._is_udp else tuning.max_stream_message,
             signed=signer is not None,
         )
         self._delivery = Delivery(

@@ -68,3 +68,18 @@ class Peers(Mapping[Address, PeerStatistics]):
 
     def __len__(self) -> int:
         return self._exchange.n_peers
+
+    @property
+    def forgotten(self) -> int:
+        """int: How many peers were forgotten to make room for others, see `Tuning.max_peers`."""
+        return self._exchange.n_forgotten
+
+    @property
+    def turned_away(self) -> int:
+        """int: How many frames of strangers were ignored because there was no room for another peer."""
+        return self._exchange.n_turned_away
+
+    @property
+    def malformed(self) -> int:
+        """int: How many frames were no message, also those of peers that have been forgotten."""
+        return self._exchange.n_malformed

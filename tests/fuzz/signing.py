@@ -101,8 +101,9 @@ def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str,
     assert read_tag(plain) == read_tag(frame)
     if read_tag(plain) >= 2**31:
         return
-    assert program.signer.seen == ((frame, src) in program.new), 'does not know what it has accepted'
-    program.signer.accepted(plain, src)
+    new = program.signer.accepted(plain, src)
+    assert new == (not program.signer.seen)
+    assert new == ((frame, src) not in program.new), 'does not know what it has accepted'
     program.new.add((frame, src))
     reply = program.signer.seal(acknowledged(plain), src, now)
     assert reply is not None

@@ -110,6 +110,7 @@ class Rig:
                 self.watch.forget(self, message)
                 if message.dst in self.refused:
                     self.watch.blur(message)
+                self._over(message.send)
                 self.exchange.cancel(message.send, network.now)
                 network.note(f'{self.name} no longer waits for message {message.index}')
                 self.flush()
@@ -164,6 +165,7 @@ class Rig:
             exchange.finished.clear()
             for send in finished:
                 self.open.remove(send.waiter)
+                self._over(send)
                 self.watch.ended(self, send.waiter, send.outcome)
         if exchange.alarm < self.armed:
             self.armed = exchange.alarm
@@ -183,6 +185,9 @@ class Rig:
 
     def _put(self, frame: bytes, dst: str, root: Message, hops: int) -> None:
         self.network.send(self.name, dst, frame, root, hops)
+
+    def _over(self, send: Any) -> None:
+        """Take in that a send has ended, or is cancelled."""
 
     def _sort(self, packet: Packet) -> int:
         return self.exchange.receive(packet.frame, packet.src, self.network.now)

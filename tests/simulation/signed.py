@@ -12,7 +12,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from echorig._exchange import DELIVER, ECHO, IGNORED, NOTICE, REFUSED, Exchange
+from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE, Exchange
 from echorig._signing import Signer
 
 from .actors import MAX_PEERS, Rig, code
@@ -96,11 +96,14 @@ class SignedRig(Rig):
 
     def _sort(self, packet: Packet) -> int:
         verdict = super()._sort(packet)
-        if not self.signer.seen:
-            if verdict != REFUSED:
-                self.signer.accepted(packet.frame, packet.src)
-            return verdict
-        return {DELIVER: ECHO, NOTICE: IGNORED, REFUSED: IGNORED}.get(verdict, verdict)
+        if verdict in (DELIVER, ECHO, NOTICE) and not self.signer.accepted(packet.frame, packet.src):
+            return IGNORED if verdict == NOTICE else ECHO
+        return verdict
+
+    def _over(self, send: Any) -> None:
+        self.signer.drop(send.frame, send.addr)
+        if send.outcome != CONFIRMED:
+            self.signer.renew(send.addr)
 
 
 class Attacker:
