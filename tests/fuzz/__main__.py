@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import warnings
 
 from fuzz import TARGETS
 
+CHILD = 'ECHORIG_FUZZ_TARGET'  # the processes that libFuzzer starts to merge are not told the name
+
 
 def main() -> None:
-    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
-        sys.exit(f'There is no such target; choose from {", ".join(TARGETS)}')
-    import atheris
+    target = os.environ.get(CHILD)
+    if target is None:
+        target = sys.argv.pop(1) if len(sys.argv) > 1 else ''
+    if target not in TARGETS:
+        sys.exit(f'There is no target {target!r}; choose from {", ".join(TARGETS)}')
+    os.environ[CHILD] = target
+    import atheris  # first: the compiled modules look for what counts their branches
 
     with atheris.instrument_imports(include=['echorig']):
-        one_input = importlib.import_module(f'fuzz.{sys.argv[1]}').one_input
+        one_input = importlib.import_module(f'fuzz.{target}').one_input
     from echorig import _codec
 
     if 'build' not in _codec.__file__:
         sys.exit(f'{_codec.__file__} does not count its branches: it is not the build for fuzzing')
     warnings.simplefilter('ignore')
     logging.getLogger().addHandler(logging.NullHandler())
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], one_input)
+    # libFuzzer starts itself again by the first of these, to merge.
+    atheris.Setup([f'{sys.executable} -m fuzz', *sys.argv[1:]], one_input)
     atheris.Fuzz()
 
 

@@ -99,7 +99,8 @@ def value(reader: ByteReader, depth: int) -> Any:
     if kind < 2:
         return reader.byte()
     if kind == 2:
-        return int.from_bytes(reader.take(reader.byte() % 20), 'big', signed=True)
+        size = reader.byte() % 20
+        return reader.number(size) - (reader.byte() & 1) * 256**size
     if kind == 3:
         return struct.unpack('>d', reader.take(8).ljust(8, b'\0'))[0]
     if kind == 4:

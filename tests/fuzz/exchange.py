@@ -4,8 +4,6 @@ bound, a send ends once, and where nobody lies a message that is confirmed has b
 
 from __future__ import annotations
 
-from typing import Any
-
 from echorig import Tuning
 from echorig._codec import acknowledged, encode, is_ping, read_tag, tag, tag_answer, untagged
 from echorig._exchange import (
@@ -20,73 +18,17 @@ from echorig._exchange import (
     STORM,
     SWALLOWED,
     TIMED_OUT,
-    UNREACHABLE,
     WAITING,
-    Exchange,
-    Send,
 )
+from fuzz.end import MAX_PEERS, End
 from fuzz.reader import ByteReader
 
 VERDICTS = {IGNORED, CONFIRMED, DELIVER, NOTICE, SWALLOWED, MISMATCH, STORM, ECHO, REFUSED}
-ENDS = {CONFIRMED, MISMATCH, TIMED_OUT, UNREACHABLE, LOST}
-MAX_PEERS = 6
-MAX_FRAME = 200
 STEPS = 120
 TIMES = (0.0, 0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 70.0)
 BODIES = ([2, 'ref', None], [1, None], [32, 20], [0, 'text', 2], [4], [128, 'u', {}], [2, 'x' * 100], [16, 'y' * 180])
 RAW = (b'foo', b'[2, "ref", null]', b'{"a": 1}', b'', b'[', b' [1]', b'[0, 1]', b']', b'[2, "' + b'z' * 90 + b'"]')
 STRANGERS = tuple(f'stranger {i}' for i in range(12))
-
-
-class End:
-    """One exchange, and what is known of its sends."""
-
-    def __init__(self, name: str, reader: ByteReader, number: int, honest: bool, stream: bool) -> None:
-        tags = honest or reader.flag()
-        self.tuning = Tuning(
-            tags=tags,
-            max_peers=MAX_PEERS,
-            max_due=4,
-            max_numbers=reader.pick((64, 1, 3)) if not honest else 64,
-            min_truncated=50,
-            message_burst=64 if honest else 8,
-            malformed_burst=4,
-        )
-        self.name = name
-        self.ex = Exchange(self.tuning, stream, reader.pick((65535, 60)), number, MAX_FRAME)
-        self.sends: list[Send] = []
-        self.over: set[int] = set()
-        self.cancelled: set[int] = set()
-        self.delivered: list[bytes] = []
-        self.wire: list[tuple[bytes, str]] = []  # on its way to this end: what, and from whom
-
-    def busy(self) -> set[Any]:
-        return {send.addr for send in self.sends if send.outcome == WAITING}
-
-    def check(self) -> list[tuple[bytes, Any]]:
-        """Check what must hold after every call, and return what is to be sent."""
-        ex = self.ex
-        for send in ex.finished:
-            place = send.waiter
-            assert self.sends[place] is send
-            assert send.outcome in ENDS
-            assert place not in self.over, 'it ended twice'
-            assert place not in self.cancelled, 'it was cancelled'
-            self.over.add(place)
-        ex.finished.clear()
-        waiting = [send for send in self.sends if send.outcome == WAITING]
-        assert ex.n_waiting == len(waiting)
-        assert len(waiting) + len(self.over) + len(self.cancelled) == len(self.sends)
-        assert ex.n_peers <= max(MAX_PEERS, len({send.addr for send in waiting}) + 1)
-        assert all(ex.alarm <= send.deadline for send in waiting), 'nobody will look when its time is up'
-        out = list(ex.outbox)
-        ex.outbox.clear()
-        for frame, addr in out:
-            assert type(frame) is bytes
-            assert frame
-            assert len(frame) <= MAX_FRAME or read_tag(frame) < 0, 'a tag made it too long'
-            assert addr is not None
-        return out
 
 
 def one_input(data: bytes) -> None:
@@ -174,21 +116,26 @@ class World:
             return 'Y' if end.name == 'X' else 'X'
         return STRANGERS[choice % len(STRANGERS)]
 
+    def contact(self, end: End) -> str:
+        addr = self.addr(end)
+        end.contacts.add(addr)
+        return addr
+
     def send(self, end: End) -> None:
         frame, taggable = self.frame(end)
         if frame:
             self.said += 1
             timeout = self.reader.pick((1.0, 0.05, 5.0, 1e5))
             answered = -1 if self.honest else self.reader.pick((-1, 0, 7, 2**31 - 1))
-            args = frame, self.addr(end), len(end.sends), self.now, timeout, taggable, answered
+            args = frame, self.contact(end), len(end.sends), self.now, timeout, taggable, answered
             end.sends.append(end.ex.send(*args))
 
     def ping(self, end: End) -> None:
-        end.sends.append(end.ex.ping(self.addr(end), len(end.sends), self.now, self.reader.pick((1.0, 0.05))))
+        end.sends.append(end.ex.ping(self.contact(end), len(end.sends), self.now, self.reader.pick((1.0, 0.05))))
 
     def say(self, end: End) -> None:
         frame, taggable = self.frame(end)
-        addr = self.addr(end)
+        addr = self.contact(end)
         self.said += 1
         out = end.ex.sent(frame, addr, self.now, taggable)
         assert untagged(out) == untagged(frame)
@@ -226,8 +173,10 @@ class World:
 
     def take(self, end: End, frame: bytes, source: str) -> None:
         before = [send.outcome for send in end.sends]
+        room = max(end.ex.n_peers, MAX_PEERS)
         verdict = end.ex.receive(frame, source, self.now)
         assert verdict in VERDICTS
+        assert self.stream or end.ex.n_peers <= room, 'strangers make a table grow'
         ended = [send for send, outcome in zip(end.sends, before, strict=True) if send.outcome != outcome]
         assert len(ended) == (verdict in (CONFIRMED, MISMATCH))
         assert all(send.outcome == verdict and send.addr == source for send in ended)
@@ -270,7 +219,7 @@ class World:
 
     def upset(self, end: End) -> None:
         kind = self.reader.byte() % 6
-        addr = self.addr(end)
+        addr = self.contact(end)
         if kind == 0:
             end.ex.refused(addr, self.now)
         elif kind == 1:

@@ -18,11 +18,9 @@ from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
 from echorig._codec import acknowledged, encode, read_tag, tag, tag_answer, untagged
 from echorig.tcp import Connection
 from fuzz.reader import ByteReader
+from fuzz.wire import HERE, PORT, THERE, Records, Wire
 
-HERE, THERE = '127.0.0.1', '127.0.0.2'
-PORT = 11001
 STEPS = 60
-LONGEST = 2500  # characters of one record
 LIMIT = 4000  # bytes of a message over TCP; a small one, so that it can be gone over
 CONTENT = (
     [2, 'ref', None], [1, None], [32, 20], [64, 10, {'status': 10}], [4, None], [8, None], [16, 'why'], [0, 'text', 2],
@@ -41,65 +39,6 @@ BAD = (
     b'[' + b'9' * 30 + b']',
 )
 LAST = [128, 'after all of this', None]
-
-
-class Wire:
-    """What a communicator takes for its transport: it keeps what is sent."""
-
-    def __init__(self, kind: int, peername: tuple[str, int] | None) -> None:
-        self.sock = socket.socket(socket.AF_INET, kind)
-        self.extra = {'socket': self.sock, 'peername': peername, 'sockname': (HERE, PORT + 1)}
-        self.sent: list[tuple[bytes, Any]] = []
-        self.closing = False
-        self.error: Exception | None = None
-        self.owner: Any = None
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.extra.get(name, default)
-
-    def sendto(self, data: bytes, addr: Any = None) -> None:
-        assert type(data) is bytes
-        assert data
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        self.sent.append((data, addr))
-
-    def write(self, data: bytes) -> None:
-        assert not self.closing
-        self.sendto(data, self.extra['peername'])
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        if not self.closing:
-            self.closing = True
-            asyncio.get_running_loop().call_soon(self._gone)
-
-    abort = close
-
-    def _gone(self) -> None:
-        self.sock.close()
-        if self.owner is not None:
-            self.owner.connection_lost(None)
-
-
-class Records(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.failed: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()  # a record whose text cannot be made is an error too
-        if 'could not be processed' in text:
-            self.failed.append(f'{text}: {record.exc_info}')
-        # Neither as long as a peer likes, nor what a terminal would obey; but how a callback fails here is not his.
-        elif len(text) > LONGEST or not (text.isprintable() or text.startswith('Callback "')):
-            self.failed.append(text)
 
 
 def one_input(data: bytes) -> None:
@@ -153,8 +92,8 @@ class Scene:
                 await self.last_message()
         finally:
             self.com.close()
-            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 10)
-            await asyncio.wait_for(self.com.wait_closed(), 10)
+            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 30)
+            await asyncio.wait_for(self.com.wait_closed(), 30)
             for wire in self.wires:
                 wire.close()
             for _ in range(4):
@@ -319,7 +258,7 @@ class Scene:
         for _ in range(100):  # a backlog that is full has every right to refuse
             if not len(self.com._waiting.backlog) and not self.com._admission._held:
                 break
-            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 1)
+            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 30)
             await asyncio.sleep(0)
         frame = tag(encode(LAST), 2**31 - 5) if self.tags else encode(LAST)
         self.wires[-1].error = None
