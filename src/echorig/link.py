@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar
 
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
-from ._signing import Signer
 from ._signing import REPLAYED as SENT_BEFORE
+from ._signing import Signer
 from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
