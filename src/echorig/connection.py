@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
         The communicator that is told of everything.
     """
 
-    __slots__ = ('_grace', '_splitter', 'addr', 'cause', 'owner', 'transport')
+    __slots__ = ('_grace', '_is_lost', '_splitter', 'addr', 'cause', 'owner', 'transport')
 
     def __init__(self, owner: Link) -> None:
         self.owner = owner
@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self.addr: Address = ('', 0)
         self.cause: BaseException | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._is_lost = False
         self._splitter = FrameSplitter(owner.tuning.max_stream_message)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,7 +82,10 @@ class Connection(asyncio.Protocol):
         self.owner._crowd.reads_again(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Called by the event loop."""
+        """Called by the event loop, and where an attempt was given up; the first time counts."""
+        if self._is_lost:
+            return
+        self._is_lost = True
         if self._grace is not None:
             self._grace.cancel()
         self.owner._crowd.forget(self)

@@ -159,10 +159,21 @@ async def connect(owner: Link, uri: Uri, hostname: str, reconnect: bool = True, 
 
 
 async def _connected(owner: Link, uri: Uri, make: Callable[[], _P], kwargs: dict[str, Any]) -> _P:
+    loop = asyncio.get_running_loop()
+    made: list[_P] = []
+
+    def remembered() -> _P:
+        made.append(make())
+        return made[-1]
+
     try:
-        _, protocol = await asyncio.get_running_loop().create_connection(make, **kwargs)
+        _, protocol = await loop.create_connection(remembered, **kwargs)
     except ConnectionRefusedError as ex:
         raise PeerUnreachableError(f'Nobody listens at {owner.name} ({uri})') from ex
+    except asyncio.CancelledError:
+        for protocol in made:  # uvloop closes what it has just made without a word
+            loop.call_soon(protocol.connection_lost, None)
+        raise
     return protocol
 
 
