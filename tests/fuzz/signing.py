@@ -9,7 +9,8 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from echorig._codec import acknowledged, read_tag, tag, tag_answer
-from echorig._signing import OVERHEAD, Signer
+from echorig._signature import OVERHEAD
+from echorig._signing import Signer
 from fuzz.reader import ByteReader
 
 KEY = b'the key of the laboratory'
