@@ -110,7 +110,7 @@ def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str,
         return
     new = program.signer.accepted(plain, src)
     assert new == (not program.signer.seen)
-    # What is signed again for the session that follows is known, too; for one after that, only the exchange may know it.
+    # What is signed again for the session that follows is known, too; after that, only the exchange may know it.
     assert not new or (frame, src) not in program.new, 'does not know what it has accepted'
     assert new or (plain, src) in program.new, 'has never accepted this'
     program.new |= {(frame, src), (plain, src)}
