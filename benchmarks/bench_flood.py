@@ -24,6 +24,7 @@ from measure import EFFORT, percentiles, record
 TESTS = Path(__file__).parents[1] / 'tests'
 PATIENCE = 5.0  # seconds for one confirmation
 SECONDS = {'smoke': 0.3, 'quick': 2.0}.get(EFFORT, 5.0)
+KEY = 'the key of the laboratory'
 # What is said, how often in a second at most, and the arguments of the rig.
 ATTACKS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
     'none': ('mixed', 0, ()),
@@ -31,6 +32,8 @@ ATTACKS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
     'mixed': ('mixed', None, ()),
     'messages': ('message', None, ()),
     'messages, answered': ('message', None, ('--answer',)),
+    'messages, with allow=': ('message', None, ('--allow', '127.0.0.1')),
+    'messages, with key=': ('message', None, ('--key', KEY)),
 }
 
 
@@ -77,9 +80,9 @@ async def attack(uri: str, what: str, rate: int | None) -> dict[str, Any]:
     return dict(json.loads((await attacker.communicate())[0]))
 
 
-async def talk(uri: str, what: str, rate: int | None, times: list[float]) -> dict[str, Any]:
+async def talk(uri: str, what: str, rate: int | None, times: list[float], key: str | None) -> dict[str, Any]:
     """Make round trips while the attack lasts; return what there is to tell of it."""
-    async with await EchoProtocol.client(uri, 'client') as client:
+    async with await EchoProtocol.client(uri, 'client', key=key) as client:
         await introduced(client)
         over = asyncio.ensure_future(attack(uri, what, rate))
         while not over.done():
@@ -96,12 +99,13 @@ def bench_flood(benchmark: Any, stack: Any, loops: Any, how: str) -> None:
     if sys.platform != 'linux':
         pytest.skip('127.0.0.0/8 is all of this computer only on Linux')
     what, rate, arguments = ATTACKS[how]
+    key = KEY if '--key' in arguments else None
     rig = Rig(*arguments)
     stack.callback(rig.close)
     before, begun = rig.state(), time.monotonic()
     times: list[float] = []
     benchmark.group = 'flood'
-    told = benchmark.pedantic(lambda: loops['uvloop'].run_until_complete(talk(rig.uri, what, rate, times)))
+    told = benchmark.pedantic(lambda: loops['uvloop'].run_until_complete(talk(rig.uri, what, rate, times, key)))
     after, seconds = rig.state(), time.monotonic() - begun
     assert after['heard']['good'] == [len(times), len(times)], 'a message was lost, or heard twice'
     record(

@@ -73,7 +73,12 @@ async def serve(options: argparse.Namespace) -> None:
         loop.call_soon_threadsafe(ended.set)
 
     async with await EchoProtocol.server(
-        'udp://127.0.0.1:0', 'rig', tuning=Tuning(max_peers=options.max_peers), busy_poll=options.busy_poll
+        'udp://127.0.0.1:0',
+        'rig',
+        tuning=Tuning(max_peers=options.max_peers),
+        busy_poll=options.busy_poll,
+        allow=options.allow,
+        key=options.key,
     ) as rig:
         rig.assign_callback(255, hear)
         threading.Thread(target=watch, daemon=True).start()
@@ -86,6 +91,8 @@ async def serve(options: argparse.Namespace) -> None:
 def entry() -> None:
     parser = argparse.ArgumentParser(description='A rig that is attacked.')
     parser.add_argument('--answer', action='store_true', help='answer every message')
+    parser.add_argument('--allow', help='who is heard')
+    parser.add_argument('--key', help='what messages are signed with')
     parser.add_argument('--max-peers', type=int, default=Tuning().max_peers)
     parser.add_argument('--loop', choices=['uvloop', 'asyncio'], default='uvloop')
     parser.add_argument('--busy-poll', type=float, default=0.0)
