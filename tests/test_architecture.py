@@ -23,7 +23,7 @@ FLOORS = {
         *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
         *('allow', 'rejections', 'tls_errors'),
     ),
-    'wire': ('_codec', '_framing', '_peer', '_exchange', '_signing'),
+    'wire': ('_codec', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
     'model': (
         *('concealed', 'log_limit', 'redact', 'service'),
         *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),

@@ -21,7 +21,7 @@ from echorig._codec cimport acknowledged, is_raw, read_tag
 from echorig._dispatch cimport deliver
 from echorig._origin cimport Origin
 from echorig._origin import current as _current
-from echorig._signing import OVERHEAD
+from echorig._signature import OVERHEAD
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport (
     V_CONFIRMED, V_DELIVER, V_ECHO, V_IGNORED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,

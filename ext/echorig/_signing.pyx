@@ -15,30 +15,22 @@ random number (128 bytes of whitespace), a signature and a tag. Its echo, the *w
 place, and its signature covers both.
 """
 
-cimport cython
-
 import errno
 import os
 from hashlib import blake2s
 from hmac import compare_digest
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from echorig._codec cimport acknowledged, peek, read_answered, read_tag, tag
-
-cdef extern from "_bytes.h":
-    void er_write_bits(unsigned char *out, unsigned int value) noexcept
-    long long er_read_bits(const unsigned char *src) noexcept
+from echorig._codec cimport peek, read_answered, read_tag
+from echorig._session cimport WORDS, Outgoing, Session
+from echorig._signature cimport (
+    FIELD, HELLO, SIGNATURE, SIGNED, first_word, mac_of, number_frame, read_value, with_signature, without_signature,
+)
+from echorig._signature import as_key
 
 cdef enum:
-    FIELD = 32            # bytes of whitespace for 32 bits: a tag, and what a message answers
-    SIGNATURE = 128       # the same for 128
-    SIGNED = 192          # what stands before the last bracket of a signed message
-    HELLO = 322           # the size of a hello: [, a random number, and the above
-    MIN_KEY = 16          # bytes
-    PENDING = 8           # sessions with one address of which the first message is still to come
+    PENDING = 8  # sessions with one address of which the first message is still to come
 
 # Whether a frame is signed.
 GENUINE = F_GENUINE
@@ -46,104 +38,12 @@ HANDSHAKE = F_HANDSHAKE
 UNSIGNED = F_UNSIGNED
 REPLAYED = F_REPLAYED
 
-OVERHEAD = SIGNED
-"""int: What tag and signature add to a message, in bytes."""
-
 cdef unsigned int NUMBERS = 0x7FFFFFFF
 cdef unsigned int HALF = 0x40000000
 cdef long long ACK = 0x80000000
 cdef double NEVER = float('inf')
 cdef double LONGEST_PATIENCE = 1.0  # seconds
-cdef bytes NO_ANSWER = b' ' * FIELD
 cdef object _compare_digest = compare_digest
-
-
-cdef bytes _bits(bytes value):
-    """Write 16 bytes as whitespace."""
-    cdef bytes out = PyBytes_FromStringAndSize(NULL, SIGNATURE)
-    _write(<unsigned char *>PyBytes_AS_STRING(out), value)
-    return out
-
-
-cdef inline void _write(unsigned char *out, bytes value) noexcept:
-    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(value)
-    cdef int i
-    for i in range(4):
-        er_write_bits(
-            out + FIELD * i,
-            <unsigned int>src[4 * i] << 24 | <unsigned int>src[4 * i + 1] << 16
-            | <unsigned int>src[4 * i + 2] << 8 | <unsigned int>src[4 * i + 3],
-        )
-
-
-cdef bytes _value(const unsigned char *src):
-    """Read 16 bytes written as whitespace; None if they are something else."""
-    cdef unsigned char value[16]
-    cdef long long word
-    cdef int i
-    for i in range(4):
-        word = er_read_bits(src + FIELD * i)
-        if word < 0:
-            return None
-        value[4 * i] = <unsigned char>(word >> 24)
-        value[4 * i + 1] = <unsigned char>(word >> 16)
-        value[4 * i + 2] = <unsigned char>(word >> 8)
-        value[4 * i + 3] = <unsigned char>word
-    return PyBytes_FromStringAndSize(<const char *>value, 16)
-
-
-cdef bytes _with(bytes frame, bytes signature, bint may_answer=True):
-    """Put a signature into a tagged message, and make room for what it answers where it answers nothing."""
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - FIELD
-    cdef const char *src = PyBytes_AS_STRING(frame)
-    cdef const char *answered = PyBytes_AS_STRING(NO_ANSWER)
-    cdef bytes signed
-    cdef char *out
-    if may_answer and read_answered(frame) >= 0:
-        body -= FIELD
-        answered = src + body
-    signed = PyBytes_FromStringAndSize(NULL, body + SIGNED + 1)
-    out = PyBytes_AS_STRING(signed)
-    memcpy(out, src, <size_t>body)
-    _write(<unsigned char *>out + body, signature)
-    memcpy(out + body + SIGNATURE, answered, FIELD)
-    memcpy(out + body + SIGNATURE + FIELD, src + n - 1 - FIELD, FIELD + 1)
-    return signed
-
-
-cdef bytes _without(bytes frame):
-    """Take the signature out of a message of which it is known that it has a tag; None if it cannot have one."""
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - SIGNED, after
-    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
-    cdef long long answered
-    cdef bytes plain
-    if body < 1:
-        return None
-    answered = er_read_bits(src + body + SIGNATURE)
-    if answered < 0 or 0 < answered < ACK:  # it is nothing, or has its first bit set
-        return None
-    after = FIELD + 1 if answered == 0 else 2 * FIELD + 1
-    plain = PyBytes_FromStringAndSize(NULL, body + after)
-    memcpy(PyBytes_AS_STRING(plain), src, <size_t>body)
-    memcpy(PyBytes_AS_STRING(plain) + body, src + n - after, <size_t>after)
-    return plain
-
-
-cdef bytes _number_frame(bytes number, unsigned int tag_number, bint welcome):
-    """Return a hello or welcome without its signature."""
-    cdef bytes frame = tag(b'[' + _bits(number) + b']', tag_number)
-    return acknowledged(frame) if welcome else frame
-
-
-cdef unsigned int _first_word(bytes number):
-    """Return the number that a hello has in its tag."""
-    return int.from_bytes(number[:4], 'big') & NUMBERS
-
-
-cdef bytes _mac(base, bytes message):
-    mac = base.copy()
-    mac.update(message)
-    return mac.digest()
 
 
 cdef _make_room(dict table, Py_ssize_t limit, addr):
@@ -152,100 +52,6 @@ cdef _make_room(dict table, Py_ssize_t limit, addr):
         return
     for other in sorted(table, key=lambda one: (<Session>table[one]).used_at)[:max(1, limit // 8)]:
         del table[other]
-
-
-def as_key(key) -> bytes:
-    """Return the 32 bytes that a shared key stands for.
-
-    Parameters
-    ----------
-    key : bytes or str
-        The key as it was read from a file or an environment variable. Whitespace around text does not count, nor does
-        a line feed after more than 16 bytes, with which files end.
-
-    Returns
-    -------
-    bytes
-        Its digest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        The key is neither, or too short. The error does not show it.
-    """
-    if isinstance(key, str):
-        key = key.strip().encode()
-    elif not isinstance(key, (bytes, bytearray)):
-        raise TypeError(f'A key is bytes or text, not {type(key).__name__}')
-    if key.endswith(b'\n') and len(key) > MIN_KEY:
-        key = key[:-1]
-    if key.endswith(b'\r') and len(key) > MIN_KEY:
-        key = key[:-1]
-    if len(key) < MIN_KEY:
-        raise ValueError(f'A key has at least {MIN_KEY} bytes, this one has {len(key)}: secrets.token_hex(32) makes one')
-    return blake2s(key, person=b'er-key').digest()
-
-
-@cython.final
-cdef class Session:
-    """What two programs have agreed on for the messages of the first to the second.
-
-    `asked` and `answered` are the random numbers of the two. The window says which numbers were accepted: bit i of
-    `window` is number `newest` - i; `before` is the session before this one.
-    """
-
-    cdef bytes sign(self, bytes frame):
-        mac = self.mac.copy()
-        mac.update(frame)
-        return mac.digest()
-
-    cdef int judge(self, unsigned int number) noexcept:
-        """Tell whether a number is new (1), was accepted (0), or is too old to say (-1)."""
-        cdef unsigned int behind = (self.newest - number) & NUMBERS
-        if not self.used or behind >= HALF:
-            return 1
-        if behind >= 64 * WORDS:
-            return -1
-        return 0 if self.window[behind >> 6] >> (behind & 63) & 1 else 1
-
-    cdef bint is_next(self, unsigned int number) noexcept:
-        """Tell whether a number is newer than all that were accepted."""
-        return (self.newest - number) & NUMBERS >= HALF
-
-    cdef bint has(self, unsigned int number) noexcept:
-        """Tell whether a number was accepted, as far as that is remembered."""
-        cdef unsigned int behind = (self.newest - number) & NUMBERS
-        return self.used and behind < 64 * WORDS and self.window[behind >> 6] >> (behind & 63) & 1
-
-    cdef void accept(self, unsigned int number) noexcept:
-        cdef unsigned int ahead = (number - self.newest) & NUMBERS, behind = (self.newest - number) & NUMBERS
-        cdef int i, words, bits
-        if not self.used:
-            memset(self.window, 0, sizeof(self.window))
-            self.used = True
-            self.newest = number
-            behind = 0
-        elif 0 < ahead <= HALF:
-            words = <int>min(ahead >> 6, <unsigned int>WORDS)
-            bits = <int>(ahead & 63)
-            for i in range(WORDS - 1, -1, -1):
-                self.window[i] = self.window[i - words] if i >= words else 0
-            if bits:
-                for i in range(WORDS - 1, -1, -1):
-                    self.window[i] = self.window[i] << bits | (self.window[i - 1] >> (64 - bits) if i else 0)
-            self.newest = number
-            behind = 0
-        if behind < 64 * WORDS:
-            self.window[behind >> 6] |= <uint64_t>1 << (behind & 63)
-
-
-@cython.final
-cdef class Outgoing:
-    """Our messages to one peer: the session they are signed for, and those that wait for one."""
-
-    def __cinit__(self):
-        self.held = []
-        self.asked_at = self.used_at = float('-inf')
 
 
 cdef class Signer:
@@ -344,7 +150,7 @@ cdef class Signer:
             raise ValueError('A message without a delivery tag cannot be signed')
         if number & ACK:
             session = self.receiving.get(addr)
-            return None if session is None else _with(frame, session.sign(frame))
+            return None if session is None else with_signature(frame, session.sign(frame))
         out = self._outgoing(addr)
         if out.session is None or out.failures or not self._serves(out, <unsigned int>number, now):
             self._hold(out, frame, now)
@@ -360,7 +166,7 @@ cdef class Signer:
                 out.unanswered = True
                 out.awaited = <unsigned int>number
                 out.since = now
-        return _with(frame, out.session.sign(frame))
+        return with_signature(frame, out.session.sign(frame))
 
     cdef bint _serves(self, Outgoing out, unsigned int number, double now) noexcept:
         """Tell whether the session of a peer will do for a number."""
@@ -442,8 +248,8 @@ cdef class Signer:
             return
         out.asked += 1
         out.asked_at = now
-        frame = _number_frame(out.hello, _first_word(out.hello), False)
-        self.outbox.append((_with(frame, _mac(self.hello_mac, frame), False), addr))
+        frame = number_frame(out.hello, first_word(out.hello), False)
+        self.outbox.append((with_signature(frame, mac_of(self.hello_mac, frame), False), addr))
 
     # --- coming in ---
 
@@ -473,14 +279,14 @@ cdef class Signer:
         self.verdict = F_UNSIGNED
         if number < 0:
             return None
-        plain = _without(frame)
+        plain = without_signature(frame)
         if plain is None:
             return None
-        signature = _value(<const unsigned char *>PyBytes_AS_STRING(frame) + n - 1 - SIGNED)
+        signature = read_value(<const unsigned char *>PyBytes_AS_STRING(frame) + n - 1 - SIGNED)
         if signature is None:
             return None
         if n == HELLO and PyBytes_AS_STRING(frame)[0] == 91:
-            random = _value(<const unsigned char *>PyBytes_AS_STRING(frame) + 1)
+            random = read_value(<const unsigned char *>PyBytes_AS_STRING(frame) + 1)
             if random is not None:
                 self._shake(plain, signature, random, addr, number, now)
                 return None
@@ -571,17 +377,17 @@ cdef class Signer:
             if out is None:
                 return
             for asked in (out.hello, out.welcomed):
-                if asked is not None and number & NUMBERS == _first_word(asked):
-                    if _compare_digest(_mac(self.welcome_mac, asked + plain), signature):
+                if asked is not None and number & NUMBERS == first_word(asked):
+                    if _compare_digest(mac_of(self.welcome_mac, asked + plain), signature):
                         self.verdict = F_HANDSHAKE
                         if asked is out.hello:  # else it comes again
                             self._begin(out, addr, random, now)
                         return
             return
         # Our own hello, sent back, must not make us our own peer.
-        if random in self.hellos or number != _first_word(random):
+        if random in self.hellos or number != first_word(random):
             return
-        if _compare_digest(_mac(self.hello_mac, plain), signature):
+        if _compare_digest(mac_of(self.hello_mac, plain), signature):
             self.verdict = F_HANDSHAKE
             self._welcome(random, addr, now)
 
@@ -603,8 +409,8 @@ cdef class Signer:
             elif len(pending) >= PENDING:  # a recorded hello must not be enough to push out the true one
                 del pending[0]
             pending.append(session)
-        frame = _number_frame(session.answered, _first_word(asked), True)
-        self.outbox.append((_with(frame, _mac(self.welcome_mac, asked + frame), False), addr))
+        frame = number_frame(session.answered, first_word(asked), True)
+        self.outbox.append((with_signature(frame, mac_of(self.welcome_mac, asked + frame), False), addr))
 
     cdef _begin(self, Outgoing out, addr, bytes answered, double now):
         """Begin a session, and send what has waited for it."""

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Hashable
-from typing import Any, Final, final
+from typing import Any, Final
 
 from typing_extensions import disjoint_base
 
@@ -7,15 +7,6 @@ GENUINE: Final[int]
 HANDSHAKE: Final[int]
 UNSIGNED: Final[int]
 REPLAYED: Final[int]
-OVERHEAD: Final[int]
-
-def as_key(key: bytes | str) -> bytes: ...
-
-@final
-class Session: ...
-
-@final
-class Outgoing: ...
 
 @disjoint_base
 class Signer:

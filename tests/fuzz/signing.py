@@ -9,7 +9,8 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from echorig._codec import acknowledged, read_tag, tag, tag_answer
-from echorig._signing import OVERHEAD, Signer
+from echorig._signature import OVERHEAD
+from echorig._signing import Signer
 from fuzz.reader import ByteReader
 
 KEY = b'the key of the laboratory'
@@ -27,7 +28,7 @@ class Program:
         self._whose, self._drawn = f'{seed} {lives} {name}', 0
         self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, random=self._random)
         self.signed_for: set[tuple[bytes, str]] = set()  # (frame, from whom) that may be believed
-        self.new: set[tuple[bytes, str]] = set()
+        self.new: set[tuple[bytes, str]] = set()  # what was accepted, with its signature and without
 
     def _random(self, n: int) -> bytes:
         self._drawn += 1
@@ -74,6 +75,8 @@ def one_input(data: bytes) -> None:
         elif kind == 8:
             lives += 1
             programs[name] = Program(name, lives, seed)
+            number[name] = (number[name] + 0x1234567 * lives) % 2**31  # a program begins anywhere
+            last.pop(name, None)
         else:
             which = reader.byte() % 3
             if which == 0:
@@ -107,8 +110,10 @@ def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str,
         return
     new = program.signer.accepted(plain, src)
     assert new == (not program.signer.seen)
-    assert new == ((frame, src) not in program.new), 'does not know what it has accepted'
-    program.new.add((frame, src))
+    # What is signed again for the session that follows is known, too; for one after that, only the exchange may know it.
+    assert not new or (frame, src) not in program.new, 'does not know what it has accepted'
+    assert new or (plain, src) in program.new, 'has never accepted this'
+    program.new |= {(frame, src), (plain, src)}
     reply = program.signer.seal(acknowledged(plain), src, now)
     assert reply is not None
     _sent(programs, frames, reply, dst, src)

@@ -1,0 +1,5 @@
+from typing import Final
+
+OVERHEAD: Final[int]
+
+def as_key(key: bytes | str) -> bytes: ...
