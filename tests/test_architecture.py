@@ -31,7 +31,7 @@ FLOORS = {
     ),
     'shells': (
         *('_datagram', '_courier', 'delivery', 'last_sent'),
-        *('crowd', 'reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'admission', 'link'),
+        *('crowd', 'reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'access', 'admission', 'link'),
     ),
     'user': (
         *('protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),

@@ -14,15 +14,13 @@ import logging
 import math
 import random
 import socket
-from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from ._courier import datagram_received, receive, received
 from ._exchange import Exchange
-from ._signing import REPLAYED as SENT_BEFORE
-from ._signing import Signer
+from .access import AccessControl, signer_for
 from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
@@ -36,7 +34,7 @@ from .messenger import Messenger
 from .peers import Peers
 from .reconnecting import Reconnecting
 from .redact import Shown
-from .rejections import NOT_ALLOWED, REPLAYED, UNSIGNED, Rejected, Rejections
+from .rejections import Rejections
 from .tuning import DEFAULT_TUNING, Tuning
 from .udp import max_size as udp_limit
 from .uri import Address, address_text, as_address
@@ -47,7 +45,7 @@ _CLOSED_HERE = 'Close called on communicator'
 _Self = TypeVar('_Self', bound='Link')
 
 
-class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
+class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol):
     """The part of `EchoProtocol` that the event loop and the connections call.
 
     Parameters
@@ -102,18 +100,7 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         self._allowed: Allowed | None = None
         self._rejections = Rejections(self.logger)
         max_datagram = udp_limit(self.hostname)
-        signer = None
-        if key is not None:
-            if not tuning.tags:
-                raise ValueError('With key=, messages have numbers: Tuning(tags=False) is not possible')
-            signer = Signer(
-                key,
-                stream=not self._is_udp,
-                max_peers=tuning.max_peers,
-                retry=tuning.first_retry,
-                max_held=2**20 if self._is_udp else tuning.max_unsent,
-                idle=tuning.due_age,
-            )
+        signer = signer_for(key, self._is_udp, tuning)
         self._exchange = Exchange(
             tuning,
             stream=not self._is_udp,
@@ -196,34 +183,10 @@ class Link(Messenger, ConnectionChanges, asyncio.DatagramProtocol):
         """mapping: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
         return Peers(self._exchange)
 
-    @property
-    def rejected(self) -> Mapping[str, Rejected]:
-        """mapping: What was refused, by host: ``communicator.rejected['10.0.0.66']`` is a `Rejected`.
-
-        It is made when it is asked for. Hosts beyond the first 256 are counted together, as ``'*'``.
-        """
-        return self._rejections.snapshot()
-
-    def _admits(self, host: str) -> bool:
-        """Tell whether a host may talk to this communicator; one that may not is counted."""
-        if self._allowed is None or host in self._allowed:
-            return True
-        self._rejections.note(host, NOT_ALLOWED, 'Ignoring %s, which is not in allow= of %s', host, self.name)
-        return False
-
     # --- receiving ---
 
     _received = received
     _receive = receive
-
-    def _not_signed(self, addr: Address, verdict: int) -> None:
-        """Take in that a frame was not for us, because of its signature."""
-        if verdict == SENT_BEFORE:
-            reason, why = REPLAYED, 'it was sent before'
-        else:
-            reason, why = UNSIGNED, 'it is not signed with our key, or was for a program that ran here before'
-        self._rejections.note(addr[0], reason, 'Ignored a message from %s:%s: %s', *addr, why)
-        self._delivery.not_signed(addr)
 
     def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
         self._exchange.malformed(addr, monotonic())
