@@ -21,7 +21,7 @@ from echorig._codec cimport acknowledged, is_raw, read_tag
 from echorig._dispatch cimport deliver
 from echorig._origin cimport Origin
 from echorig._origin import current as _current
-from echorig._signature import OVERHEAD
+from echorig._signature import OVERHEAD as _OVERHEAD
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport (
     V_CONFIRMED, V_DELIVER, V_ECHO, V_IGNORED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
@@ -153,7 +153,7 @@ cdef class Courier:
         self.datagrams = longest is not None
         self.longest = longest if longest is not None else PY_SSIZE_T_MAX
         if signer is not None:
-            self.longest = (owner.tuning.max_stream_message if longest is None else longest) - OVERHEAD
+            self.longest = (owner.tuning.max_stream_message if longest is None else longest) - _OVERHEAD
         self.connected = connected
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
