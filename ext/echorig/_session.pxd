@@ -7,7 +7,6 @@ cdef class Session:
     cdef object mac
     cdef bytes asked, answered
     cdef unsigned int first, newest
-    cdef Session before
     cdef double used_at
     cdef bint used
     cdef uint64_t window[WORDS]
@@ -15,7 +14,7 @@ cdef class Session:
     cdef bytes sign(self, bytes frame)
     cdef int judge(self, unsigned int number) noexcept
     cdef bint is_next(self, unsigned int number) noexcept
-    cdef bint has(self, unsigned int number) noexcept
+    cdef void follow(self, Session before) noexcept
     cdef void accept(self, unsigned int number) noexcept
 
 cdef class Outgoing:

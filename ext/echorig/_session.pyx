@@ -8,7 +8,7 @@
 cimport cython
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef unsigned int NUMBERS = 0x7FFFFFFF
 cdef unsigned int HALF = 0x40000000
@@ -19,7 +19,7 @@ cdef class Session:
     """What two programs have agreed on for the messages of the first to the second.
 
     `asked` and `answered` are the random numbers of the two. The window says which numbers were accepted: bit i of
-    `window` is number `newest` - i; `before` is the session before this one.
+    `window` is number `newest` - i.
     """
 
     cdef bytes sign(self, bytes frame):
@@ -40,10 +40,11 @@ cdef class Session:
         """Tell whether a number is newer than all that were accepted."""
         return (self.newest - number) & NUMBERS >= HALF
 
-    cdef bint has(self, unsigned int number) noexcept:
-        """Tell whether a number was accepted, as far as that is remembered."""
-        cdef unsigned int behind = (self.newest - number) & NUMBERS
-        return self.used and behind < 64 * WORDS and self.window[behind >> 6] >> (behind & 63) & 1
+    cdef void follow(self, Session before) noexcept:
+        """Take over what an earlier session of the same program has accepted."""
+        memcpy(self.window, before.window, sizeof(self.window))
+        self.newest = before.newest
+        self.used = before.used
 
     cdef void accept(self, unsigned int number) noexcept:
         cdef unsigned int ahead = (number - self.newest) & NUMBERS, behind = (self.newest - number) & NUMBERS

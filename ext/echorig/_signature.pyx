@@ -104,9 +104,9 @@ cdef bytes number_frame(bytes number, unsigned int tag_number, bint welcome):
     return acknowledged(frame) if welcome else frame
 
 
-cdef unsigned int first_word(bytes number):
+cdef unsigned int last_word(bytes number):
     """Return the number that a hello has in its tag."""
-    return int.from_bytes(number[:4], 'big') & 0x7FFFFFFF
+    return int.from_bytes(number[12:], 'big') & 0x7FFFFFFF
 
 
 cdef bytes mac_of(base, bytes message):

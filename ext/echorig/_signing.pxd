@@ -18,7 +18,8 @@ cdef class Signer:
     cdef double retry, hold_time, idle
     cdef unsigned int lifetime
     cdef dict sending       # {address: Outgoing}
-    cdef dict hellos        # {random number: address} of those that are out
+    cdef bytes run          # the same in every hello of ours
+    cdef dict runs          # {the same of others: address of their last session}
     cdef dict receiving     # {address: Session} of messages to us
     cdef dict pending       # {address: [Session]} of those who have not shown that they are there now
 
@@ -30,6 +31,7 @@ cdef class Signer:
     cdef _hold(self, Outgoing out, bytes frame, double now)
     cdef _take(self, Outgoing out, Py_ssize_t i)
     cdef Session _session_of(self, bytes plain, bytes signature, addr, long long number, double now)
+    cdef _retire(self, Session session, addr)
     cdef _shake(self, bytes plain, bytes signature, bytes random, addr, long long number, double now)
     cdef Outgoing _outgoing(self, addr)
     cdef _leave(self, addr)

@@ -7,11 +7,13 @@
 3. A session is for the messages of one program to another, and their echoes. Its key comes from the shared key and a
    random number of each: what was signed for another program, or for one that ran there before, is worth nothing.
 4. Within a session a number is accepted once (the sliding window of RFC 4303, section 3.4.3); on a stream, where nothing
-   is overtaken, only in order. What the session before it had accepted is remembered, too.
+   is overtaken, only in order. The next session of the same program goes on where it ended, whatever its address: who
+   is in the middle can have a message come from another.
 5. Nothing is remembered of whoever has not shown that it has the key, and every table has a bound.
 
 The session begins with a ping, sent before the first message: the *hello* is an array of nothing but the sender's
-random number (128 bytes of whitespace), a signature and a tag. Its echo, the *welcome*, has the receiver's in its
+random number (128 bytes of whitespace, of which the first half is the same in a whole run of its program), a signature
+and a tag. Its echo, the *welcome*, has the receiver's in its
 place, and its signature covers both.
 """
 
@@ -23,9 +25,9 @@ from hmac import compare_digest
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from echorig._codec cimport peek, read_answered, read_tag
-from echorig._session cimport WORDS, Outgoing, Session
+from echorig._session cimport Outgoing, Session
 from echorig._signature cimport (
-    FIELD, HELLO, SIGNATURE, SIGNED, first_word, mac_of, number_frame, read_value, with_signature, without_signature,
+    FIELD, HELLO, SIGNATURE, SIGNED, last_word, mac_of, number_frame, read_value, with_signature, without_signature,
 )
 from echorig._signature import as_key
 
@@ -113,7 +115,8 @@ cdef class Signer:
         self.random = random
         self.outbox = []
         self.sending = {}
-        self.hellos = {}
+        self.run = random(8)
+        self.runs = {}
         self.receiving = {}
         self.pending = {}
 
@@ -174,7 +177,7 @@ cdef class Signer:
         if now - out.used_at > self.idle / 2:  # the peer may have forgotten it
             return False
         if behind and behind < HALF:
-            return behind <= 32 * WORDS  # the window must still reach it when it arrives
+            return True
         # A session ends long before its numbers come again.
         if (number - out.session.first) & NUMBERS >= self.lifetime:
             return False
@@ -234,21 +237,19 @@ cdef class Signer:
     cdef _leave(self, addr):
         cdef Outgoing out = self.sending.pop(addr, None)
         if out is not None:
-            self.hellos.pop(out.hello, None)
             self.holding -= len(out.held)
 
     cdef _ask(self, Outgoing out, addr, double now):
         """Send a hello, or the same one again."""
         cdef bytes frame
         if out.hello is None:
-            out.hello = self.random(16)
-            self.hellos[out.hello] = addr
+            out.hello = self.run + self.random(8)
             out.asked = 0
         elif self.stream or now - out.asked_at < out.patience:
             return
         out.asked += 1
         out.asked_at = now
-        frame = number_frame(out.hello, first_word(out.hello), False)
+        frame = number_frame(out.hello, last_word(out.hello), False)
         self.outbox.append((with_signature(frame, mac_of(self.hello_mac, frame), False), addr))
 
     # --- coming in ---
@@ -296,15 +297,15 @@ cdef class Signer:
         if session is None:
             return None
         if not number & ACK:
-            session.used_at = now
             state = session.judge(<unsigned int>number)
             if state < 0 or (self.stream and session.used and not session.is_next(<unsigned int>number)):
                 self.verdict = F_REPLAYED
                 return None
             if self.stream:
                 session.accept(<unsigned int>number)
-            else:
-                self.seen = state == 0 or (session.before is not None and session.before.has(<unsigned int>number))
+            self.seen = state == 0
+            if state:
+                session.used_at = now  # what is said again does not keep it alive
         self.verdict = F_GENUINE
         return plain
 
@@ -336,12 +337,24 @@ cdef class Signer:
                 # Its sender has signed our random number, so it is there now.
                 del self.pending[addr]
                 _make_room(self.receiving, self.max_peers, addr)
-                session.before = self.receiving.get(addr)
-                if session.before is not None:
-                    session.before.before = None
+                self._retire(session, addr)
                 self.receiving[addr] = session
+                session.used_at = now
                 return session
         return None
+
+    cdef _retire(self, Session session, addr):
+        """Let a session go on where the one before it of the same program ends, which may have come from elsewhere."""
+        cdef bytes run = session.asked[:8]
+        cdef Session before
+        place = self.runs.get(run, addr)
+        before = self.receiving.get(place)
+        if before is not None and before.asked[:8] == run:
+            session.follow(before)
+            del self.receiving[place]
+        if len(self.runs) >= 2 * self.max_peers:  # of some the session is long gone
+            self.runs = {(<Session>one).asked[:8]: where for where, one in self.receiving.items()}
+        self.runs[run] = addr
 
     cpdef bint accepted(self, bytes frame, addr) except -1:
         """Take in that a message was accepted, so that it is not a second time.
@@ -362,9 +375,7 @@ cdef class Signer:
         cdef long long number = read_tag(frame)
         if self.stream or session is None or number < 0 or number & ACK:
             return True
-        if session.judge(<unsigned int>number) <= 0 or (
-            session.before is not None and session.before.has(<unsigned int>number)
-        ):
+        if session.judge(<unsigned int>number) <= 0:
             return False
         session.accept(<unsigned int>number)
         return True
@@ -377,7 +388,7 @@ cdef class Signer:
             if out is None:
                 return
             for asked in (out.hello, out.welcomed):
-                if asked is not None and number & NUMBERS == first_word(asked):
+                if asked is not None and number & NUMBERS == last_word(asked):
                     if _compare_digest(mac_of(self.welcome_mac, asked + plain), signature):
                         self.verdict = F_HANDSHAKE
                         if asked is out.hello:  # else it comes again
@@ -385,7 +396,7 @@ cdef class Signer:
                         return
             return
         # Our own hello, sent back, must not make us our own peer.
-        if random in self.hellos or number != first_word(random):
+        if random[:8] == self.run or number != last_word(random):
             return
         if _compare_digest(mac_of(self.hello_mac, plain), signature):
             self.verdict = F_HANDSHAKE
@@ -409,7 +420,7 @@ cdef class Signer:
             elif len(pending) >= PENDING:  # a recorded hello must not be enough to push out the true one
                 del pending[0]
             pending.append(session)
-        frame = number_frame(session.answered, first_word(asked), True)
+        frame = number_frame(session.answered, last_word(asked), True)
         self.outbox.append((with_signature(frame, mac_of(self.welcome_mac, asked + frame), False), addr))
 
     cdef _begin(self, Outgoing out, addr, bytes answered, double now):
@@ -421,7 +432,6 @@ cdef class Signer:
         if out.session is not None:
             out.previous = out.session
         out.session = self._session(out.hello, answered)
-        self.hellos.pop(out.hello, None)
         out.welcomed, out.hello = out.hello, None
         out.unanswered = False
         out.failures = 0
@@ -489,5 +499,5 @@ cdef class Signer:
     def sizes(self) -> dict:
         """How many entries each table has, by its name."""
         return {name: len(table) for name, table in (
-            ('sending', self.sending), ('hellos', self.hellos), ('receiving', self.receiving), ('pending', self.pending),
+            ('sending', self.sending), ('receiving', self.receiving), ('pending', self.pending), ('runs', self.runs),
         )}

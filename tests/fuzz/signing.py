@@ -25,14 +25,15 @@ class Program:
 
     def __init__(self, name: str, lives: int, seed: int) -> None:
         self.name = name
-        self._whose, self._drawn = f'{seed} {lives} {name}', 0
-        self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, random=self._random)
-        self.signed_for: set[tuple[bytes, str]] = set()  # (frame, from whom) that may be believed
-        self.new: set[tuple[bytes, str]] = set()  # what was accepted, with its signature and without
+        self.whose, self._drawn = f'{seed} {lives} {name}', 0
+        self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, idle=1e9, random=self._random)
+        self.signed_for: dict[bytes, str] = {}  # what may be believed, and which life of which program has signed it
+        self.accepted: set[tuple[bytes, str]] = set()  # messages, and of whom
+        self.known: set[tuple[bytes, str]] = set()  # of these, those that must be known
 
     def _random(self, n: int) -> bytes:
         self._drawn += 1
-        return blake2b(f'{self._whose} {self._drawn}'.encode(), digest_size=n).digest()
+        return blake2b(f'{self.whose} {self._drawn}'.encode(), digest_size=n).digest()
 
 
 def one_input(data: bytes) -> None:
@@ -81,18 +82,19 @@ def one_input(data: bytes) -> None:
             which = reader.byte() % 3
             if which == 0:
                 program.signer.forget(other)
+                program.known.clear()
             elif name in last:
                 (program.signer.drop, program.signer.failed)[which - 1](last[name], other)
         for addr_frame, addr in program.signer.outbox:
             _sent(programs, frames, addr_frame, name, addr)
         program.signer.outbox.clear()
-        assert max(program.signer.sizes.values()) <= MAX_PEERS
+        assert max(program.signer.sizes.values()) <= 2 * MAX_PEERS
 
 
 def _sent(programs: dict[str, Program], frames: list, frame: bytes, src: str, dst: str) -> None:
     frames.append((frame, src, dst))
     if dst in programs:
-        programs[dst].signed_for.add((frame, src))
+        programs[dst].signed_for[frame] = programs[src].whose
 
 
 def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str, dst: str, now: float) -> None:
@@ -103,17 +105,19 @@ def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str,
     program.signer.outbox.clear()
     if plain is None:
         return
-    assert (frame, src) in program.signed_for, 'believes what was not signed for it'
+    # Who is in the middle can have it come from another address, as a network does that translates them.
+    assert frame in program.signed_for, 'believes what was not signed for it'
     assert len(frame) - len(plain) in (OVERHEAD - 32, OVERHEAD - 64)
     assert read_tag(plain) == read_tag(frame)
     if read_tag(plain) >= 2**31:
         return
     new = program.signer.accepted(plain, src)
     assert new == (not program.signer.seen)
-    # What is signed again for the session that follows is known, too; after that, only the exchange may know it.
-    assert not new or (frame, src) not in program.new, 'does not know what it has accepted'
-    assert new or (plain, src) in program.new, 'has never accepted this'
-    program.new |= {(frame, src), (plain, src)}
+    message = plain, program.signed_for[frame]
+    assert not new or message not in program.known, 'accepts a message twice'
+    assert new or message in program.accepted, 'has never accepted this'
+    program.accepted.add(message)
+    program.known.add(message)
     reply = program.signer.seal(acknowledged(plain), src, now)
     assert reply is not None
     _sent(programs, frames, reply, dst, src)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 import pytest
@@ -45,11 +44,11 @@ def computer(server, tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _no_token_in_log(caplog):
+def _no_token_in_log():
     """The client itself and its HTTP library may log what they do; ours must not show the token."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    ours = [r for r in caplog.get_records('call') if not r.name.startswith(('one', 'urllib3', 'ibl'))]
+    with wires.recorded() as records:
+        yield
+    ours = [r for r in records if not r.name.startswith(('one', 'urllib3', 'ibl'))]
     assert any('***' in record.getMessage() for record in ours)
     for record in ours:
         assert TOKEN not in f'{record.getMessage()} {record.args} {record.exc_text}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 import wires
@@ -15,10 +14,10 @@ patience, iblutil, wire, alyx_like = wires.patience, wires.iblutil, wires.wire, 
 
 
 @pytest.fixture(autouse=True)
-def _no_token_in_log(caplog, alyx_like):
-    caplog.set_level(logging.DEBUG)
-    yield
-    texts = [record.getMessage() for record in caplog.get_records('call')]
+def _no_token_in_log(alyx_like):
+    with wires.recorded() as records:
+        yield
+    texts = [record.getMessage() for record in records]
     assert 'Confirmation received' in texts or any(alyx_like.user in text for text in texts)
     assert not any(alyx_like._token['token'] in text for text in texts)
 

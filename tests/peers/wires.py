@@ -6,7 +6,9 @@ there can be only one module of that name to import from.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +76,23 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine be slow: no test here is about how long something takes."""
     monkeypatch.setattr(EchoProtocol, 'default_echo_timeout', PATIENCE)
     monkeypatch.setattr(EchoProtocol, 'response_timeout', PATIENCE)
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[logging.LogRecord]]:
+    """Collect what is logged, at any level, in a list."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    try:
+        yield records
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
 
 
 @pytest_asyncio.fixture

@@ -88,7 +88,7 @@ class SignedRig(Rig):
             self.flush()
             return
         need(
-            self.watch.signed_for.get(packet.frame) == (packet.src, self.name, self.born),
+            self.watch.signed_for.get(packet.frame, ())[1:] == (self.name, self.born),
             f'{self.name} believes what was not signed for it',
         )
         opened = Packet(packet.src, packet.dst, plain, packet.root, packet.hops, packet.number)
