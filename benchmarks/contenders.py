@@ -19,9 +19,10 @@ from typing import Any
 
 import bare
 import incumbent
-from echorig import EchoProtocol
+from echorig import EchoProtocol, Tuning
 
 REF = '2022-01-01_1_subject'
+MANY = Tuning(max_connections=5000)  # the clients are all at one address
 SLOWDOWN = float(os.environ.get('ECHORIG_BENCH_SLOWDOWN', '0'))
 RoundTrip = Callable[[], Awaitable[Any]]
 Opened = tuple[list[RoundTrip], Callable[[], Any]]
@@ -76,7 +77,7 @@ class Contender:
 
 async def open_echorig(transport: str, n: int) -> Opened:
     """Open an echorig server with a callback, and its clients."""
-    server = await EchoProtocol.server(f'{transport}://127.0.0.1:0', 'server')
+    server = await EchoProtocol.server(f'{transport}://127.0.0.1:0', 'server', tuning=MANY)
     server.assign_callback('EXPSTART', lambda data, addr: None)
     clients = [await EchoProtocol.client(server.server_uri, f'client {i}') for i in range(n)]
     trips: list[RoundTrip] = [partial(client.start, REF) for client in clients]

@@ -42,9 +42,11 @@ async def rig(kind: str, transport: str, name: str, options: argparse.Namespace)
 
         server, uri = await incumbent.listen(transport, name)
     else:
-        from echorig import EchoProtocol
+        from echorig import EchoProtocol, Tuning
 
-        more = {'busy_poll': options.busy_poll} if options.busy_poll else {}
+        more: dict[str, Any] = {'tuning': Tuning(max_connections=5000)}  # the clients are all at one address
+        if options.busy_poll:
+            more['busy_poll'] = options.busy_poll
         server = await EchoProtocol.server(f'{transport}://127.0.0.1:0', name, **more)
         uri = server.server_uri
 
