@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     'ground': (
-        *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
+        *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop', 'stall'),
         *('allow', 'rejections', 'tls_errors'),
     ),
     'wire': ('_codec', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
