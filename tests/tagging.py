@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from echorig import _tags
-from echorig._tags import is_echo as is_echo
-from echorig._tags import is_ping as is_ping
-from echorig._tags import make_ping
-from echorig._tags import set_ack as acknowledged
+
+acknowledged = _tags.set_ack
+is_echo = _tags.is_echo
+is_ping = _tags.is_ping
+untagged = _tags.strip_tag
 
 RUN = 0x12345678
 """int: The run of the other program."""
@@ -22,7 +23,7 @@ def tag(frame: bytes, number: int, run: int = RUN, life: int = 0) -> bytes:
 
 def ping(number: int, run: int = RUN) -> bytes:
     """Return a ping of the other program."""
-    return make_ping(run, number)
+    return _tags.make_ping(run, number)
 
 
 def tag_answer(frame: bytes, number: int, answered: int, run: int = RUN) -> bytes:
