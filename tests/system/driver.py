@@ -61,9 +61,10 @@ class Driver:
             fronts = json.loads(self._pipe_of_link().readline())
             for name in RIGS:
                 self._start_rig(name)
-            self._wait_for_rigs()
+            self._wait_for(*self._current())
             uris = [f'{name}={name[:3]}://127.0.0.1:{fronts.get(name, port)}' for name, port in self._ports.items()]
             self._start('main', 'main', self.seed, *uris)
+            self._wait_for('main')
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -109,14 +110,22 @@ class Driver:
         self._start(run, 'rig', run, uri, f'{self.seed} {run}')
         self.notes('start', run=run, port=self._ports[name])
 
-    def _wait_for_rigs(self) -> None:
+    def _current(self) -> list[str]:
+        """Return the runs of the rigs that there are now."""
+        return [f'{name}.{run}' for name, run in self._runs.items()]
+
+    def _wait_for(self, *runs: str) -> None:
+        """Wait until each of these runs has noted something, which it does when it is ready."""
         deadline = time.monotonic() + _PATIENCE
-        for name in RIGS:
-            path = self.folder / f'{name}.{self._runs[name]}.notes'
+        for run in runs:
+            path = self.folder / f'{run}.notes'
             while not (path.exists() and path.stat().st_size):
-                if time.monotonic() > deadline:
-                    raise AssertionError(f'{path.stem} does not begin: {path.with_suffix(".err").read_text()}')
+                if time.monotonic() > deadline or self._programs[run].poll() is not None:
+                    raise AssertionError(f'{run} does not begin: {self._errors(run)}')
                 time.sleep(0.01)
+
+    def _errors(self, run: str) -> str:
+        return (self.folder / f'{run}.err').read_text()
 
     # --- disturbing ---
 
@@ -153,7 +162,7 @@ class Driver:
         run = name if name == 'main' else f'{name}.{self._runs[name]}'
         process = self._programs[run]
         if what != 'start' and process.poll() is not None:
-            raise AssertionError(f'{run} has ended: {(self.folder / f"{run}.err").read_text()}')
+            raise AssertionError(f'{run} has ended: {self._errors(run)}')
         self._note_drops()
         if what == 'stop':
             begun = time.monotonic()
@@ -186,11 +195,10 @@ class Driver:
     def finish(self) -> None:
         """Let the main program end, then all others, each in its own time."""
         self._note_drops()
-        self._wait_for_rigs()
-        self._end('main')
-        for name, run in self._runs.items():
-            self._end(f'{name}.{run}')
-        self._end('link')
+        rigs = self._current()
+        self._wait_for(*rigs)
+        for run in ['main', *rigs, 'link']:
+            self._end(run)
 
     def _end(self, run: str) -> None:
         process = self._programs[run]
@@ -200,4 +208,4 @@ class Driver:
             status = process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f'{run} does not end') from None
-        assert status == 0, f'{run} ended with {status}: {(self.folder / f"{run}.err").read_text()}'
+        assert status == 0, f'{run} ended with {status}: {self._errors(run)}'
