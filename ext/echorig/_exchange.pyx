@@ -326,9 +326,13 @@ cdef class Exchange:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif event != 0:
             peer.owe(frame, now, self.limits)
-        if event != 0 and peer.kind != TAGGING:
+        if peer.kind == TAGGING:
+            return frame
+        if self.stream:
+            return self._pace(peer, frame, event, now)
+        if event != 0:
             peer.sent_message(frame, event, now)
-        return self._pace(peer, frame, now) if self.stream and peer.kind != TAGGING else frame
+        return frame
 
     def place(self, addr):
         """Return where the program is now that was at an address.
@@ -752,7 +756,7 @@ cdef class Exchange:
             return V_REFUSED
         if peer.is_storm(frame, event, now, self.limits):
             return V_STORM
-        self.reply = self._pace(peer, frame, now) if self.stream else frame
+        self.reply = self._pace(peer, frame, 0, now) if self.stream else frame
         return V_DELIVER
 
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept:
@@ -1349,14 +1353,19 @@ cdef class Exchange:
     cdef bint _may_follow(self, Peer peer, double now) noexcept:
         return not peer.paced and now >= peer.quiet_until
 
-    cdef bytes _pace(self, Peer peer, bytes frame, double now):
-        """Return a frame that may be written to a stream now; None if it gets into `outbox` later."""
+    cdef bytes _pace(self, Peer peer, bytes frame, int event, double now):
+        """Return a frame that may be written to a stream now; None if it gets into `outbox` later.
+
+        The event is that of a message whose echo will show that it was read; 0 for what is not echoed.
+        """
         if peer.kind == TAGGING or self._may_follow(peer, now):
             peer.quiet_until = now + STREAM_GAP
+            if event != 0:
+                peer.sent_message(frame, event, now)
             return frame
         if peer.paced is None:
             peer.paced = deque()
-        peer.paced.append(frame)
+        peer.paced.append((frame, event))
         if peer.quiet_until < self.alarm:
             self.alarm = peer.quiet_until
         return None
@@ -1365,8 +1374,11 @@ cdef class Exchange:
         """Send what has waited for a stream, as far as it may leave now."""
         cdef Send send
         while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
-            self.outbox.append((peer.paced.popleft(), peer.addr))
+            frame, event = peer.paced.popleft()
+            self.outbox.append((frame, peer.addr))
             peer.quiet_until = now + STREAM_GAP
+            if event != 0:
+                peer.sent_message(frame, event, now)
         while peer.queue and not peer.paced and self._may_fly(peer, peer.queue[0], now):
             send = peer.queue.popleft()
             self._fly(peer, send, now)

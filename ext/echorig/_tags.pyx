@@ -369,6 +369,8 @@ def strip_tag(bytes frame not None) -> bytes:
     cdef Tag found
     if parse(frame, &found) != T_WHOLE:
         return frame
+    if is_ping(frame):
+        return b'[]'
     if len(frame) > SIGNED_SIZE + 1 and not frame[-1 - SIGNED_SIZE:-1].strip(b' \t'):
         return frame[:-1 - SIGNED_SIZE] + b']'
     return frame[:-1 - (TAG_SIZE if read_answered(frame) < 0 else TAG_SIZE + FIELD_SIZE)] + b']'
