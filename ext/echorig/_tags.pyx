@@ -24,7 +24,7 @@ cdef extern from "_crc.h":
 
 cdef enum:
     WORD = 32            # bytes of white space for 32 bits
-    MANY_BLANKS = 64     # so many before the last byte were a tag; nobody else writes them
+    MANY_BLANKS = 112    # so many before the last byte were a tag; MATLAB's notices quote one, with its tabs as \t
     PING_SIZE = TAG_SIZE + FIELD_SIZE + 2
 
 cdef unsigned int FLAG = 0x80000000
