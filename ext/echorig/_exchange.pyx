@@ -486,7 +486,7 @@ cdef class Exchange:
             self._meet(peer, frame, now)
             if peer.asked and tag.number >= peer.asked:
                 for send in peer.flying:
-                    if send.tagged and send.pings is None and send.flown_after <= tag.number:
+                    if send.tagged and send.pings is None and send.flown_after <= tag.number and send.deadline > now:
                         self._repeat(peer, send, now)
         peer.n_strays += 1
         return V_SWALLOWED
@@ -1327,7 +1327,8 @@ cdef class Exchange:
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        while peer.queue and self._may_fly(peer, peer.queue[0], now):
+        # After this program stood still the first one may be out of time; `expire` ends it.
+        while peer.queue and (<Send>peer.queue[0]).deadline > now and self._may_fly(peer, peer.queue[0], now):
             send = peer.queue.popleft()
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
@@ -1367,7 +1368,8 @@ cdef class Exchange:
         while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
             self.outbox.append((peer.paced.popleft(), peer.addr))
             peer.quiet_until = now + STREAM_GAP
-        while peer.queue and not peer.paced and self._may_fly(peer, peer.queue[0], now):
+        while (peer.queue and not peer.paced and (<Send>peer.queue[0]).deadline > now
+                and self._may_fly(peer, peer.queue[0], now)):
             send = peer.queue.popleft()
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
