@@ -619,15 +619,15 @@ cdef class Exchange:
             return V_IGNORED
         run = self.last_run
         self._hear(peer, now)
-        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest:  # a late one says what it was
-            self._learn(peer, TAGGING, now)
-        if is_ping(frame):
+        if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
             if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
                 self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
             return V_ECHO
+        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest:  # a late one says what it was
+            self._learn(peer, TAGGING, now)
         event = peek(frame)
         new = self.stream or run.is_new(tag.number)
         if new:
