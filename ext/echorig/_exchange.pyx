@@ -470,10 +470,10 @@ cdef class Exchange:
         self._hear(peer, now)
         if send is not None:
             if is_ping(frame) if send.pings is not None else is_same(send.frame, frame):
+                self._know(peer, tag.number, now)  # before the next one leaves
                 self._confirm(peer, send, tag.number, now)
-                self._know(peer, tag.number, now)
-                if send.pings is not None:
-                    self._meet(peer, frame, now)
+                if send.pings is not None and peer.addr == addr:
+                    self._meet(peer, frame, tag.number, now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now)
@@ -483,7 +483,8 @@ cdef class Exchange:
         if is_ping(frame):
             if peer.doubted:
                 self._answered_doubt(peer, frame, tag.number)
-            self._meet(peer, frame, now)
+            if peer.addr == addr:  # else another program may be where it was
+                self._meet(peer, frame, tag.number, now)
             if peer.asked and tag.number >= peer.asked:
                 for send in peer.flying:
                     if send.tagged and send.pings is None and send.flown_after <= tag.number and send.deadline > now:
@@ -500,8 +501,8 @@ cdef class Exchange:
                         peer.measure(now - at)
             self._learn(peer, TAGGING, now)
 
-    cdef _meet(self, Peer peer, bytes frame, double now):
-        """Take in which program has answered a ping."""
+    cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
+        """Take in which program has answered the ping of a number."""
         cdef long long identity = read_answered(frame)
         cdef unsigned int number
         cdef Run run
@@ -509,8 +510,15 @@ cdef class Exchange:
             return
         number = <unsigned int>(identity >> 32)
         run = self.runs.get(number)
-        if run is None and (peer.run is None or peer.run.run != number):
-            self._succeed(peer, self._new_run(number, now))
+        if run is None:
+            if peer.run is None or peer.run.run != number:
+                self._succeed(peer, self._new_run(number, now))
+        elif run.peer is None:
+            if peer.run is None:
+                peer.run = run
+                run.peer = peer
+        elif run.peer is not peer and asked >= run.heard_before:  # else it may have moved on since
+            self._move(run.peer, peer.addr, now)
 
     cdef _succeed(self, Peer peer, Run run):
         """Take in that a program is where another was, or none."""
@@ -578,32 +586,73 @@ cdef class Exchange:
         else:
             peer = run.peer
             if peer.addr != addr and tag.number > run.latest:
-                self._move(peer, addr)
+                self._move(peer, addr, now)
         if tag.number > run.latest:
             run.latest = tag.number
+            run.heard_before = self.number
         run.used_at = now
         self.last_run = run
         return peer
 
-    cdef _move(self, Peer peer, addr):
-        """Take in that a program has another address, which may have been another's."""
+    cdef _move(self, Peer peer, addr, double now):
+        """Take in that a program has another address, which may have been another's, or its own all the time."""
         cdef Peer other = self.peers.pop(addr, None)
-        cdef Send send
         before = peer.addr
         del self.peers[before]
         self.moved.pop(addr, None)
-        for one, where in ((peer, addr), (other, before)):
-            if one is None:
-                continue
-            (<Peer>one).addr = where
-            self.peers[where] = one
-            for send in [*(<Peer>one).flying, *((<Peer>one).queue or ())]:
-                send.addr = where
-        if other is None:
-            if len(self.moved) >= self.limits.max_peers:
-                del self.moved[next(iter(self.moved))]
-            self.moved[before] = peer
         self.last_addr = self.last_peer = None
+        self._place(peer, addr)
+        if other is not None and other.run is not None and (other.run.run - peer.run.run + 1) & RUNS > 2:
+            self._place(other, before)  # they may have changed places
+            return
+        if len(self.moved) >= self.limits.max_peers:
+            del self.moved[next(iter(self.moved))]
+        self.moved[before] = peer
+        if other is not None:
+            self._join(peer, other)
+            self._let_fly(peer, now)
+
+    cdef _place(self, Peer peer, addr):
+        cdef Send send
+        peer.addr = addr
+        self.peers[addr] = peer
+        for send in [*peer.flying, *(peer.queue or ())]:
+            send.addr = addr
+
+    cdef _join(self, Peer peer, Peer other):
+        """Take over what is on its way to the same program as another peer."""
+        cdef Send send
+        peer.flying += other.flying
+        if other.queue:
+            peer.queue = deque(sorted([*(peer.queue or ()), *other.queue], key=_started))
+        if other.held:
+            peer.held = deque([*(peer.held or ()), *other.held])
+        if other.due:
+            peer.due = [*(peer.due or ()), *other.due][-self.limits.max_due:]
+        if other.doubted:
+            peer.doubted = deque([*(peer.doubted or ()), *other.doubted])
+        if other.unechoed_at > peer.unechoed_at:
+            peer.unechoed = other.unechoed
+            peer.unechoed_at = other.unechoed_at
+        if peer.srtt == 0.0:
+            peer.srtt = other.srtt
+            peer.rttvar = other.rttvar
+        peer.min_rtt = min(peer.min_rtt, other.min_rtt)
+        peer.n_sent += other.n_sent
+        peer.n_confirmed += other.n_confirmed
+        peer.n_failed += other.n_failed
+        peer.n_retransmitted += other.n_retransmitted
+        peer.n_duplicates += other.n_duplicates
+        peer.n_strays += other.n_strays
+        peer.n_malformed += other.n_malformed
+        peer.n_restarts += other.n_restarts
+        peer.n_damaged += other.n_damaged
+        peer.n_expired += other.n_expired
+        if other.run is not None and other.run.peer is other:
+            other.run.peer = peer
+        for addr, moved in self.moved.items():
+            if moved is other:
+                self.moved[addr] = peer
 
     cdef int _message(self, bytes frame, Tag *tag, addr, double now, double waited, bint sure) except -1:
         """A frame of another program: a message or a ping."""
@@ -705,9 +754,11 @@ cdef class Exchange:
         cdef Py_ssize_t i
         if broken and self._find_peer(addr) is None:
             return self._damaged(None)
-        peer = self._met(addr, now)
-        if peer is None:
-            return V_IGNORED
+        peer = self._find_peer(addr)
+        if peer is None or (peer.addr != addr and not self._is_echo_of(peer, frame)):
+            peer = self._met(addr, now)
+            if peer is None:
+                return V_IGNORED
         # A stream loses nothing: the echo that is due came first, if it equals the one waited for.
         if self.stream and peer.due and peer.is_due(frame, now, self.limits):
             self._hear(peer, now)
@@ -754,6 +805,17 @@ cdef class Exchange:
             return V_STORM
         self.reply = self._pace(peer, frame, now) if self.stream else frame
         return V_DELIVER
+
+    cdef bint _is_echo_of(self, Peer peer, bytes frame):
+        """Tell whether a frame without a tag is the echo of something that was sent to a peer."""
+        cdef Send send
+        for send in peer.flying:
+            if compare(send.frame, frame, self.limits.min_truncated, self.limits.max_size) != 0:
+                return True
+        for sent, _ in peer.due or ():
+            if compare(sent, frame, self.limits.min_truncated, self.limits.max_size) != 0:
+                return True
+        return False
 
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept:
         """Set the size of a truncated echo.
@@ -1223,6 +1285,8 @@ cdef class Exchange:
             self.number = 1
             for peer in self.peers.values():
                 peer.kind_since = peer.asked = 0
+            for run in self.runs.values():
+                (<Run>run).heard_before = 0
         else:
             self.number = number + 1
         return number
@@ -1436,3 +1500,7 @@ cdef class Exchange:
 
 def _used_at(Run run):
     return run.used_at
+
+
+def _started(Send send):
+    return send.started
