@@ -524,6 +524,8 @@ cdef class Exchange:
         """Take in that a program is where another was, or none."""
         cdef Run before = peer.run
         if before is not None:
+            if before.run == (run.run + 1) & RUNS:  # a late one of those before its numbers came to their end
+                return
             before.peer = None
             if run.run != (before.run + 1) & RUNS:  # else the numbers of the same program have come to their end
                 peer.n_restarts += 1
@@ -634,6 +636,12 @@ cdef class Exchange:
         if other.unechoed_at > peer.unechoed_at:
             peer.unechoed = other.unechoed
             peer.unechoed_at = other.unechoed_at
+        if other.last_seen > peer.last_seen:
+            peer.last_seen = other.last_seen
+            peer.heard = True
+            if other.kind != UNKNOWN:
+                peer.kind = other.kind
+                peer.kind_since = other.kind_since
         if peer.srtt == 0.0:
             peer.srtt = other.srtt
             peer.rttvar = other.rttvar
@@ -1285,6 +1293,8 @@ cdef class Exchange:
             self.number = 1
             for peer in self.peers.values():
                 peer.kind_since = peer.asked = 0
+                for send in peer.flying:
+                    (<Send>send).flown_after = 0
             for run in self.runs.values():
                 (<Run>run).heard_before = 0
         else:
