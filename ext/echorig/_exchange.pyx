@@ -1355,7 +1355,7 @@ cdef class Exchange:
             other = peer.flying[i]
             if (send.alone or other.alone) and (other.pings is None or send.pings is not None):
                 return False
-        if peer.kind == TAGGING:
+        if (peer.kind if self.stream else peer.current_kind(now, self.limits)) == TAGGING:
             return True
         if self.stream:
             return self._may_follow(peer, now)
