@@ -59,6 +59,7 @@ cdef class Exchange:
     cdef dict runs           # {run: Run}; none of streams
     cdef dict former         # {address: (run, restarts)} of connections that are gone
     cdef set own_runs        # ours, once there have been several
+    cdef double begun        # when it had to do with somebody for the first time; negative before
     cdef double full_until   # there is no room for strangers
     cdef Limits limits
     cdef bint stream

@@ -195,6 +195,7 @@ cdef class Exchange:
         self.number = max(number, 1)
         self.max_frame = max_frame
         self.alarm = NEVER
+        self.begun = -1.0
 
     # --- sending ---
 
@@ -683,7 +684,9 @@ cdef class Exchange:
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
             return V_ECHO
-        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest:  # a late one says what it was
+        # A late one says what it was. Soon after this program has begun it may also be what a plain peer sends back to the
+        # one that was here before.
+        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest and now - self.begun >= REST:
             self._learn(peer, TAGGING, now)
         event = peek(frame)
         new = self.stream or run.is_new(tag.number)
@@ -1194,6 +1197,8 @@ cdef class Exchange:
     cdef Peer _new_peer(self, addr, double now):
         cdef Peer peer = Peer()
         self.peers[addr] = peer
+        if self.begun < 0.0:
+            self.begun = now
         peer.addr = addr
         peer.active = now
         peer.kind_since = self.number
