@@ -22,9 +22,9 @@ from echorig import (
     ServicesTimeoutError,
     sync,
 )
-from echorig._codec import untagged
 from echorig.testing import BlockingFakeRig, FakeRig
 from rigs import REF, RawUdp
+from tagging import untagged
 
 KINDS = [('echorig', 'udp'), ('echorig', 'tcp'), ('iblutil', 'udp'), ('iblutil', 'tcp'), ('matlab', 'udp')]
 each_kind = pytest.mark.parametrize(('kind', 'transport_'), KINDS)

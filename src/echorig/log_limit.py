@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
+
+from .safe_log import SafeLog
 
 __all__ = ['LogLimit']
 
@@ -22,7 +23,7 @@ class LogLimit:
 
     Parameters
     ----------
-    logger : logging.Logger
+    logger : SafeLog
         Where the sums are written, as warnings.
     burst : int
         How many of a kind are written in each interval.
@@ -39,7 +40,7 @@ class LogLimit:
 
     def __init__(
         self,
-        logger: logging.Logger,
+        logger: SafeLog,
         burst: int,
         interval: float,
         call_later: Callable[..., Any] | None = None,

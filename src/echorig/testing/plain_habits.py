@@ -13,8 +13,9 @@ import re
 from typing import Any
 
 from .. import sockets
-from .._codec import encode, is_ping
+from .._codec import encode
 from .._framing import FrameSplitter
+from .._tags import is_ping
 from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
