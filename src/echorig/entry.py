@@ -11,6 +11,7 @@ from .errors import EchoError, EchoTimeoutError
 from .messages import ExpMessage
 from .protocol import EchoProtocol
 from .redact import shown
+from .stall import wait_for
 
 __all__ = ['EXAMPLE_REF', 'main']
 
@@ -83,7 +84,7 @@ async def _tell(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> No
     if timeout is not None and not timeout > 0:
         raise ValueError(f'The timeout must be a positive number of seconds, not {timeout!r}')
     try:
-        com = await asyncio.wait_for(EchoProtocol.client(server_uri, name, **kwargs), timeout)
+        com = await wait_for(EchoProtocol.client(server_uri, name, **kwargs), timeout)
     except EchoError:
         raise
     except asyncio.TimeoutError as ex:

@@ -11,6 +11,7 @@ from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
 from .service import Service
+from .stall import wait_for
 from .uri import Address, as_address
 
 __all__ = ['Messenger']
@@ -179,11 +180,11 @@ class Messenger(Communicator):
         try:
             await self.confirmed_send(message, addr=addr)
             until = monotonic() + self.response_timeout
-            _, data, sender, *_ = await asyncio.wait_for(answer, self.response_timeout)
+            _, data, sender, *_ = await wait_for(answer, self.response_timeout)
             while addr is not None and not self._is_from(sender, addr):
                 # Another client's; the right one may have come in the same turn.
                 left = max(0.0, until - monotonic())
-                data, sender = await asyncio.wait_for(self._waiting.next(ExpMessage.ALYX), left)
+                data, sender = await wait_for(self._waiting.next(ExpMessage.ALYX), left)
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:

@@ -9,6 +9,7 @@ from typing import Any
 from .errors import EchoTimeoutError
 from .protocol import EchoProtocol
 from .rig_set import failed
+from .stall import wait
 
 __all__ = ['opened']
 
@@ -42,7 +43,7 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
     whole = False
     try:
         if tasks:
-            await asyncio.wait(tasks.values(), timeout=timeout or None)
+            await wait(list(tasks.values()), timeout or None)
         failures: dict[str, Exception] = {}
         for name, task in tasks.items():
             if not task.done():

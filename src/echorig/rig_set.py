@@ -28,6 +28,7 @@ from .messages import ExpMessage
 from .presence import Heard, Presence, heard
 from .rig_listener import _UNKNOWN, RigListener
 from .service import Service
+from .stall import Later, call_later
 
 __all__ = ['RigSet', 'failed', 'outcome']
 
@@ -212,10 +213,10 @@ class RigSet(Service, UserDict[str, Any]):
     ) -> dict[str, Any]:
         """Tell rigs something in order while all of them are listened to, and return what became of each.
 
-        The time for the answers begins at once, or with the echo.
+        The time for the answers begins when they have been told, or with the echo.
         """
         loop = asyncio.get_running_loop()
-        begun, timer = loop.time(), None
+        timer: Later | None = None
         names = [rig.name for rig in rigs]
         over, left = loop.create_future(), len(rigs)
         listeners: list[RigListener] = []
@@ -241,9 +242,8 @@ class RigSet(Service, UserDict[str, Any]):
                 await asyncio.sleep(0)  # those that send take theirs, one right after the other
                 if from_echo:
                     await asyncio.wait([listener.sending for listener in listeners if listener.sending is not None])
-                    begun = loop.time()
             if self.timeout:
-                timer = loop.call_at(begun + self.timeout, expire)
+                timer = call_later(loop, self.timeout, expire, lambda: [_last_seen(rig) for rig in rigs])
             if listeners:
                 await over
             return {listener.rig.name: listener.outcome for listener in listeners}
@@ -283,6 +283,12 @@ class RigSet(Service, UserDict[str, Any]):
         if failures:
             raise failed(responses, failures)
         return responses
+
+
+def _last_seen(rig: Any) -> object:
+    """Return something that changes with each message from a rig."""
+    peers = getattr(rig, 'peers', None)
+    return [peer.last_seen for peer in peers.values()] if isinstance(peers, Mapping) else None
 
 
 def failed(responses: Mapping[str, Any], failures: Mapping[str, Exception]) -> ServicesError:

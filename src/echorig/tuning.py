@@ -70,12 +70,12 @@ class Tuning:
     first among those that have never sent a message. A lab has a few dozen computers."""
 
     message_timeout: float = 60.0
-    """float: How long a message may take from its first byte over TCP to its last, in seconds, and up to half as
-    much again: the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
+    """float: How long a message may take from its first byte over TCP to its last, in seconds, and up to a quarter
+    more: the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
 
     idle_timeout: float = 600.0
-    """float: How long a TCP connection to a server may be there before anything comes, in seconds, and up to half as
-    much again. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
+    """float: How long a TCP connection to a server may be there before anything comes, in seconds, and up to a quarter
+    more. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
     anything is never closed for silence; after this time without traffic the system begins to find out whether the
     other computer is still there."""
 

@@ -16,6 +16,7 @@ from .._origin import Origin
 from ..errors import EchoTimeoutError
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
+from ..stall import call_later
 from ..streams import Stream
 from .background import Background
 from .ways import Calls
@@ -40,11 +41,13 @@ class _Reading:
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
         self.is_ended = False
+        self._is_over = False
         self._coroutine = coroutine
         self._awaited: asyncio.Future[Any] | None = None
 
     def end(self) -> None:
-        """Cancel what it waits for, unless that is there."""
+        """Cancel what it waits for, unless that is there; and what it waits for next."""
+        self._is_over = True
         if self._awaited is not None and not self._awaited.done():
             self.is_ended = True
             self._awaited.cancel()
@@ -54,6 +57,8 @@ class _Reading:
         try:
             self._awaited = next(steps)
             while True:
+                if self._is_over and not self.is_ended:
+                    self.end()
                 try:
                     yield self._awaited
                 except BaseException as ex:
@@ -71,7 +76,7 @@ async def within(timeout: float | None, coroutine: Coroutine[Any, Any, _T], what
     if timeout is None or timeout == inf:
         return await coroutine
     reading = _Reading(coroutine)
-    timer = asyncio.get_running_loop().call_later(timeout, reading.end)
+    timer = call_later(asyncio.get_running_loop(), timeout, reading.end)
     try:
         return await reading  # type: ignore[no-any-return]
     except asyncio.CancelledError:
