@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     'ground': (
-        *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
-        *('allow', 'rejections', 'tls_errors'),
+        *('signals', '_version', 'checks', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop'),
+        *('allow', 'options', 'rejections', 'tls_errors'),
     ),
     'wire': ('_codec', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
     'model': (
