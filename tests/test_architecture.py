@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     'ground': (
-        *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop', 'stall'),
-        *('allow', 'rejections', 'safe_log', 'tls_errors'),
+        *('signals', '_version', 'checks', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop', 'stall'),
+        *('allow', 'options', 'rejections', 'safe_log', 'tls_errors'),
     ),
     'wire': ('_codec', '_tags', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
     'model': (
