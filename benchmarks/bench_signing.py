@@ -13,9 +13,9 @@ import pytest
 
 from contenders import REF, Contender
 from echorig import EchoProtocol
-from echorig._codec import tag
 from echorig._signing import Signer
 from measure import interleave, medians, messages, ratios, record, repeated, rounds
+from tagging import tag
 
 KEY = b'the key of the laboratory'
 

@@ -7,7 +7,7 @@ import socket
 from typing import Any, ClassVar
 
 from echorig import EchoProtocol, Services
-from echorig._codec import is_ping, read_tag
+from tagging import is_ping, read_tag
 
 REF = '2022-01-01_1_subject'
 

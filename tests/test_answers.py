@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig import ExpMessage, Services, ServicesTimeoutError, Tuning
-from echorig._codec import acknowledged, encode, read_answered, read_tag, tag, tag_answer, untagged
+from echorig._codec import encode
 from echorig._exchange import DELIVER, Exchange
 from echorig._origin import current
+from echorig._tags import read_answered
 from echorig.tuning import DEFAULT_TUNING
 from rigs import REF
+from tagging import acknowledged, read_tag, tag, tag_answer, untagged
 
 NUMBERS = st.integers(0, 2**31 - 1)
 A = ('127.0.0.1', 1)

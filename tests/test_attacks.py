@@ -20,9 +20,10 @@ import pytest_asyncio
 
 from attacker import TO_MAIN, TO_RIG, BetweenTcp, BetweenUdp
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import acknowledged, encode, read_tag, tag, untagged
+from echorig._codec import encode
 from rigs import RawUdp
 from secrets_watch import token
+from tagging import acknowledged, read_tag, tag, untagged
 from test_allow import BAD, GOOD, needs_others
 
 trustme = pytest.importorskip('trustme')

@@ -8,6 +8,7 @@ import gc
 import os
 import socket
 import sys
+import time
 import warnings
 from typing import Any
 
@@ -426,6 +427,88 @@ async def test_a_transport_that_is_forgotten_warns():
         gc.collect()
     assert [w.category for w in caught] == [ResourceWarning]
     assert 'unclosed transport' in str(caught[0].message)
+
+
+# --- how long a datagram lay in the socket ---
+
+knows_when = pytest.mark.skipif(sys.platform not in ('linux', 'darwin'), reason='there the system does not tell')
+
+
+def noting_waits(server: Recorder) -> list[float]:
+    """Have it noted how long each datagram lay in the socket."""
+    waits: list[float] = []
+    heard = Recorder.datagram_received
+
+    def noting(data: bytes, addr: Any) -> None:
+        waits.append(server.transport.waited)
+        heard(server, data, addr)
+
+    server.datagram_received = noting
+    return waits
+
+
+async def stamped(server: Recorder, sock: socket.socket, waits: list[float]) -> None:
+    """Return when datagrams are stamped as they come: Linux needs a moment, once, and stamps none before."""
+    for _ in range(30):
+        n = len(waits)
+        sock.send(b'x')
+        time.sleep(0.3)
+        await server.until(lambda n=n: len(waits) > n)
+        if waits[-1] >= 0.25:
+            return
+    pytest.fail(f'no datagram is known to have waited: {waits}')
+
+
+@knows_when
+@pytest.mark.blocks
+async def test_it_is_known_how_long_a_datagram_lay_in_the_socket():
+    server = opened(bound())
+    waits = noting_waits(server)
+    sock = connected(server.transport.get_extra_info('sockname'))
+    assert server.transport.waited == -1.0
+    sock.send(b'x')
+    await server.until(lambda: waits)
+    assert 0 <= waits[0] < 60
+    await stamped(server, sock, waits)
+    assert 0.25 <= waits[-1] < 60
+    assert server.transport.waited == -1.0  # nothing is being handed on
+    sock.close()
+    await ended(server)
+
+
+@knows_when
+@pytest.mark.blocks
+async def test_those_read_together_and_those_held_keep_their_own_time():
+    server = opened(bound())
+    waits = noting_waits(server)
+    sock = connected(server.transport.get_extra_info('sockname'))
+    await stamped(server, sock, waits)
+    for batch in range(2):  # the first makes the transport read together
+        waits.clear()
+        for _ in range(60):
+            sock.send(b'x')
+        if not batch:
+            await server.until(lambda: len(waits) == 60)
+    time.sleep(0.3)
+    sock.send(b'last')
+    noting = server.datagram_received
+
+    def pausing(data: bytes, addr: Any) -> None:
+        noting(data, addr)
+        if len(waits) == 1:
+            server.transport.pause_reading()
+
+    server.datagram_received = pausing
+    await server.until(lambda: len(waits) == 1)
+    time.sleep(0.5)
+    server.transport.resume_reading()
+    await server.until(lambda: len(waits) == 61)
+    assert 0.25 <= waits[0] < 60
+    assert min(waits[1:60]) >= 0.75
+    assert max(waits) < 60
+    assert waits[60] >= 0.45
+    sock.close()
+    await ended(server)
 
 
 # --- where it is used ---

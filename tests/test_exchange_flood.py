@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from echorig import Tuning
-from echorig._codec import acknowledged, tag
 from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
 from echorig.peers import Peers
+from tagging import acknowledged, tag
 
 ROOM = 64
 A = ('10.0.0.1', 11001)

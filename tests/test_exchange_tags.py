@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echorig import Tuning
-from echorig._codec import acknowledged, peek, read_tag, tag, untagged
+from echorig._codec import peek
 from echorig._exchange import (
     CONFIRMED,
     DELIVER,
@@ -19,6 +19,7 @@ from echorig._exchange import (
     TIMED_OUT,
     Exchange,
 )
+from tagging import acknowledged, read_tag, tag, untagged
 from test_exchange import INIT, START, STATUS, A, B, emptied
 
 

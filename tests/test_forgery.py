@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from echorig import EchoMismatchError, EchoTimeoutError, Tuning
-from echorig._codec import acknowledged, encode, read_tag, tag, untagged
+from echorig._codec import encode
 from rigs import RawUdp
+from tagging import acknowledged, read_tag, tag, untagged
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
 FLAG = 2**31

@@ -224,7 +224,7 @@ async def test_stream_that_breaks(lab, abort):
     server = await lab.server('tcp', tuning=Tuning(close_grace=0.1))
     heard = []
     server.assign_callback('EXPINIT', lambda data, addr: heard.append(data))
-    async with CuttingLink(server.server_uri, cut_after=(100, 0), abort=abort) as link:
+    async with CuttingLink(server.server_uri, cut_after=(250, 0), abort=abort) as link:
         client = await lab.client(link.uri)
         await client.init(data='short')
         with pytest.raises(ConnectionClosedError):

@@ -8,8 +8,8 @@ from unittest import mock
 import pytest
 
 from echorig import EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
-from echorig._codec import acknowledged, is_ping, read_tag, tag, untagged
 from rigs import REF, RawUdp, free_port
+from tagging import acknowledged, is_ping, read_tag, tag, untagged
 
 OFTEN = 0.005
 

@@ -19,8 +19,8 @@ from echorig import (
     MessageTooLongError,
     PeerUnreachableError,
 )
-from echorig._codec import acknowledged, read_tag, untagged
 from rigs import REF, RawUdp, free_port
+from tagging import acknowledged, read_tag, untagged
 
 
 async def test_every_message_arrives_as_documented(lab, transport):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from conftest import LOOPS
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import acknowledged, encode, tag, tag_answer
+from echorig._codec import encode
 from rigs import RawUdp
+from tagging import acknowledged, tag, tag_answer
 
 pytestmark = pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')
 PATIENCE = 20.0  # seconds; only a failure waits that long

@@ -11,11 +11,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from echorig import EchoMismatchError
-from echorig._codec import acknowledged, tag
 from echorig.base import Communicator
 from echorig.redact import Shown, shown
 from rigs import RawUdp
 from secrets_watch import token
+from tagging import acknowledged, tag
 
 TOKEN = token()
 ALYX = Communicator.encode([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])

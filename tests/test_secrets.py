@@ -15,12 +15,13 @@ import pytest
 
 import echorig.sync
 from echorig import EchoMismatchError, EchoTimeoutError, RemoteCallbackError, Services, Tuning
-from echorig._codec import acknowledged, encode
+from echorig._codec import encode
 from echorig.concealed import Concealed, conceal, told, without
 from echorig.redact import shown
 from echorig.testing import FakeRig
 from rigs import RawUdp
 from secrets_watch import token
+from tagging import acknowledged
 
 TOKEN = token(1)
 URL = 'https://alyx.example.org'

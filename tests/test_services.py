@@ -20,9 +20,9 @@ from echorig import (
     ServicesError,
     ServicesTimeoutError,
 )
-from echorig._codec import untagged
 from rigs import REF, RawUdp, free_port
 from secrets_watch import token
+from tagging import untagged
 
 
 async def test_a_whole_session(lab, transport):

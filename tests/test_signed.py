@@ -20,9 +20,10 @@ from echorig import (
     Services,
     Tuning,
 )
-from echorig._codec import acknowledged, encode, tag, tag_answer
+from echorig._codec import encode
 from echorig.testing import LossyLink
 from rigs import REF, RawUdp, free_port
+from tagging import acknowledged, tag, tag_answer
 
 KEY = 'only the laboratory has this key'
 ANOTHER = 'somebody else has this other key'

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig._codec import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
 from echorig._signature import OVERHEAD, as_key
 from echorig._signing import GENUINE, HANDSHAKE, REPLAYED, UNSIGNED, Signer
+from tagging import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
 
 KEY = b'0123456789abcdef'
 MESSAGE = b'[2, "2022-01-01_1_subject", null]'

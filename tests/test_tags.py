@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from echorig._codec import acknowledged, encode, is_echo, is_ping, read_tag, tag, untagged
+from echorig._codec import encode
+from tagging import acknowledged, is_echo, is_ping, read_tag, tag, untagged
 
 ACK = 2**31
 numbers = st.integers(0, ACK - 1)

@@ -11,9 +11,9 @@ import subprocess
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, Tuning
-from echorig._codec import untagged
 from echorig._framing import FrameSplitter
 from rigs import REF
+from tagging import untagged
 
 
 async def test_two_messages_in_one_segment(lab):

@@ -14,8 +14,8 @@ import pytest
 
 from attackers import MESSAGE
 from echorig import ConnectionClosedError, ExpMessage, Tuning
-from echorig._codec import is_ping
 from echorig.crowd import most_connections
+from tagging import is_ping
 from test_allow import BAD, needs_others
 from test_tls import papers, trustme  # noqa: F401
 

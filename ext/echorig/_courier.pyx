@@ -4,9 +4,12 @@
 1. Every call into the exchange is followed by `flush`, which sends what it wants sent and wakes whose send has ended.
 2. What is new is confirmed before anybody is told of it.
 3. There is one timer for each communicator, armed only while something is waited for. The clock is the system's
-   monotonic one: that of uvloop stands still during a turn and counts milliseconds.
+   monotonic one: that of uvloop stands still during a turn and counts milliseconds. Before anything expires, the loop
+   reads its sockets once more: it may have been this program that stood still.
 4. With a key, everything is signed just before it is sent, and checked before anything else looks at it.
-5. What goes wrong is left to `Delivery`, which knows words for it.
+5. A message that lay here for longer than its sender waits for its echo is not delivered. For datagrams the transport
+   knows how long that was; for others, the loop is asked whether it stood still, and then the sender whether it waits.
+6. What goes wrong is left to `Delivery`, which knows words for it.
 """
 
 import logging
@@ -17,18 +20,21 @@ from time import monotonic
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport get_value
 
-from echorig._codec cimport acknowledged, is_raw, read_tag
+from echorig._codec cimport is_raw
 from echorig._dispatch cimport deliver
-from echorig._origin cimport Origin
+from echorig._origin cimport Origin, Question
+from echorig._origin import asking as _asking
 from echorig._origin import current as _current
 from echorig._signature import OVERHEAD as _OVERHEAD
 from echorig._framing cimport FrameSplitter
 from echorig._exchange cimport (
-    V_CONFIRMED, V_DELIVER, V_ECHO, V_IGNORED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
+    V_CONFIRMED, V_DAMAGED, V_DELIVER, V_ECHO, V_EXPIRED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
 )
 from echorig._signing cimport F_HANDSHAKE, Signer
+from echorig._tags cimport TAG_SIZE, identity, read_answered
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.redact import Shown, shown
+from echorig.stall import StallMonitor, after_poll
 from echorig.uri import address_text
 
 cdef extern from *:
@@ -63,6 +69,7 @@ cdef int EXPINTERRUPT = 16
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 cdef Py_ssize_t FAIR = 256 * 1024  # bytes from streams before others get their turn
+cdef double LATE = 0.05  # seconds; a timer that comes so late says that this program stood still
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
 
 
@@ -87,7 +94,7 @@ cdef class Courier:
         The loop that it all runs on.
     exchange : Exchange
         The rules.
-    logger : logging.Logger
+    logger : SafeLog
         Where confirmations are logged.
     connected : bool
         Whether the transport has but one peer.
@@ -143,6 +150,10 @@ cdef class Courier:
     cdef double armed               # when the timer goes off
     cdef readonly bint awake        # the loop is kept from sleeping,
     cdef double awake_until         # until then
+    cdef object polling             # what expires when the sockets have been read once more
+    cdef object stalls              # tells how long the loop stood still, where the transport does not know
+    cdef bint arriving              # what is being received has just come from the transport
+    cdef object timing              # the transport, if it knows how long each datagram lay in the socket
 
     def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None, Signer signer=None):
         self.owner = owner
@@ -157,7 +168,7 @@ cdef class Courier:
         self.connected = connected
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
-        self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
+        self.levels = getattr(owner.logger, '_cache', None) if type(owner.logger) is logging.Logger else None
         self.identity = owner._identity
         self.waiting = owner._waiting
         self.callbacks = owner._callbacks
@@ -191,15 +202,19 @@ cdef class Courier:
         """
         cdef Send send
         cdef double seconds = self.checked_timeout(addr, timeout)
+        cdef Question question
         send = self.exchange.begin(
             self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data), self.answered(data, addr)
         )
+        question = get_value(_asking, None)
+        if question is not None and question.send is None:
+            question.send = send
         if send.flying:
             self.in_hand = send
             try:
-                self._hand_over(send.frame, addr)
+                self._hand_over(send.frame, send.addr)
             except (EchoError, OSError) as ex:
-                self.not_sent(addr, ex)
+                self.not_sent(send.addr, ex)
             except BaseException:
                 self.exchange.cancel(send, _now())
                 raise
@@ -245,13 +260,13 @@ cdef class Courier:
         return frame
 
     cpdef long long answered(self, data, addr) except -2:
-        """Return the number of the message that this is the answer to, or -1.
+        """Return which message this is the answer to, or -1.
 
         An answer goes back to the address from which the message came that is being dealt with, and is of the same
         event, or says that it failed: the notice of a callback, or EXPINTERRUPT. An answer is not answered.
         """
         cdef Origin origin = get_value(_current, None)
-        if origin is None or origin.receiver is not self.identity or origin.asked is not None or origin.addr != addr:
+        if origin is None or origin.receiver is not self.identity or origin.answers != -1 or origin.addr != addr:
             return -1
         if isinstance(data, (tuple, list)) and data and isinstance(data[0], int):
             if data[0] == origin.event and not origin.spent:
@@ -278,9 +293,13 @@ cdef class Courier:
         Raises
         ------
         OSError, ConnectionClosedError
-            The transport did not take it.
+            The transport did not take it, or too many messages wait for this peer.
         """
-        self._hand_over(self.exchange.sent(frame, addr, _now(), taggable, answered), addr)
+        frame = self.exchange.sent(frame, addr, _now(), taggable, answered)
+        if frame is not None:
+            self._hand_over(frame, self.exchange.place(addr))
+        else:
+            self.flush()
 
     cpdef take(self, bytes frame, addr):
         """Take a frame in: confirm what is new and tell its listeners, wake who waits for this echo.
@@ -293,42 +312,58 @@ cdef class Courier:
             Where it came from.
         """
         cdef Exchange exchange = self.exchange
-        cdef Py_ssize_t n = len(frame)
-        cdef Send send
-        cdef long long number
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+        cdef double waited = 0.0
         cdef int kind
         if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
             exchange.set_max_size(self.owner.max_message_size)
+        elif self.arriving and n > TAG_SIZE + 1 and frame[n - 1 - TAG_SIZE] != 9:  # no echo of ours
+            waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
+        self.arriving = False
         if self.busy_poll > 0.0 and not self.connected:
             self._stay_awake()
-        kind = exchange.sort(frame, addr, _now())
-        if self.signer is not None:
-            kind = self._once(kind, frame, addr)
+        kind = exchange.sort(frame, addr, _now(), waited, self.timing is not None)
         if exchange.ended is not None:
             send = exchange.ended
             exchange.ended = None
             self._wake(send)
-        if kind == V_DELIVER or kind == V_ECHO:
+        if (kind == V_DELIVER or kind == V_ECHO) and exchange.reply is not None:
             try:
                 self._hand_over(exchange.reply, addr)
             except Exception as ex:
                 if self.owner._log_limit.allows('echoes that were not sent', addr):
                     self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
-        if exchange.finished or exchange.outbox:
+        if exchange.finished or exchange.outbox or exchange.alarm < self.armed:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
-            number = read_tag(frame)
             deliver(
-                self.owner, self.waiting, self.callbacks, frame, addr, number,
-                None if number < 0 else exchange.asked_at(addr, frame),
+                self.owner, self.waiting, self.callbacks, frame, addr, identity(frame), self._answers(frame)
             )
         elif kind == V_REFUSED:
             self.owner._admission.refused(frame, addr)
         elif kind == V_STORM:
             if self.owner._log_limit.allows('frames that keep coming back', addr):
                 self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
+        elif kind == V_DAMAGED:
+            if self.owner._log_limit.allows('frames that were damaged on their way', addr):
+                self.logger.warning('Dropped %d bytes from %s:%s that were damaged on their way', n, addr[0], addr[1])
+        elif kind == V_EXPIRED:
+            if self.owner._log_limit.allows('messages that came too late', addr):
+                self.logger.warning(
+                    'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
+                    Shown(frame), addr[0], addr[1], waited,
+                )
+        while exchange.released:
+            self.take(*exchange.released.pop(0))
+
+    cdef long long _answers(self, bytes frame) except -2:
+        """Return which message of ours a message answers: -1 if it names none, 0 if one of another program."""
+        cdef long long answered = read_answered(frame)
+        if answered < 0:
+            return -1
+        return answered if self.exchange.is_own(<unsigned int>(answered >> 32)) else 0
 
     cpdef flush(self):
         """Send what is to be sent and wake those whose send has ended."""
@@ -359,17 +394,6 @@ cdef class Courier:
         if frame is None and signer.verdict != F_HANDSHAKE:
             self.owner._not_signed(addr, signer.verdict)
         return frame
-
-    cdef int _once(self, int kind, bytes frame, addr) except -1:
-        """Note that a signed message was accepted; one that was before is echoed again, however long ago it came."""
-        if kind == V_REFUSED:
-            if self.signer.seen:
-                self.exchange.reply = acknowledged(frame)
-                return V_ECHO
-        elif kind == V_DELIVER or kind == V_ECHO or kind == V_NOTICE:
-            if not self.signer.accepted(frame, addr):
-                return V_IGNORED if kind == V_NOTICE else V_ECHO
-        return kind
 
     cdef _flush_signer(self):
         """Send what waited for a session, and what begins one."""
@@ -424,12 +448,12 @@ cdef class Courier:
         if self.signer is not None and self.signer.holding:
             self.signer.drop(send.frame, send.addr)  # it has ended, and must not be sent later
         if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed:
-            if self._logs_info():
-                self.logger.info('Confirmation received')
             try:
                 send.waiter.set_result(True)
             except InvalidStateError:  # it was cancelled, and its task has not run yet
                 pass
+            if self._logs_info():
+                self.logger.info('Confirmation received')
         else:
             self.tell(send)
 
@@ -445,13 +469,42 @@ cdef class Courier:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        if self.polling is not None:
+            self.polling.cancel()
+            self.polling = None
         self.armed = NEVER
 
     def _tick(self):
+        cdef double late = _now() - self.armed
         self.timer = None
+        self.armed = -NEVER  # there is no need of a timer until then
+        self.polling = after_poll(self.loop, self._expire, self._count_received if late > LATE else None)
+
+    def _count_received(self):
+        return self.exchange.n_received
+
+    def _expire(self):
+        self.polling = None
         self.armed = NEVER
         self.exchange.expire(_now())
         self.flush()
+
+    def watch_stalls(self, wanted=True) -> None:
+        """Begin or cease to look whether the loop stands still, where the transport does not time what comes.
+
+        Parameters
+        ----------
+        wanted : bool
+            Whether to begin.
+        """
+        transport = self.owner._transport if wanted else None
+        self.timing = transport if isinstance(getattr(transport, 'waited', None), float) else None
+        if wanted and self.timing is None and self.stalls is None:
+            self.stalls = StallMonitor.of(self.loop)
+            self.stalls.subscribe(self._count_received)
+        elif not wanted and self.stalls is not None:
+            self.stalls.unsubscribe(self._count_received)
+            self.stalls = None
 
     # --- busy polling ---
     # Waking a process that sleeps takes the system several times as long as a round trip. A loop that has something
@@ -473,6 +526,9 @@ cdef class Courier:
     def close(self) -> None:
         """End every send."""
         self._disarm()
+        self.watch_stalls(False)
+        if self.exchange.n_held:
+            self.logger.warning('%d messages were not sent: an earlier one was still to be confirmed', self.exchange.n_held)
         if self.signer is not None and self.signer.holding:
             self.logger.warning(
                 '%d messages were not sent: the other end had not proven yet that it has the key', self.signer.holding
@@ -510,6 +566,7 @@ def datagram_received(self, data, addr) -> None:
             return
         courier.given = addr
         courier.source = source
+    courier.arriving = courier.timing is not None or courier.stalls is not None
     _received(self, courier, data, courier.source, True)
 
 
@@ -530,12 +587,10 @@ cdef _received(self, Courier courier, frame, addr, bint sealed):
     if courier.closed:
         return
     try:
-        if courier.signer is not None:
-            courier.signer.seen = False
-            if sealed:
-                frame = courier.opened(frame, addr)
-                if frame is None:
-                    return
+        if courier.signer is not None and sealed:
+            frame = courier.opened(frame, addr)
+            if frame is None:
+                return
         self._receive(frame, addr)
     except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
         self.logger.debug('%s', ex)
@@ -572,6 +627,7 @@ def stream_received(self, data) -> None:
     owner = self.owner
     cdef Courier courier = owner._delivery
     for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
+        courier.arriving = courier.stalls is not None
         _received(owner, courier, frame, self.addr, True)
     if splitter.overflow:
         self.cut(f'it sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)')

@@ -7,6 +7,7 @@
 3. Addresses become tuples, and tuples addresses, once for as long as they are remembered; an answer to the sender of the last datagram needs no look-up.
 4. An error of the system goes to ``error_received``, an exception of the protocol to the loop's exception handler;
    what ends a program is not held up, and the datagrams behind it are handed on in the next turn.
+5. How long the datagram that is being handed on lay in the socket is known where the system tells when it came.
 """
 
 cimport cython
@@ -19,6 +20,7 @@ from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOSYS, EPERM, errno
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
@@ -32,6 +34,9 @@ cdef extern from "_datagram.h":
         er_address origin "from"
         socklen_t from_size
         Py_ssize_t size
+        int64_t came
+    void er_ask_for_stamps(int fd)
+    int64_t er_clock()
     Py_ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got) nogil
     int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got, int *error) nogil
     socklen_t er_write_address(er_address *out, const char *host, int six, unsigned int port, unsigned int flow,
@@ -79,7 +84,8 @@ cdef class DatagramTransport:
     cdef object waiting             # (datagram, address as the system writes it) that it would not take yet
     cdef Py_ssize_t waiting_size, high, low
     cdef unsigned int readings
-    cdef object held                # (datagram, sender) that have been read, and not handed on yet
+    cdef object held                # (datagram, sender, when it came) that have been read, and not handed on yet
+    cdef int64_t came               # when the one came that is being handed on, in ns; 0 if that is not known
     cdef bint alone                 # the system has no way to read several together
     cdef int crowded                # readings left before datagrams are taken one by one again
     cdef char *buffers              # room for TOGETHER datagrams, once it has been needed
@@ -105,6 +111,7 @@ cdef class DatagramTransport:
             'socket': asyncio.trsock.TransportSocket(sock), 'sockname': sock.getsockname(), 'peername': self.peer
         }
         self.protocol = protocol
+        er_ask_for_stamps(self.fd)
         self.resume_reading()  # the loop looks at the socket in its next turn at the earliest
         self.sock = sock
         try:
@@ -145,7 +152,7 @@ cdef class DatagramTransport:
         cdef bytes data = self._fetch(&got)
         if data is None:
             return False
-        self._deliver(data, self._sender(&got))
+        self._deliver(data, self._sender(&got), got.came)
         return True
 
     cdef bytes _fetch(self, er_datagram *got):
@@ -167,7 +174,8 @@ cdef class DatagramTransport:
         while self.buffers != NULL and taken < FAIR and self.reading and not error:
             n = er_read_many(self.fd, self.buffers, ROOM, TOGETHER, got, &error)
             for i in range(n):
-                self.held.append((PyBytes_FromStringAndSize(self.buffers + i * ROOM, got[i].size), self._sender(&got[i])))
+                data = PyBytes_FromStringAndSize(self.buffers + i * ROOM, got[i].size)
+                self.held.append((data, self._sender(&got[i]), got[i].came))
             self._deliver_held()
             taken += n
             if error == ENOSYS or error == EPERM:  # no such system call here: one by one, then
@@ -188,19 +196,29 @@ cdef class DatagramTransport:
         """Hand on what has been read, as long as it is wanted."""
         try:
             while self.held and self.reading:
-                data, addr = self.held.popleft()
-                self._deliver(data, addr)
+                data, addr, came = self.held.popleft()
+                self._deliver(data, addr, came)
         finally:
             if self.held and self.reading:
                 self.loop.call_soon(self._deliver_held)
 
-    cdef void _deliver(self, bytes data, addr):
+    cdef void _deliver(self, bytes data, addr, int64_t came):
+        self.came = came
         try:
             self.protocol.datagram_received(data, addr)
         except Exception as ex:
             self.loop.call_exception_handler({
                 'message': 'datagram_received() failed', 'exception': ex, 'transport': self, 'protocol': self.protocol
             })
+        finally:
+            self.came = 0
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the datagram that is being handed on lay in the socket; -1.0 if that is not known."""
+        if self.came == 0:
+            return -1.0
+        return max(er_clock() - self.came, 0) * 1e-9  # below 0 if the clock has been set back
 
     cdef void _failed_to_read(self, int error):
         if not _later(error):

@@ -1,1 +1,1 @@
-cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=?, asked=?)
+cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=?, long long answers=?)

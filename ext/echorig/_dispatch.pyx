@@ -29,7 +29,7 @@ cdef int ALYX = 128
 cdef dict _SINGLE = {event.value: (event, bits(event)) for event in (ExpMessage(0), *ExpMessage.__members__.values())}
 
 
-cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, asked=None):
+cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, long long answers=-1):
     """Decode a message and tell its listeners.
 
     Parameters
@@ -45,9 +45,9 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
     addr : tuple of (str, int)
         Where it came from.
     number : int
-        Its number; -1 if it has none.
-    asked : float or None
-        If it is an answer, when the message that it answers was sent; see `Origin`.
+        Which message it is; -1 if it has no tag. See `Origin`.
+    answers : int
+        Which message it answers; see `Origin`.
     """
     cdef Origin origin = None
     try:
@@ -76,7 +76,7 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
     if not code and not com._log_notice(message, addr):
         return
     if number >= 0:
-        origin = Origin(com._identity, code, addr, number, asked)
+        origin = Origin(com._identity, code, addr, number, answers)
     heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin, len(data)))
     if not heard:
         waiting.keep_for_this_turn(bit, (event, message, addr, origin, len(data)))
@@ -88,7 +88,7 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, as
         finally:
             PyContextVar_Reset(_current, token)
     elif not waiting.asked & bit:
-        com.logger.debug('No callbacks to execute for event %s', event.name)
+        com._log.debug('No callbacks to execute for event %s', event.name)
 
 
 cdef list _read_latin1(bytes data):
@@ -123,7 +123,7 @@ cdef _tell(com, list listeners, event, message, addr):
         if listener.cancelled():
             continue
         if listener.done():
-            com.logger.warning('Future %s already resolved', listener)
+            com._log.warning('Future %s already resolved', listener)
         else:
             listener.set_result((message, addr, event) if told else (message, addr))
 

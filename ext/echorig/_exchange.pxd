@@ -1,15 +1,16 @@
-from echorig._peer cimport Limits, Peer, Traces
+from echorig._peer cimport Limits, Peer, Run
+from echorig._tags cimport Tag
 
 cdef enum:
     # What a frame is.
     V_IGNORED = 0     # nothing to do
     V_CONFIRMED = 1   # the echo of a waiting send
-    V_DELIVER = 2     # new: send `reply` back, then deliver it
+    V_DELIVER = 2     # new: send `reply` back, if there is one, then deliver it
     V_NOTICE = 3      # new, but never sent back: deliver it
     V_SWALLOWED = 4   # the echo of something that nobody waits for
     V_MISMATCH = 5    # not the echo of the waiting send, though it should be
     V_STORM = 6       # the same bytes again and again: dropped, so that an endless exchange ends
-    V_ECHO = 7        # a duplicate or a ping: send `reply` back, but do not deliver it
+    V_ECHO = 7        # a duplicate or a ping: send `reply` back, if there is one, but do not deliver it
     # How a send ended (or confirmed, mismatch).
     V_WAITING = 8
     V_TIMED_OUT = 9
@@ -17,6 +18,9 @@ cdef enum:
     V_LOST = 11
     # Again what a frame is.
     V_REFUSED = 12    # new, and there is no room for it: neither sent back nor delivered, and not remembered
+    V_DAMAGED = 13    # changed on its way: as good as lost
+    V_EXPIRED = 14    # nobody waits for its confirmation any more: neither sent back nor delivered
+    V_DOUBTED = 15    # it may be so: its sender is asked
 
 cdef class Send:
     cdef readonly bytes frame
@@ -28,64 +32,95 @@ cdef class Send:
     cdef readonly bint truncated
     cdef readonly bytes answer
     cdef readonly double round_trip
+    cdef readonly unsigned int number  # 0 before it is sent
     cdef bint alone          # no other message may be under way with this one
     cdef bint flying         # it has been sent
-    cdef bint tagged
+    cdef bint tagged, taggable
     cdef bint crossed        # a message of the same event came, which may be meant as the echo
-    cdef unsigned int number
+    cdef long long answered  # the message that it answers, or -1
     cdef list pings          # (number, time) of each ping sent, if it is one
     cdef double flown        # when it was first sent
+    cdef unsigned int flown_after  # the number of the next message when it was last sent
     cdef double interval     # between two repetitions
     cdef double retry_at
-    cdef bint repeated
+    cdef bint repeated, probed
     cdef int repetitions
 
 cdef class Exchange:
     cdef readonly list outbox
     cdef readonly list finished
+    cdef readonly list released
     cdef readonly bytes reply
     cdef readonly double alarm
-    cdef readonly unsigned long long n_forgotten, n_turned_away, n_malformed
-    cdef dict peers
-    cdef Traces traces       # of those that were forgotten, once there are any
+    cdef readonly unsigned int run
+    cdef readonly unsigned long long n_forgotten, n_turned_away, n_malformed, n_damaged, n_expired, n_received
+    cdef dict peers          # {address: Peer}
+    cdef dict moved          # {former address: Peer}
+    cdef dict runs           # {run: Run}; none of streams
+    cdef dict former         # {address: (run, restarts)} of connections that are gone
+    cdef set own_runs        # ours, once there have been several
     cdef double full_until   # there is no room for strangers
     cdef Limits limits
     cdef bint stream
-    cdef unsigned int number
+    cdef unsigned int number # of the next message
+    cdef unsigned int number_run  # the run of the one before it
     cdef Py_ssize_t max_frame
     cdef Py_ssize_t waiting
     cdef int refusing        # the events whose messages are not accepted
     cdef Send ended          # by the last frame
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
+    cdef Run last_run
 
     cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=?, long long answered=?)
     cdef Send begin(
         self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=?
     )
-    cdef int sort(self, bytes frame, addr, double now) except -1
-    cpdef int receive(self, bytes frame, addr, double now) except -1
+    cdef int sort(self, bytes frame, addr, double now, double waited, bint sure) except -1
+    cpdef int receive(self, bytes frame, addr, double now, double waited=?, bint sure=?) except -1
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept
-    cdef bint _is_own_ping(self, Peer peer, bytes frame, long long value, double now)
-    cdef int _flagged(self, Peer peer, bytes frame, unsigned int number, double now)
-    cdef int _tagged(self, Peer peer, bytes frame, unsigned int number, double now)
-    cdef int _untagged(self, Peer peer, bytes frame, double now)
+    cdef bint is_own(self, unsigned int run) noexcept
+    cdef int _echo(self, bytes frame, Tag *tag, addr, double now) except -1
+    cdef int _returned(self, bytes frame, Tag *tag, addr, double now) except -1
+    cdef int _message(self, bytes frame, Tag *tag, addr, double now, double waited, bint sure) except -1
+    cdef int _untagged(self, bytes frame, addr, double now, bint broken) except -1
+    cdef int _damaged(self, Peer peer) noexcept
+    cdef _hear(self, Peer peer, double now)
+    cdef Peer _sender(self, Tag *tag, addr, double now)
+    cdef _meet(self, Peer peer, bytes frame, double now)
+    cdef _succeed(self, Peer peer, Run run)
+    cdef _know(self, Peer peer, unsigned int number, double now)
+    cdef _move(self, Peer peer, addr)
+    cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask)
+    cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number)
     cdef _time_out(self, Peer peer, Send send, double now)
     cdef _retry(self, Peer peer, Send send, double now)
-    cdef _repeat(self, Peer peer, Send send)
+    cdef _repeat(self, Peer peer, Send send, double now)
     cdef _learn(self, Peer peer, int kind, double now)
+    cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept
+    cdef _probe(self, Peer peer, double now)
+    cdef _stop_probing(self, Peer peer)
+    cdef Peer _find_peer(self, addr)
     cdef Peer _peer(self, addr, double now)
+    cdef Peer _new_peer(self, addr, double now)
     cdef Peer _met(self, addr, double now)
     cdef bint _has_room(self, double now) except -1
-    cdef Py_ssize_t _forget_idle(self, double now) except -1
-    cdef unsigned int _next_number(self) noexcept
+    cdef Py_ssize_t _forget_idle(self) except -1
+    cdef _new_run(self, unsigned int run, double now)
+    cdef unsigned int _next_number(self)
     cdef bint _may_tag(self, Peer peer, bytes frame, double now)
-    cdef _tag(self, Send send, bytes frame, long long answered=?)
-    cdef bytes _tagged_frame(self, bytes frame, unsigned int number, long long answered)
+    cdef _tag(self, Peer peer, Send send, double now)
+    cdef bytes _tagged_frame(self, bytes frame, unsigned int number, unsigned int life, long long answered)
     cdef _enter(self, Peer peer, Send send, double now)
-    cdef bint _may_fly(self, Peer peer, Send send)
+    cdef bint _may_fly(self, Peer peer, Send send, double now)
     cdef _fly(self, Peer peer, Send send, double now)
     cdef _schedule(self, Peer peer, Send send, double now)
+    cdef _let_fly(self, Peer peer, double now)
+    cdef bint _may_follow(self, Peer peer, double now) noexcept
+    cdef bint _in_window(self, Peer peer) noexcept
+    cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
+    cdef bytes _pace(self, Peer peer, bytes frame, double now)
+    cdef _drain(self, Peer peer, double now)
     cdef Send _find(self, Peer peer, unsigned int number)
     cdef _confirm(self, Peer peer, Send send, unsigned int number, double now)
     cdef _end(self, Peer peer, Send send, int outcome, double now)

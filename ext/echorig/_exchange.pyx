@@ -6,28 +6,32 @@
    since nothing on a stream shows where it ends).
 3. A send ends once, with one outcome, and is then in `finished`. Bytes to be sent are in `outbox`, and `alarm` says
    when `expire` has something to do. The shell looks at the three after every call.
-4. Only a tagging peer is sent a message again: a plain one would run its callback twice. To one not yet known goes
-   a ping, which runs no callback, and whose echo tells what the peer is.
-5. What was sent and is no longer waited for is known by its number; without a tag it is *due*, and its echo is
-   swallowed once for each send.
-6. Every table has a bound, and each bound is a field of `Tuning`.
-7. Strangers make room for strangers: a peer that has confirmed something of ours is not forgotten for those who have
-   said something once, nor is one that was heard from over some time. A segmented LRU (Karedla, Love and Wherry,
-   "Caching strategies to improve disk system performance", IEEE Computer 27(3), 1994), here of three segments.
+4. A message is known by its run and number, whatever its age and address: a frame with our own run is our own message
+   coming back, and `Run` says which numbers of another program were received. For that the sender does its part: while
+   a message to a peer is to be confirmed, it sends this peer no number that is `WINDOW` or more above.
+5. Only a tagging peer is sent a message again: a plain one would run its callback twice. One not yet known is asked by
+   pings what it is, before its first message; nothing follows a message to it that is not confirmed.
+6. A peer is a program, known by its run: where its newest message comes from, there it is.
+7. Every table has a bound. Of too many peers those are forgotten first that have confirmed nothing, then those idle for
+   longest (a segmented LRU: Karedla, Love and Wherry, "Caching strategies to improve disk system performance", IEEE
+   Computer 27(3), 1994).
 """
 
 cimport cython
 
+import errno
+
 from collections import deque
 
-from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport uint32_t
-from libc.stdlib cimport free, malloc, qsort
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport ceil
 
-from echorig._codec cimport (
-    acknowledged, compare, is_echo, is_ping, peek, read_answered, read_tag, tag, tag_answer,
+from echorig._codec cimport compare, peek
+from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
+from echorig._tags cimport (
+    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, is_echo, is_intact, is_ping, is_same, make_ping, parse, read_answered,
+    reply_to_ping, set_ack, with_life, write,
 )
-from echorig._peer cimport PLAIN, PROVEN, STRANGER, TAGGING, UNKNOWN, Limits, Peer, Traces
 
 # The same for Python.
 IGNORED = V_IGNORED
@@ -43,16 +47,28 @@ TIMED_OUT = V_TIMED_OUT
 UNREACHABLE = V_UNREACHABLE
 LOST = V_LOST
 REFUSED = V_REFUSED
+DAMAGED = V_DAMAGED
+EXPIRED = V_EXPIRED
+DOUBTED = V_DOUBTED
 
 KINDS = ('unknown', 'tagging', 'plain')
 
 cdef double NEVER = float('inf')
-cdef unsigned int NUMBERS = 0x7FFFFFFF
-cdef long long ACK = 0x80000000
-cdef bytes PING = b'[]'
+cdef unsigned int LAST_NUMBER = 0xFFFFFFFF
+cdef unsigned int RUNS = 0x7FFFFFFF
 cdef Py_ssize_t MANY = 256
 cdef double SWEEP = 2e-6  # seconds between two looks at what is waited for, for each message: a tenth is spent looking
 cdef double NO_ROOM = 0.01  # seconds before it is looked for again where there was none, which takes a while
+cdef Py_ssize_t MAX_HELD = 1024  # messages that nobody waits for, for one peer, until they may be sent
+cdef Py_ssize_t MAX_DOUBTED = 1024
+cdef double DOUBT_TIME = 1.0  # seconds for the answer whether a message is still wanted
+cdef double STREAM_GAP = 0.1  # seconds between frames to one who may take two that arrive together for one
+cdef double PROBE_INTERVAL = 0.010  # seconds between the first pings to a peer not yet known
+cdef int QUICK_PROBES = 3  # pings before the interval begins to double
+cdef double MAX_PROBE_INTERVAL = 0.100
+cdef double REST = 15.0  # seconds for a peer not yet known to deal with a message, before it is pinged again
+# A longer message is not sent again before the echo of a ping has overtaken its own: the link may only be slow.
+cdef Py_ssize_t LARGE = 2 * (TAG_SIZE + FIELD_SIZE + 2)
 # What MATLAB rigs read of a message at most; a tag must not be what makes one too long for them.
 cdef Py_ssize_t[2] BUFFERS = [512, 1000]
 
@@ -65,6 +81,14 @@ cdef bint _is_array(bytes frame):
     return src[0] == 91
 
 
+cdef unsigned int _life(Send send, double now) noexcept:
+    """Return for how long a message is still wanted, in milliseconds; 0 is for ever."""
+    cdef double left = ceil((send.deadline - now) * 1000)
+    if left > 0xFFFFFFFF:
+        return 0
+    return <unsigned int>left if left >= 1 else 1
+
+
 @cython.final
 @cython.freelist(16)
 cdef class Send:
@@ -73,7 +97,7 @@ cdef class Send:
     Attributes
     ----------
     frame : bytes
-        What is sent, with its tag.
+        What is sent; with its tag, once it has been sent.
     addr : hashable
         The peer.
     waiter : Any
@@ -88,16 +112,14 @@ cdef class Send:
         What came instead of the echo, if `outcome` is ``MISMATCH``.
     round_trip : float
         From sending to the echo, in seconds; of a ping sent more than once, of the one that was answered.
+    number : int
+        Its number; 0 before it is sent.
     """
 
     def __cinit__(self):
         self.outcome = V_WAITING
         self.retry_at = NEVER
-
-
-cdef int _earlier(const void *one, const void *other) noexcept nogil:
-    cdef double a = (<const double *>one)[0], b = (<const double *>other)[0]
-    return (a > b) - (a < b)
+        self.answered = -1
 
 
 cdef Send _newest(sends):
@@ -121,9 +143,10 @@ cdef class Exchange:
         Whether the transport is a stream (nothing is lost or reordered) and not datagrams.
     max_size : int
         The size in bytes of an echo that plain peers may cut a longer message down to.
+    run : int
+        The run, 0 to 2**31 - 1; random, so that no two programs have the same.
     number : int
-        The number of the first message, 0 to 2**31 - 1; random, so that a program started anew is not taken
-        for the one before it.
+        The number of the first message, 1 to 2**32 - 1.
     max_frame : int
         The size in bytes up to which a message may grow by its tag.
     signed : bool
@@ -135,27 +158,41 @@ cdef class Exchange:
         What is to be sent now, in order.
     finished : list of Send
         The sends that have ended since the list was last emptied.
-    reply : bytes
-        What to send back, after ``DELIVER`` or ``ECHO``.
+    released : list of (bytes, address)
+        Messages that were ``DOUBTED`` and are wanted: they are to be received again.
+    reply : bytes or None
+        What to send back, after ``DELIVER`` or ``ECHO``; None if that is left for later.
     alarm : float
         When `expire` may have something to do, in seconds; infinity if nothing is waited for.
+    run : int
+        The present run.
     n_forgotten : int
         How many peers have been forgotten to make room for others.
     n_turned_away : int
         How many frames of strangers were ignored because all the room there is was in use.
-    n_malformed : int
-        How many frames were no message, also those of peers that have been forgotten.
+    n_malformed, n_damaged, n_expired : int
+        How many frames were no message, were changed on their way, or were not wanted any more, also those of peers that
+        have been forgotten.
+    n_received : int
+        How many frames have come.
     """
 
     def __init__(
-        self, tuning, bint stream, Py_ssize_t max_size, unsigned int number=0, Py_ssize_t max_frame=2**62, bint signed=False,
+        self, tuning, bint stream, Py_ssize_t max_size, unsigned int run=0, unsigned int number=1,
+        Py_ssize_t max_frame=2**62, bint signed=False,
     ):
         self.outbox = []
         self.finished = []
+        self.released = []
         self.peers = {}
+        self.moved = {}
+        self.runs = {}
+        self.former = {}
+        self.own_runs = set()
         self.limits = Limits(tuning, max_size, signed)
         self.stream = stream
-        self.number = number & NUMBERS
+        self.run = run & RUNS
+        self.number = max(number, 1)
         self.max_frame = max_frame
         self.alarm = NEVER
 
@@ -179,7 +216,7 @@ cdef class Exchange:
         taggable : bool
             Whether the message is an array that was encoded here; others travel as they are.
         answered : int
-            The number of the message that this one answers; -1 if it answers none.
+            The message that this one answers: its run, times 2**32, plus its number; -1 if it answers none.
 
         Returns
         -------
@@ -188,7 +225,7 @@ cdef class Exchange:
         """
         cdef Send send = self.begin(frame, addr, waiter, now, timeout, taggable, answered)
         if send.flying:
-            self.outbox.append((send.frame, addr))
+            self.outbox.append((send.frame, send.addr))
         return send
 
     cdef Send begin(
@@ -198,13 +235,13 @@ cdef class Exchange:
         cdef Peer peer = self._peer(addr, now)
         cdef Send send = Send()
         send.frame = frame
-        send.addr = addr
+        send.addr = peer.addr
         send.waiter = waiter
         send.started = now
         send.deadline = now + timeout
         send.alone = not self.stream or not _is_array(frame)
-        if taggable and self._may_tag(peer, frame, now):
-            self._tag(send, frame, answered if peer.kind != PLAIN else -1)
+        send.taggable = taggable
+        send.answered = answered
         self._enter(peer, send, now)
         return send
 
@@ -227,19 +264,20 @@ cdef class Exchange:
         """
         cdef Peer peer = self._peer(addr, now)
         cdef Send send = Send()
-        send.addr = addr
+        send.frame = b'[]'
+        send.addr = peer.addr
         send.waiter = waiter
         send.started = now
         send.deadline = now + timeout
         send.alone = not self.stream
+        send.taggable = True
         send.pings = []
-        self._tag(send, PING)
         self._enter(peer, send, now)
         if send.flying:
-            self.outbox.append((send.frame, addr))
+            self.outbox.append((send.frame, send.addr))
         return send
 
-    def sent(self, bytes frame not None, addr, double now, bint taggable=True, long long answered=-1) -> bytes:
+    def sent(self, bytes frame not None, addr, double now, bint taggable=True, long long answered=-1) -> 'bytes | None':
         """Note a message that is sent without waiting for its echo.
 
         Parameters
@@ -253,25 +291,64 @@ cdef class Exchange:
         taggable : bool
             Whether the message is an array that was encoded here.
         answered : int
-            The number of the message that this one answers; -1 if it answers none.
+            The message that this one answers, as for `send`; -1 if it answers none.
 
         Returns
         -------
-        bytes
-            What to send: the message, with a tag if it may have one.
+        bytes or None
+            What to send to `place`: the message, with a tag if it may have one. None if it must wait; it gets into
+            `outbox` later.
+
+        Raises
+        ------
+        OSError
+            So many messages wait for this peer that this one was not accepted.
         """
         cdef Peer peer = self._peer(addr, now)
-        cdef unsigned int number
+        if peer.held or peer.probes is not None or not self._in_window(peer):
+            if peer.held is None:
+                peer.held = deque()
+            elif len(peer.held) >= MAX_HELD:
+                raise OSError(
+                    errno.ENOBUFS, f'{MAX_HELD} messages wait for {addr} to confirm an earlier one: send fewer at a time'
+                )
+            peer.held.append((frame, taggable, answered))
+            return None
+        return self._unconfirmed(peer, frame, taggable, answered, now)
+
+    cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now):
+        """Return what is sent of a message that nobody waits for; None if it must wait for the stream."""
+        cdef int event = peek(frame)
         peer.n_sent += 1
         if taggable and self._may_tag(peer, frame, now):
-            number = self._next_number()
-            frame = self._tagged_frame(frame, number, answered if peer.kind != PLAIN else -1)
-            peer.note_sent(number, frame, now, self.limits)
-            if peer.kind != TAGGING and len(frame) > self.limits.min_truncated and peek(frame) != 0:
+            frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != PLAIN else -1)
+            if peer.kind != TAGGING and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
-        elif peek(frame) != 0:
+        elif event != 0:
             peer.owe(frame, now, self.limits)
-        return frame
+        if event != 0 and peer.kind != TAGGING:
+            peer.sent_message(frame, event, now)
+        return self._pace(peer, frame, now) if self.stream and peer.kind != TAGGING else frame
+
+    def place(self, addr):
+        """Return where the program is now that was at an address.
+
+        Parameters
+        ----------
+        addr : hashable
+            Where it was.
+
+        Returns
+        -------
+        hashable
+            The same, unless its messages have come from elsewhere since.
+        """
+        cdef Peer peer
+        if self.moved and addr not in self.peers:
+            peer = self.moved.get(addr)
+            if peer is not None:
+                return peer.addr
+        return addr
 
     def cancel(self, Send send not None, double now) -> None:
         """Stop waiting for a send, which leaves nothing behind; it does not get into `finished`.
@@ -284,33 +361,38 @@ cdef class Exchange:
             The time in seconds.
         """
         if send.outcome == V_WAITING:
-            self._end(self.peers[send.addr], send, V_LOST, now)
+            self._end(self._find_peer(send.addr), send, V_LOST, now)
 
     # --- receiving ---
     #
     # The first line that fits decides; docs/protocol.md has the same table in words.
     #
     #   frame                                                     verdict      sent back      where
-    #   empty, or from a stranger while there is no room for one  IGNORED      -              receive
-    #   ACK flag, number waited for, equal but for the flag       CONFIRMED    -              _flagged
+    #   empty, or from a stranger while there is no room for one  IGNORED      -              sort, _met
+    #   ACK flag, another run than ours                           SWALLOWED    -              sort
+    #   ACK flag, number waited for, equal but for the flag       CONFIRMED    -              _echo
     #   ACK flag, number waited for, other bytes                  MISMATCH     -
     #   ACK flag, else                                            SWALLOWED    -
-    #   tag, our own frame, waited for                            CONFIRMED    -              _tagged
-    #   tag, our own frame, else                                  SWALLOWED    -
-    #   tag, a notice                                             NOTICE       -              (once)
-    #   tag, a ping                                               ECHO         with the flag
-    #   tag, seen before                                          ECHO         with the flag
-    #   tag, of an event that is refused                          REFUSED      -
-    #   tag, else                                                 DELIVER      with the flag
+    #   our run, waited for, our bytes                            CONFIRMED    -              _returned
+    #   our run, else                                             SWALLOWED    -
+    #   another run, the check is wrong                           DAMAGED      -              _message
+    #   another run, a ping                                       ECHO         with the flag
+    #   another run, it lay in the socket for longer than wanted  EXPIRED      -
+    #   another run, that may be so                               DOUBTED      -
+    #   another run, received before                              ECHO         with the flag
+    #   another run, a notice                                     NOTICE       -              (once)
+    #   another run, of an event that is refused                  REFUSED      -
+    #   another run, else                                         DELIVER      with the flag
     #   equal to, or a long enough beginning of, a waiting send   CONFIRMED    -              _untagged
     #   equal to one that is due                                  SWALLOWED    -
+    #   a tag that was damaged                                    DAMAGED      -
     #   a notice                                                  NOTICE       -
     #   malformed, or of the event of an untagged waiting send    MISMATCH     -              (while one waits)
     #   of an event that is refused                               REFUSED      -
     #   the same bytes too often                                  STORM        -
     #   else                                                      DELIVER      as it is
 
-    cpdef int receive(self, bytes frame, addr, double now) except -1:
+    cpdef int receive(self, bytes frame, addr, double now, double waited=0.0, bint sure=True) except -1:
         """Tell what a frame from a peer is.
 
         Parameters
@@ -321,127 +403,338 @@ cdef class Exchange:
             The peer.
         now : float
             The time in seconds.
+        waited : float
+            For how long it lay here before it was read, in seconds.
+        sure : bool
+            Whether that is known, and not only the longest time that it can be.
 
         Returns
         -------
         int
-            ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH``, ``STORM``, ``ECHO`` or
-            ``REFUSED``.
+            ``IGNORED``, ``CONFIRMED``, ``DELIVER``, ``NOTICE``, ``SWALLOWED``, ``MISMATCH``, ``STORM``, ``ECHO``,
+            ``REFUSED``, ``DAMAGED``, ``EXPIRED`` or ``DOUBTED``.
         """
-        cdef int verdict = self.sort(frame, addr, now)
+        cdef int verdict = self.sort(frame, addr, now, waited, sure)
         if self.ended is not None:
             self.finished.append(self.ended)
             self.ended = None
         return verdict
 
-    cdef int sort(self, bytes frame, addr, double now) except -1:
+    cdef int sort(self, bytes frame, addr, double now, double waited, bint sure) except -1:
         """Tell what a frame from a peer is; the send that it ended, if any, is `ended`."""
-        cdef Peer peer
-        cdef long long value
+        cdef Tag tag
+        cdef int state
         if not frame:
             return V_IGNORED
-        peer = self._met(addr, now)
-        if peer is None:
-            return V_IGNORED
+        self.n_received += 1
+        state = parse(frame, &tag)
+        if state != T_WHOLE:
+            return self._untagged(frame, addr, now, state == T_BROKEN)
+        if self.is_own(tag.run):
+            if tag.ack:
+                return self._echo(frame, &tag, addr, now)
+            if self.limits.tags or is_ping(frame):
+                return self._returned(frame, &tag, addr, now)
+        elif tag.ack and self.limits.tags:
+            return V_SWALLOWED
+        if not self.limits.tags:
+            return self._untagged(frame, addr, now, False)
+        return self._message(frame, &tag, addr, now, waited, sure)
+
+    cdef bint is_own(self, unsigned int run) noexcept:
+        """Tell whether a run is or was ours."""
+        return run == self.run or (bool(self.own_runs) and run in self.own_runs)
+
+    cdef int _damaged(self, Peer peer) noexcept:
+        self.n_damaged += 1
+        if peer is not None:
+            peer.n_damaged += 1
+        return V_DAMAGED
+
+    cdef _hear(self, Peer peer, double now):
+        """Note that something came from a peer."""
         peer.heard = True
         peer.refused = False
         peer.last_seen = now
-        value = read_tag(frame)
-        if value >= 0 and not self.limits.tags and not self._is_own_ping(peer, frame, value, now):
-            value = -1
-        if value < 0:
-            return self._untagged(peer, frame, now)
-        if value & ACK:
-            return self._flagged(peer, frame, <unsigned int>(value & NUMBERS), now)
-        return self._tagged(peer, frame, <unsigned int>value, now)
+        peer.active = now
 
-    cdef bint _is_own_ping(self, Peer peer, bytes frame, long long value, double now):
-        """Tell whether a frame is the echo of a ping: of tags, one who has none knows this much."""
-        return is_ping(frame) and (
-            value & ACK or self._find(peer, <unsigned int>value) is not None
-            or peer.was_sent(<unsigned int>value, frame, now, self.limits)
-        )
-
-    cdef int _flagged(self, Peer peer, bytes frame, unsigned int number, double now):
-        """A frame with the ACK flag is an echo from a tagging peer, and is never echoed."""
-        cdef Send send = self._find(peer, number)
-        cdef bint known
+    cdef int _echo(self, bytes frame, Tag *tag, addr, double now) except -1:
+        """A frame of ours with the ACK flag: an echo by a tagging peer, which is never echoed."""
+        cdef Peer peer = self._find_peer(addr)
+        cdef Send send
+        if peer is None:
+            return V_SWALLOWED
+        send = self._find(peer, tag.number)
+        if (send is None or send.pings is not None or not is_echo(send.frame, frame)) and not is_intact(frame, tag):
+            return self._damaged(peer)
+        self._hear(peer, now)
         if send is not None:
-            if is_ping(frame) if send.pings is not None else is_echo(send.frame, frame):
-                known = peer.kind == TAGGING
-                peer.kind = TAGGING
-                self._confirm(peer, send, number, now)
-                if not known:
-                    self._learn(peer, TAGGING, now)
+            if is_ping(frame) if send.pings is not None else is_same(send.frame, frame):
+                self._confirm(peer, send, tag.number, now)
+                self._know(peer, tag.number, now)
+                if send.pings is not None:
+                    self._meet(peer, frame, now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now)
             self.ended = send
             return V_MISMATCH
-        if peer.probing and is_ping(frame) and peer.was_sent(number, tag(PING, number), now, self.limits):
-            self._learn(peer, TAGGING, now)
+        self._know(peer, tag.number, now)
+        if is_ping(frame):
+            if peer.doubted:
+                self._answered_doubt(peer, frame, tag.number)
+            self._meet(peer, frame, now)
+            if peer.asked and tag.number >= peer.asked:
+                for send in peer.flying:
+                    if send.tagged and send.pings is None and send.flown_after <= tag.number:
+                        self._repeat(peer, send, now)
         peer.n_strays += 1
         return V_SWALLOWED
 
-    cdef int _tagged(self, Peer peer, bytes frame, unsigned int number, double now):
-        """A frame with a tag is our own, echoed by a plain peer; or it is a message from a tagging peer."""
-        cdef int event
-        cdef Send send = self._find(peer, number)
-        if send is not None and (send.frame == frame or (send.pings is not None and is_ping(frame))):
-            peer.kind = PLAIN
-            self._confirm(peer, send, number, now)
-            return V_CONFIRMED
-        if peer.was_sent(number, frame, now, self.limits):
-            self._learn(peer, PLAIN, now)
-            peer.n_strays += 1
+    cdef _know(self, Peer peer, unsigned int number, double now):
+        """Take in that a peer has set the flag on an echo, as only tagging ones do."""
+        if peer.kind != TAGGING and number >= peer.kind_since:
+            if peer.probes is not None:
+                for probe, at in peer.probes:
+                    if probe == number:
+                        peer.measure(now - at)
+            self._learn(peer, TAGGING, now)
+
+    cdef _meet(self, Peer peer, bytes frame, double now):
+        """Take in which program has answered a ping."""
+        cdef long long identity = read_answered(frame)
+        cdef unsigned int number
+        cdef Run run
+        if identity < 0 or self.is_own(<unsigned int>(identity >> 32)):
+            return
+        number = <unsigned int>(identity >> 32)
+        run = self.runs.get(number)
+        if run is None and (peer.run is None or peer.run.run != number):
+            self._succeed(peer, self._new_run(number, now))
+
+    cdef _succeed(self, Peer peer, Run run):
+        """Take in that a program is where another was, or none."""
+        cdef Run before = peer.run
+        if before is not None:
+            before.peer = None
+            if run.run != (before.run + 1) & RUNS:  # else the numbers of the same program have come to their end
+                peer.n_restarts += 1
+        peer.run = run
+        run.peer = peer
+
+    cdef int _returned(self, bytes frame, Tag *tag, addr, double now) except -1:
+        """A frame of ours without the flag: sent back by a plain peer, or by the network."""
+        cdef Peer peer = self._find_peer(addr)
+        cdef Send send
+        if peer is None:
             return V_SWALLOWED
-        # It may also be an old or damaged echo, or a ping of one who has no tags: only an answer with the flag says
-        # that the peer is tagging. What was plain may have been replaced.
-        if peer.kind == PLAIN:
-            peer.kind = UNKNOWN
+        send = self._find(peer, tag.number)
+        if (send is None or send.frame != frame) and not is_intact(frame, tag):
+            return self._damaged(peer)
+        if send is not None and not (is_ping(frame) if send.pings is not None else is_same(send.frame, frame)):
+            send = None
+        self._hear(peer, now)
+        if send is not None:
+            self._learn(peer, PLAIN, now)
+            self._confirm(peer, send, tag.number, now)
+            return V_CONFIRMED
+        if tag.number >= peer.kind_since:
+            self._learn(peer, PLAIN, now)
+        if peer.unechoed is not None and peer.unechoed == frame:
+            peer.unechoed = None
+            peer.quiet_until = now
+            self._let_fly(peer, now)
+        peer.n_strays += 1
+        return V_SWALLOWED
+
+    cdef Peer _sender(self, Tag *tag, addr, double now):
+        """Return the peer that a message of another program is from; None if there is no room for a stranger."""
+        cdef Peer peer
+        cdef Run run
+        if self.stream:
+            peer = self._met(addr, now)
+            if peer.run is None or peer.run.run != tag.run:
+                self._succeed(peer, self._new_run(tag.run, now))
+            self.last_run = peer.run
+            self.last_run.latest = tag.number
+            return peer
+        run = self.last_run
+        if run is None or run.run != tag.run:
+            run = self.runs.get(tag.run)
+        if run is None:
+            peer = self._met(addr, now)
+            if peer is None:
+                return None
+            run = self._new_run(tag.run, now)
+            self._succeed(peer, run)
+        elif run.peer is None:
+            # Where another program is by now, this is a late message; else its peer was forgotten.
+            peer = self._met(addr, now)
+            if peer is None:
+                return None
+            if peer.run is None:
+                peer.run = run
+                run.peer = peer
+        else:
+            peer = run.peer
+            if peer.addr != addr and tag.number > run.latest:
+                self._move(peer, addr)
+        if tag.number > run.latest:
+            run.latest = tag.number
+        run.used_at = now
+        self.last_run = run
+        return peer
+
+    cdef _move(self, Peer peer, addr):
+        """Take in that a program has another address, which may have been another's."""
+        cdef Peer other = self.peers.pop(addr, None)
+        cdef Send send
+        before = peer.addr
+        del self.peers[before]
+        self.moved.pop(addr, None)
+        for one, where in ((peer, addr), (other, before)):
+            if one is None:
+                continue
+            (<Peer>one).addr = where
+            self.peers[where] = one
+            for send in [*(<Peer>one).flying, *((<Peer>one).queue or ())]:
+                send.addr = where
+        if other is None:
+            if len(self.moved) >= self.limits.max_peers:
+                del self.moved[next(iter(self.moved))]
+            self.moved[before] = peer
+        self.last_addr = self.last_peer = None
+
+    cdef int _message(self, bytes frame, Tag *tag, addr, double now, double waited, bint sure) except -1:
+        """A frame of another program: a message or a ping."""
+        cdef Peer peer
+        cdef Run run
+        cdef int event
+        cdef long long asked
+        cdef bint new
+        if not is_intact(frame, tag):
+            return self._damaged(self._find_peer(addr))
+        peer = self._sender(tag, addr, now)
+        if peer is None:
+            return V_IGNORED
+        run = self.last_run
+        self._hear(peer, now)
+        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest:  # a late one says what it was
+            self._learn(peer, TAGGING, now)
+        if is_ping(frame):
+            asked = read_answered(frame)
+            if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
+                self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
+            else:
+                self.reply = reply_to_ping(frame, tag, self.run, 0)
+            return V_ECHO
         event = peek(frame)
+        new = self.stream or run.is_new(tag.number)
+        if new:
+            if tag.life and waited * 1000 > tag.life:
+                if not sure:
+                    self._doubt(peer, frame, tag, addr, now, True)
+                    return V_DOUBTED
+                peer.n_expired += 1
+                self.n_expired += 1
+                return V_EXPIRED
+            if peer.doubted and self.stream:  # it must not overtake those before it
+                self._doubt(peer, frame, tag, addr, now, False)
+                return V_DOUBTED
         if event == 0:
-            if peer.is_known(number, frame, now, self.limits):
+            if not new:
                 peer.n_duplicates += 1
                 return V_IGNORED
-            peer.follow(number)
+            if not self.stream:
+                run.accept(tag.number)
             return V_NOTICE
-        if event > 0 and event & self.refusing and not peer.knows(number, frame, now, self.limits):
-            return V_REFUSED  # the number is not noted: when it comes again, it is new
-        self.reply = acknowledged(frame)
-        if is_ping(frame):
-            peer.follow(number)
-            return V_ECHO
-        if peer.is_known(number, frame, now, self.limits):
+        if not new:
+            self.reply = set_ack(frame)
             peer.n_duplicates += 1
             return V_ECHO
-        peer.follow(number)
+        if event > 0 and event & self.refusing:
+            return V_REFUSED  # the number is not noted: when it comes again, it is new
+        if not self.stream:
+            run.accept(tag.number)
+        self.reply = set_ack(frame)
         return V_DELIVER
 
-    cdef int _untagged(self, Peer peer, bytes frame, double now):
+    # --- messages that may not be wanted any more ---
+
+    cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask):
+        """Keep a message until its sender has said whether it is still wanted."""
+        cdef unsigned int number = 0
+        if peer.doubted is None:
+            peer.doubted = deque()
+        if len(peer.doubted) >= MAX_DOUBTED and not self.stream:  # it comes again
+            return
+        if ask:
+            number = self._next_number()
+            self.outbox.append((make_ping(self.number_run, number, <long long>tag.run << 32 | tag.number), addr))
+        peer.doubted.append((number, tag.number, now + DOUBT_TIME, frame, addr))
+        if not self.stream and now + DOUBT_TIME < self.alarm:
+            self.alarm = now + DOUBT_TIME
+
+    cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number):
+        """Take in the answer whether a message is still wanted."""
+        cdef long long answer = read_answered(frame)
+        cdef Py_ssize_t i
+        for i in range(len(peer.doubted)):
+            question, asked_about, until, message, addr = peer.doubted[i]
+            if question == number:
+                if answer >= 0 and answer & LAST_NUMBER == asked_about:
+                    peer.doubted[i] = (0, asked_about, until, message, addr)
+                else:
+                    del peer.doubted[i]
+                    peer.n_expired += 1
+                    self.n_expired += 1
+                break
+        if self.stream:
+            while peer.doubted and not peer.doubted[0][0]:
+                self.released.append(peer.doubted.popleft()[3:])
+        else:
+            for entry in [entry for entry in peer.doubted if not entry[0]]:
+                peer.doubted.remove(entry)
+                self.released.append(entry[3:])
+
+    cdef int _untagged(self, bytes frame, addr, double now, bint broken) except -1:
         """A frame without a tag can only be told from an echo by its bytes."""
+        cdef Peer peer
         cdef Send send
         cdef int event
         cdef Py_ssize_t i
+        if broken and self._find_peer(addr) is None:
+            return self._damaged(None)
+        peer = self._met(addr, now)
+        if peer is None:
+            return V_IGNORED
         # A stream loses nothing: the echo that is due came first, if it equals the one waited for.
         if self.stream and peer.due and peer.is_due(frame, now, self.limits):
+            self._hear(peer, now)
             peer.n_strays += 1
             return V_SWALLOWED
         for i in range(len(peer.flying)):
             send = peer.flying[i]
             event = compare(send.frame, frame, self.limits.min_truncated, self.limits.max_size)
             if event != 0:
+                self._hear(peer, now)
                 send.truncated = event == 2
-                if send.tagged:
-                    peer.kind = PLAIN  # one that cuts echoes short
+                if send.tagged and self.limits.tags:
+                    self._learn(peer, PLAIN, now)  # one that cuts echoes short
                 self._confirm(peer, send, send.number, now)
                 return V_CONFIRMED
         if peer.due and peer.is_due(frame, now, self.limits):
+            self._hear(peer, now)
             peer.n_strays += 1
             return V_SWALLOWED
+        if broken and self.limits.tags:
+            return self._damaged(peer)
+        self._hear(peer, now)
         event = peek(frame)
         if event == 0:
             return V_NOTICE
+        if event > 0 and peer.kind != PLAIN and self.limits.tags and not self.limits.signed:
+            self._learn(peer, PLAIN, now)
         for i in range(len(peer.flying)):
             send = peer.flying[i]
             if send.pings is not None:
@@ -457,11 +750,9 @@ cdef class Exchange:
             break
         if event > 0 and event & self.refusing:
             return V_REFUSED
-        if peer.is_storm(
-            frame, self.limits.malformed_burst if event < 0 else self.limits.message_burst, now, self.limits
-        ):
+        if peer.is_storm(frame, event, now, self.limits):
             return V_STORM
-        self.reply = frame
+        self.reply = self._pace(peer, frame, now) if self.stream else frame
         return V_DELIVER
 
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept:
@@ -517,6 +808,17 @@ cdef class Exchange:
         cdef Send send
         peer.refused = True
         if not peer.heard:
+            if peer.probes is not None and len(peer.probes) > 1:  # of one ping, it may have been something earlier
+                self._stop_probing(peer)
+                refused = list(peer.queue or ())
+                if refused:
+                    peer.queue.clear()
+                for send in refused:
+                    send.outcome = V_UNREACHABLE
+                    self.waiting -= 1
+                    peer.n_failed += 1
+                    self.finished.append(send)
+                self._let_fly(peer, now)
             for send in list(peer.flying):
                 if send is not spared:
                     self._end(peer, send, V_UNREACHABLE, now)
@@ -537,6 +839,12 @@ cdef class Exchange:
         self.last_addr = self.last_peer = None
         if peer is None:
             return
+        if peer.run is not None:
+            peer.run.peer = None
+            if self.stream:  # the next connection to the same address shows whether it was restarted
+                if len(self.former) >= MANY:
+                    self.former.clear()
+                self.former[addr] = peer.run, peer.n_restarts
         for send in [*peer.flying, *(peer.queue or ())]:
             send.outcome = V_LOST
             self.waiting -= 1
@@ -567,9 +875,9 @@ cdef class Exchange:
         cdef Peer peer
         cdef Send send
         self.alarm = NEVER
-        if not self.waiting:
-            return
         for peer in list(self.peers.values()):
+            if not peer.is_busy():
+                continue
             # The queue first: what is out of time must not go out only because its turn has come.
             if peer.queue:
                 for send in list(peer.queue):
@@ -581,6 +889,26 @@ cdef class Exchange:
                         self._time_out(peer, send, now)
                     elif send.retry_at <= now:
                         self._retry(peer, send, now)
+            if peer.probes is not None:
+                if now >= peer.probe_until or not peer.queue:
+                    if peer.queue:
+                        (<Send>peer.queue[0]).probed = True
+                    self._stop_probing(peer)
+                    self._let_fly(peer, now)
+                else:
+                    if now >= peer.probe_at:
+                        self._probe(peer, now)
+                    self.alarm = min(self.alarm, peer.probe_at, peer.probe_until)
+            if peer.doubted and not self.stream:
+                while peer.doubted and peer.doubted[0][2] <= now:  # if it is wanted, it comes again
+                    peer.doubted.popleft()
+                if peer.doubted:
+                    self.alarm = min(self.alarm, peer.doubted[0][2])
+            if self.stream and (peer.paced or peer.queue):
+                self._drain(peer, now)
+                if peer.paced or peer.queue:
+                    if peer.quiet_until > now:
+                        self.alarm = min(self.alarm, peer.quiet_until)
             for send in peer.flying:
                 self.alarm = min(self.alarm, send.deadline, send.retry_at)
             if peer.queue:
@@ -597,78 +925,94 @@ cdef class Exchange:
         self.finished.append(send)
 
     cdef _retry(self, Peer peer, Send send, double now):
-        """Send a message again, or ask a peer not yet known what it is."""
-        cdef int kind = peer.current_kind(now, self.limits)
-        cdef unsigned int number
+        """Send a message again to a tagging peer, or ask by a ping whether it was lost; or send another ping."""
+        cdef bint tagging = peer.current_kind(now, self.limits) == TAGGING
         send.repetitions += 1
-        if kind != TAGGING:
-            send.interval = self.limits.first_probe
-        elif send.repetitions > self.limits.quick_retries:
-            send.interval = min(2 * send.interval, self.limits.max_retry)
+        if send.repetitions > self.limits.quick_retries:
+            send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            if kind != TAGGING and len(peer.flying) > 1:
-                return  # it could be taken for the echo of what that peer sends back
-            self._tag(send, PING)
-            send.pings.append((send.number, now))
-            peer.note_sent(send.number, send.frame, now, self.limits)
-            self._repeat(peer, send)
-        elif kind == TAGGING:
-            self._repeat(peer, send)
-        elif kind == UNKNOWN:
-            peer.probing = True
-            number = self._next_number()
-            frame = tag(PING, number)
-            peer.note_sent(number, frame, now, self.limits)
-            self.outbox.append((frame, send.addr))
-        # A plain peer may still turn out to have been replaced by a tagging one: the timer goes on.
+            if tagging or len(peer.flying) == 1:  # to others it could hurt what is on its way
+                send.number = self._next_number()
+                send.frame = make_ping(self.number_run, send.number)
+                send.pings.append((send.number, now))
+                send.repeated = True
+                peer.n_retransmitted += 1
+                self.outbox.append((send.frame, send.addr))
+        elif tagging:
+            if PyBytes_GET_SIZE(send.frame) <= LARGE or peer.srtt == 0.0:
+                self._repeat(peer, send, now)
+            else:
+                peer.asked = self._next_number()
+                self.outbox.append((make_ping(self.number_run, peer.asked), send.addr))
 
-    cdef _repeat(self, Peer peer, Send send):
+    cdef _repeat(self, Peer peer, Send send, double now):
+        cdef Tag tag
         send.repeated = True
+        parse(send.frame, &tag)
+        send.frame = with_life(send.frame, &tag, _life(send, now))
+        send.flown_after = self.number
         peer.n_retransmitted += 1
         self.outbox.append((send.frame, send.addr))
 
     cdef _learn(self, Peer peer, int kind, double now):
-        """Take in what a peer turns out to be; a tagging one is sent what it seems not to have got, and pings go on."""
+        """Take in what a peer turns out to be; a tagging one is sent again what it seems not to have got."""
         cdef Send send
-        cdef bint probing = peer.probing
+        if kind == PLAIN:
+            peer.kind_since = self.number
+        if peer.kind == kind and peer.probes is None:
+            return
         peer.kind = kind
-        peer.probing = False
         if kind == TAGGING:
-            for send in peer.flying:
-                if send.tagged and send.retry_at != NEVER and (probing or send.pings is not None):
-                    if send.pings is None:
-                        self._repeat(peer, send)
-                    send.repetitions = 0
-                    self._schedule(peer, send, now)
+            peer.unechoed = None
+            if not self.stream:
+                for send in peer.flying:
+                    if send.tagged:
+                        send.repetitions = 0
+                        self._schedule(peer, send, now)
+        if peer.probes is not None:
+            self._stop_probing(peer)
+        self._let_fly(peer, now)
+
+    # --- asking a peer not yet known what it is, before its first message ---
+
+    cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept:
+        """Tell whether a message waits until a peer has shown what it is."""
+        if self.stream or send.probed or send.pings is not None or not send.taggable or not self.limits.tags:
+            return False
+        if peer.current_kind(now, self.limits) != UNKNOWN or peer.flying:
+            return False
+        # A ping behind a message that a plain peer is at work on would make it take our next echo for a message.
+        return peer.unechoed is None or now - peer.unechoed_at >= REST
+
+    cdef _probe(self, Peer peer, double now):
+        """Send a ping that asks a peer what it is."""
+        cdef unsigned int number = self._next_number()
+        peer.probes.append((number, now))
+        if len(peer.probes) >= QUICK_PROBES:
+            peer.probe_interval = min(2 * peer.probe_interval, MAX_PROBE_INTERVAL)
+        peer.probe_at = now + peer.probe_interval
+        self.alarm = min(self.alarm, peer.probe_at, peer.probe_until)
+        self.outbox.append((make_ping(self.number_run, number), peer.addr))
+
+    cdef _stop_probing(self, Peer peer):
+        peer.probes = None
 
     # --- what a shell may ask ---
-
-    def asked_at(self, addr, bytes frame not None) -> 'float | None':
-        """Tell when the message was sent that a tagged message answers.
-
-        Parameters
-        ----------
-        addr : hashable
-            The peer that sent the answer.
-        frame : bytes
-            The answer.
-
-        Returns
-        -------
-        float or None
-            The time in seconds; not a number if it is no longer known, None if the message is no answer.
-        """
-        cdef long long answered = read_answered(frame)
-        cdef Peer peer = self.peers.get(addr)
-        if answered < 0 or peer is None:
-            return None
-        return peer.time_sent(<unsigned int>answered, self.limits)
 
     @property
     def n_waiting(self) -> int:
         """How many sends have not ended."""
         return self.waiting
+
+    @property
+    def n_held(self) -> int:
+        """How many messages that nobody waits for could not be sent yet."""
+        cdef Peer peer
+        cdef Py_ssize_t n = 0
+        for peer in self.peers.values():
+            n += len(peer.held or ())
+        return n
 
     @property
     def n_peers(self) -> int:
@@ -688,7 +1032,7 @@ cdef class Exchange:
         Send or None
             The send.
         """
-        cdef Peer peer = self.peers.get(addr)
+        cdef Peer peer = self._find_peer(addr)
         if peer is None:
             return None
         return _newest(peer.queue) or _newest(peer.flying)
@@ -706,7 +1050,7 @@ cdef class Exchange:
         bool
             True while one has not.
         """
-        cdef Peer peer = self.peers.get(addr)
+        cdef Peer peer = self._find_peer(addr)
         return peer is not None and bool(peer.flying or peer.queue)
 
     def waiting_for(self) -> list:
@@ -741,48 +1085,74 @@ cdef class Exchange:
         -------
         tuple or None
             ``(kind, sent, confirmed, failed, retransmitted, duplicates, strays, malformed, srtt, min_rtt,
-            last_seen, restarts)``; None if it is not remembered.
+            last_seen, restarts, damaged, expired)``; None if it is not remembered.
         """
-        cdef Peer peer = self.peers.get(addr)
+        cdef Peer peer = self._find_peer(addr)
         if peer is None:
             return None
         return (
             KINDS[peer.kind], peer.n_sent, peer.n_confirmed, peer.n_failed, peer.n_retransmitted, peer.n_duplicates,
             peer.n_strays, peer.n_malformed, peer.srtt or None, peer.min_rtt if peer.min_rtt != NEVER else None,
-            peer.last_seen if peer.heard else None, peer.n_restarts,
+            peer.last_seen if peer.heard else None, peer.n_restarts, peer.n_damaged, peer.n_expired,
         )
 
     # --- inside ---
 
-    cdef Peer _peer(self, addr, double now):
-        """Return what is known of a peer."""
+    cdef Peer _find_peer(self, addr):
+        """Return the peer at an address, or the one that was there and has moved; None if there is neither."""
         cdef Peer peer
-        cdef uint32_t trace = 0
         # Often the same object: shells keep the addresses that they give.
         if addr is self.last_addr and self.last_peer is not None:
-            peer = self.last_peer
-        else:
-            peer = self.peers.get(addr)
-            if peer is None:
-                self._has_room(now)  # if not, the program waits for more peers than it may remember
-                peer = self.peers[addr] = Peer()
-                peer.since = now
-                if self.traces is not None and self.traces.find(hash(addr), &trace):
-                    peer.returned = True
-                    peer.trace = trace
-                if self.limits.signed:
-                    peer.kind = TAGGING
+            return self.last_peer
+        peer = self.peers.get(addr)
+        if peer is None and self.moved:
+            peer = self.moved.get(addr)
+        if peer is not None:
             self.last_addr = addr
             self.last_peer = peer
+        return peer
+
+    cdef Peer _peer(self, addr, double now):
+        """Return the peer at an address, to which something is sent."""
+        cdef Peer peer = self._find_peer(addr)
+        if peer is None:
+            self._has_room(now)  # if not, the program waits for more peers than it may remember
+            peer = self._new_peer(addr, now)
         peer.active = now
         return peer
 
+    cdef Peer _new_peer(self, addr, double now):
+        cdef Peer peer = Peer()
+        self.peers[addr] = peer
+        peer.addr = addr
+        peer.active = now
+        peer.kind_since = self.number
+        if self.limits.signed:
+            peer.kind = TAGGING
+        if self.former:
+            before = self.former.pop(addr, None)
+            if before is not None:
+                peer.run, peer.n_restarts = before
+                peer.run.peer = peer
+        self.last_addr = addr
+        self.last_peer = peer
+        return peer
+
     cdef Peer _met(self, addr, double now):
-        """Return what is known of a peer that was heard from; None if it is a stranger and there is no room for it."""
-        if len(self.peers) >= self.limits.max_peers and addr not in self.peers and not self._has_room(now):
-            self.n_turned_away += 1
-            return None
-        return self._peer(addr, now)
+        """Return the peer at an address from which something came; None if it is a stranger and there is no room."""
+        cdef Peer peer
+        if addr is self.last_addr and self.last_peer is not None and self.last_peer.addr == addr:
+            return self.last_peer
+        peer = self.peers.get(addr)
+        if peer is None:
+            if not self._has_room(now):
+                self.n_turned_away += 1
+                return None
+            self.moved.pop(addr, None)  # another program is there now
+            return self._new_peer(addr, now)
+        self.last_addr = addr
+        self.last_peer = peer
+        return peer
 
     cdef bint _has_room(self, double now) except -1:
         """Tell whether another peer can be remembered, and forget some so that it can."""
@@ -790,81 +1160,101 @@ cdef class Exchange:
             return True
         if now < self.full_until:
             return False
-        if self._forget_idle(now):
+        if self._forget_idle():
             return True
         self.full_until = now + NO_ROOM
         return False
 
-    cdef Py_ssize_t _forget_idle(self, double now) except -1:
-        """Forget about an eighth of the peers, strangers first and those idle for longest; count them."""
-        cdef Py_ssize_t n = len(self.peers), room = max(1, self.limits.max_peers // 8), gone, over = 0
-        cdef Py_ssize_t[3] count = [0, 0, 0], quota
-        cdef double[3] limit
-        cdef double *active = <double *>malloc(3 * n * sizeof(double))
+    cdef Py_ssize_t _forget_idle(self) except -1:
+        """Forget about an eighth of the peers, those first that have confirmed nothing; count them."""
+        cdef Py_ssize_t room = max(1, self.limits.max_peers // 8), n_confirmed = 0
         cdef Peer peer
-        cdef int standing
-        if active == NULL:
-            raise MemoryError
-        try:
-            for peer in self.peers.values():
-                if not peer.flying and not peer.queue:
-                    standing = peer.standing()
-                    active[standing * n + count[standing]] = peer.active
-                    count[standing] += 1
-            # An eighth of the room is for strangers, and another for those that nothing is proven of.
-            quota[PROVEN] = min(max(count[PROVEN] - (self.limits.max_peers - 2 * room), 0), count[PROVEN])
-            over = count[1] + count[PROVEN] - quota[PROVEN] - (self.limits.max_peers - room)
-            quota[1] = min(max(over, 0), count[1])
-            quota[STRANGER] = min(max(room - quota[1] - quota[PROVEN], 0), count[STRANGER])
-            if not quota[STRANGER] + quota[1] + quota[PROVEN]:  # the room for strangers is in use
-                quota[1] = min(max(count[1] - room, 0), room)
-            for standing in range(3):
-                if quota[standing]:
-                    qsort(active + standing * n, count[standing], sizeof(double), _earlier)
-                    limit[standing] = active[standing * n + quota[standing] - 1]
-        finally:
-            free(active)
-        if self.traces is None:
-            self.traces = Traces()
-        idle = []
+        strangers = []
+        confirmed = []
         for addr, peer in self.peers.items():
-            if not peer.flying and not peer.queue:
-                standing = peer.standing()
-                if quota[standing] and peer.active <= limit[standing]:
-                    quota[standing] -= 1
-                    idle.append(addr)
-        for addr in idle:
+            if peer.n_confirmed:
+                n_confirmed += 1
+            if not peer.is_busy():
+                (confirmed if peer.n_confirmed else strangers).append((peer.active, len(strangers), addr))
+        strangers.sort()
+        gone = strangers[:room]
+        if n_confirmed > self.limits.max_peers - room:  # strangers need some room too
+            confirmed.sort()
+            gone += confirmed[:n_confirmed - (self.limits.max_peers - room)]
+        for _, _, addr in gone:
             peer = self.peers.pop(addr)
-            self.traces.add(hash(addr), peer.last_heard(self.limits))
+            if peer.run is not None:
+                peer.run.peer = None
+        if gone:
+            self.moved = {addr: peer for addr, peer in self.moved.items() if (<Peer>peer).addr in self.peers}
         self.last_addr = self.last_peer = None
-        gone = len(idle)
-        self.n_forgotten += gone
-        return gone
+        self.n_forgotten += len(gone)
+        return len(gone)
 
-    cdef unsigned int _next_number(self) noexcept:
+    cdef _new_run(self, unsigned int number, double now):
+        """Return a program that was not met before, and forget others if there are too many."""
+        cdef Run run = Run()
+        cdef Py_ssize_t limit = 16 * self.limits.max_peers
+        run.run = number
+        run.used_at = now
+        if self.stream:
+            return run
+        if len(self.runs) >= limit:
+            idle = sorted(
+                (one for one in self.runs.values() if (<Run>one).peer is None or not (<Run>one).peer.n_confirmed),
+                key=_used_at,
+            )
+            for one in idle[:max(1, limit // 8)]:
+                del self.runs[(<Run>one).run]
+                if (<Run>one).peer is not None:
+                    (<Run>one).peer.run = None
+            self.last_run = None
+        self.runs[number] = run
+        return run
+
+    cdef unsigned int _next_number(self):
+        """Return the next number, which belongs to `number_run`."""
         cdef unsigned int number = self.number
-        self.number = (number + 1) & NUMBERS
+        cdef Peer peer
+        self.number_run = self.run
+        if number == LAST_NUMBER:  # the next one begins another run, which shows that it is the next of this program
+            self.own_runs.add(self.run)
+            self.run = (self.run + 1) & RUNS
+            self.number = 1
+            for peer in self.peers.values():
+                peer.kind_since = peer.asked = 0
+        else:
+            self.number = number + 1
         return number
 
     cdef bint _may_tag(self, Peer peer, bytes frame, double now):
-        cdef Py_ssize_t n = len(frame), i
-        if not self.limits.tags or n < 2 or n + 32 > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
+        if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
             return False
         if peer.current_kind(now, self.limits) == PLAIN:
             for i in range(2):
-                if n <= BUFFERS[i] < n + 32:
+                if n <= BUFFERS[i] < n + TAG_SIZE:
                     return False
         return True
 
-    cdef _tag(self, Send send, bytes frame, long long answered=-1):
-        send.number = self._next_number()
-        send.frame = self._tagged_frame(frame, send.number, answered)
-        send.tagged = True
+    cdef _tag(self, Peer peer, Send send, double now):
+        """Give a message its number, and a tag if it may have one."""
+        if send.pings is not None:
+            send.number = self._next_number()
+            send.frame = make_ping(self.number_run, send.number)
+            send.pings.append((send.number, now))
+            send.tagged = True
+        elif send.taggable and self._may_tag(peer, send.frame, now):
+            send.number = self._next_number()
+            send.frame = self._tagged_frame(
+                send.frame, send.number, _life(send, now), send.answered if peer.kind != PLAIN else -1
+            )
+            send.tagged = True
 
-    cdef bytes _tagged_frame(self, bytes frame, unsigned int number, long long answered):
-        if answered < 0 or len(frame) + 64 > self.max_frame:
-            return tag(frame, number)
-        return tag_answer(frame, number, <unsigned int>answered)
+    cdef bytes _tagged_frame(self, bytes frame, unsigned int number, unsigned int life, long long answered):
+        if answered >= 0 and PyBytes_GET_SIZE(frame) + TAG_SIZE + FIELD_SIZE > self.max_frame:
+            answered = -1
+        return write(frame, self.number_run, number, life, answered)
 
     cdef _enter(self, Peer peer, Send send, double now):
         """Let a send fly, or queue it behind those before it."""
@@ -872,35 +1262,52 @@ cdef class Exchange:
         peer.n_sent += 1
         if send.deadline < self.alarm:
             self.alarm = send.deadline
-        if peer.queue or not self._may_fly(peer, send):
+        if peer.queue or not self._may_fly(peer, send, now):
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
+            if now < peer.quiet_until < self.alarm:
+                self.alarm = peer.quiet_until
         else:
             self._fly(peer, send, now)
 
-    cdef bint _may_fly(self, Peer peer, Send send):
+    cdef bint _may_fly(self, Peer peer, Send send, double now):
         """Tell whether a send may leave now. No message waits for a ping, which may be somebody else's."""
         cdef Send other
         cdef Py_ssize_t i
+        if peer.probes is not None:
+            return False
         for i in range(len(peer.flying)):
             other = peer.flying[i]
             if (send.alone or other.alone) and (other.pings is None or send.pings is not None):
                 return False
+        if peer.kind == TAGGING:
+            return True
+        if self.stream:
+            return self._may_follow(peer, now)
+        if self._must_probe(peer, send, now):
+            peer.probes = []
+            peer.probe_interval = PROBE_INTERVAL
+            peer.probe_until = now + min((send.deadline - now) / 2, REST)
+            self._probe(peer, now)
+            return False
         return True
 
     cdef _fly(self, Peer peer, Send send, double now):
         send.flying = True
         send.flown = now
         peer.refused = False  # what was refused was something else
+        self._tag(peer, send, now)
+        send.flown_after = self.number
         peer.flying.append(send)
-        if send.tagged:
-            peer.note_sent(send.number, send.frame, now, self.limits)
-            if send.pings is not None:
-                send.pings.append((send.number, now))
-            if not self.stream:
-                peer.current_kind(now, self.limits)
-                self._schedule(peer, send, now)
+        if send.pings is None and peer.kind != TAGGING:
+            peer.sent_message(send.frame, peek(send.frame), now)
+        if self.stream:
+            if peer.kind != TAGGING:
+                peer.quiet_until = now + STREAM_GAP
+        elif send.tagged:
+            peer.current_kind(now, self.limits)
+            self._schedule(peer, send, now)
 
     cdef _schedule(self, Peer peer, Send send, double now):
         """Set when a send is repeated for the first time."""
@@ -908,6 +1315,66 @@ cdef class Exchange:
         send.retry_at = now + send.interval
         if send.retry_at < self.alarm:
             self.alarm = send.retry_at
+
+    cdef _let_fly(self, Peer peer, double now):
+        """Send what has waited for its turn."""
+        cdef Send send
+        if self.stream and (peer.paced or peer.queue):
+            self._drain(peer, now)
+            return
+        if peer.probes is not None:
+            return
+        while peer.held and self._in_window(peer):
+            frame, taggable, answered = peer.held.popleft()
+            self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
+        while peer.queue and self._may_fly(peer, peer.queue[0], now):
+            send = peer.queue.popleft()
+            self._fly(peer, send, now)
+            self.outbox.append((send.frame, send.addr))
+
+    cdef bint _in_window(self, Peer peer) noexcept:
+        """Tell whether the next number may be sent to a peer: what is to be confirmed must not fall out of its window."""
+        cdef Send send
+        cdef Py_ssize_t i
+        if self.stream:
+            return True
+        for i in range(len(peer.flying)):
+            send = peer.flying[i]
+            if send.tagged and send.pings is None and self.number - send.number >= WINDOW:
+                return False
+        return True
+
+    # --- streams to peers that may take two frames which arrive together for one ---
+
+    cdef bint _may_follow(self, Peer peer, double now) noexcept:
+        return not peer.paced and now >= peer.quiet_until
+
+    cdef bytes _pace(self, Peer peer, bytes frame, double now):
+        """Return a frame that may be written to a stream now; None if it gets into `outbox` later."""
+        if peer.kind == TAGGING or self._may_follow(peer, now):
+            peer.quiet_until = now + STREAM_GAP
+            return frame
+        if peer.paced is None:
+            peer.paced = deque()
+        peer.paced.append(frame)
+        if peer.quiet_until < self.alarm:
+            self.alarm = peer.quiet_until
+        return None
+
+    cdef _drain(self, Peer peer, double now):
+        """Send what has waited for a stream, as far as it may leave now."""
+        cdef Send send
+        while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
+            self.outbox.append((peer.paced.popleft(), peer.addr))
+            peer.quiet_until = now + STREAM_GAP
+        while peer.queue and not peer.paced and self._may_fly(peer, peer.queue[0], now):
+            send = peer.queue.popleft()
+            self._fly(peer, send, now)
+            self.outbox.append((send.frame, send.addr))
+        if (peer.paced or peer.queue) and now < peer.quiet_until < self.alarm:
+            self.alarm = peer.quiet_until
+
+    # --- sends ---
 
     cdef Send _find(self, Peer peer, unsigned int number):
         """Return the flying send with a number, or None."""
@@ -934,6 +1401,11 @@ cdef class Exchange:
         if not send.repeated or send.pings is not None:  # Karn's rule: a repetition could be the one that was answered
             peer.measure(send.round_trip)
         peer.n_confirmed += 1
+        peer.asked = 0
+        if peer.unechoed is not None and send.pings is None:
+            peer.unechoed = None
+        if self.stream:
+            peer.quiet_until = now  # it has read everything so far
         self._end(peer, send, V_CONFIRMED, now)
         self.ended = send
 
@@ -948,11 +1420,17 @@ cdef class Exchange:
             # Even after a mismatch the echo proper may still come; from where nobody listens it cannot. One with a
             # tag is known by its number, unless it is cut short.
             if outcome != V_CONFIRMED and not peer.refused:
-                if not send.tagged or len(send.frame) > self.limits.min_truncated:
+                if not send.tagged or (peer.kind != TAGGING and PyBytes_GET_SIZE(send.frame) > self.limits.min_truncated):
                     peer.owe(send.frame, now, self.limits)
         else:
             peer.queue.remove(send)
-        while peer.queue and self._may_fly(peer, peer.queue[0]):
-            send = peer.queue.popleft()
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
+        if peer.queue or peer.held or peer.paced:
+            if peer.probes is not None and not peer.queue:
+                self._stop_probing(peer)
+            self._let_fly(peer, now)
+        elif peer.probes is not None:
+            self._stop_probing(peer)
+
+
+def _used_at(Run run):
+    return run.used_at

@@ -1,3 +1,6 @@
+cdef class Question:
+    cdef public object send  # of the core; None until the message is begun
+
 cdef class Origin:
-    cdef readonly object receiver, event, addr, number, asked
+    cdef readonly object receiver, event, addr, number, answers
     cdef public bint spent

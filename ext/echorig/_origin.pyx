@@ -1,15 +1,19 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""The message that a task or callback is dealing with, so that what it sends back is known as the answer.
+"""Which message a task or callback deals with, and which message of its own a call waits for the answer to.
 
 A callback is told by a context variable, and so are the tasks that it starts; `on_event` and streams tell the task that
-reads, until it reads the next message.
+reads, until it reads the next message. A call names its message in the same way: what it sends first is its question.
 """
 
 cimport cython
 
 from contextvars import ContextVar
 
+from echorig._exchange cimport V_CONFIRMED, Send
+from echorig._tags cimport identity
+
 current = ContextVar('echorig.origin', default=None)
+asking = ContextVar('echorig.asking', default=None)
 
 
 @cython.final
@@ -27,10 +31,9 @@ cdef class Origin:
     addr : tuple of (str, int)
         Who sent it.
     number : int
-        Its number.
-    asked : float or None
-        If it is an answer, when the message that it answers was sent, on the clock of `time.monotonic`, in seconds; not a
-        number if that is no longer known. None if it is no answer.
+        Which message it is: its run, times 2**32, plus its number.
+    answers : int
+        The same of the message of ours that it answers; -1 if it names none, 0 if it names one of another program.
 
     Attributes
     ----------
@@ -38,31 +41,53 @@ cdef class Origin:
         Whether it has been answered: there is one answer to a message, and a task may go on sending for ever.
     """
 
-    def __cinit__(self, receiver, event, addr, number, asked):
+    def __cinit__(self, receiver, event, addr, number, answers=-1):
         self.receiver = receiver
         self.event = event
         self.addr = addr
         self.number = number
-        self.asked = asked
+        self.answers = answers
 
 
-def is_late(com, double since) -> bool:
-    """Tell whether the current message is the answer to something that was sent before a time.
+@cython.final
+cdef class Question:
+    """A message whose answer a call waits for: the first confirmed one that is sent while `asking` is set to this.
+
+    Attributes
+    ----------
+    send : Send or None
+        The message on its way, once it has been begun.
+    """
+
+    @property
+    def number(self) -> int:
+        """int: Which message it is: its run, times 2**32, plus its number; -1 before it is sent, and without a tag."""
+        cdef Send send = self.send
+        return -1 if send is None or send.number == 0 else identity(send.frame)
+
+    @property
+    def confirmed(self) -> bool:
+        """bool: Whether its echo has come."""
+        cdef Send send = self.send
+        return send is not None and send.outcome == V_CONFIRMED
+
+
+def names(com, Question question not None) -> int:
+    """Tell whether the current message is the answer to a question.
 
     Parameters
     ----------
     com : Communicator
         Who has received it.
-    since : float
-        The time, on the clock of `time.monotonic`, in seconds.
+    question : Question
+        The question.
 
     Returns
     -------
-    bool
-        False also where nothing is known, as of peers without tags.
+    int
+        1 if it is, 0 if it answers something else, -1 if it does not say, as messages of peers without tags.
     """
     cdef Origin origin = current.get()
-    return (
-        origin is not None and origin.receiver is getattr(com, '_identity', None)
-        and origin.asked is not None and <double>origin.asked < since
-    )
+    if origin is None or origin.receiver is not getattr(com, '_identity', None) or origin.answers == -1:
+        return -1
+    return 1 if origin.answers == question.number else 0

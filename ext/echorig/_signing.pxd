@@ -1,4 +1,5 @@
 from echorig._session cimport Outgoing, Session
+from echorig._tags cimport Tag
 
 cdef enum:
     # Whether a frame is signed.
@@ -9,7 +10,6 @@ cdef enum:
 
 cdef class Signer:
     cdef readonly list outbox
-    cdef public bint seen
     cdef readonly int verdict
     cdef readonly Py_ssize_t holding
     cdef object hello_mac, welcome_mac, session_key, random
@@ -18,25 +18,24 @@ cdef class Signer:
     cdef double retry, hold_time, idle
     cdef unsigned int lifetime
     cdef dict sending       # {address: Outgoing}
-    cdef bytes run          # the same in every hello of ours
-    cdef dict runs          # {the same of others: address of their last session}
-    cdef dict receiving     # {address: Session} of messages to us
-    cdef dict pending       # {address: [Session]} of those who have not shown that they are there now
+    cdef unsigned int run   # ours
+    cdef dict places        # {address: run of the program that was there last}
+    cdef dict receiving     # {run: Session} of messages to us
+    cdef dict pending       # {run: [Session]} of those who have not shown that they are there now
 
     cpdef bytes seal(self, bytes frame, addr, double now)
     cpdef bytes open(self, bytes frame, addr, double now)
-    cpdef bint accepted(self, bytes frame, addr) except -1
     cpdef drop(self, bytes frame, addr)
-    cdef bint _serves(self, Outgoing out, unsigned int number, double now) noexcept
-    cdef _hold(self, Outgoing out, bytes frame, double now)
+    cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept
+    cdef _hold(self, Outgoing out, bytes frame, unsigned int number, double now)
     cdef _take(self, Outgoing out, Py_ssize_t i)
-    cdef Session _session_of(self, bytes plain, bytes signature, addr, long long number, double now)
-    cdef _retire(self, Session session, addr)
-    cdef _shake(self, bytes plain, bytes signature, bytes random, addr, long long number, double now)
+    cdef Session _session_of(self, bytes plain, bytes signature, addr, Tag *tag, double now)
+    cdef _promote(self, Session session, addr, double now)
+    cdef _shake(self, bytes plain, bytes signature, bytes random, addr, Tag *tag, double now)
     cdef Outgoing _outgoing(self, addr)
     cdef _leave(self, addr)
     cdef _ask(self, Outgoing out, addr, double now)
-    cdef _welcome(self, bytes asked, addr, double now)
+    cdef _welcome(self, bytes asked, unsigned int run, addr, double now)
     cdef _release(self, Outgoing out, addr, double now)
     cdef _begin(self, Outgoing out, addr, bytes answered, double now)
     cdef Session _session(self, bytes asked, bytes answered)

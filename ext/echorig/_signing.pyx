@@ -6,15 +6,14 @@
    signed message. It is a BLAKE2s (RFC 7693) of the message and its tag, keyed with the key of a *session*.
 3. A session is for the messages of one program to another, and their echoes. Its key comes from the shared key and a
    random number of each: what was signed for another program, or for one that ran there before, is worth nothing.
-4. Within a session a number is accepted once (the sliding window of RFC 4303, section 3.4.3); on a stream, where nothing
-   is overtaken, only in order. The next session of the same program goes on where it ended, whatever its address: who
-   is in the middle can have a message come from another.
-5. Nothing is remembered of whoever has not shown that it has the key, and every table has a bound.
+4. The run and number of a message are signed, so that the exchange knows what comes again, whatever its address. On a
+   stream, where nothing is overtaken, numbers are accepted in order only.
+5. Sessions are known by the run of the program whose messages they are for: who moves to another address goes on.
+6. Nothing is remembered of whoever has not shown that it has the key, and every table has a bound.
 
 The session begins with a ping, sent before the first message: the *hello* is an array of nothing but the sender's
-random number (128 bytes of whitespace, of which the first half is the same in a whole run of its program), a signature
-and a tag. Its echo, the *welcome*, has the receiver's in its
-place, and its signature covers both.
+random number (128 bytes of whitespace), a signature and a tag. Its echo, the *welcome*, has the receiver's in its place,
+and its signature covers both.
 """
 
 import errno
@@ -24,11 +23,12 @@ from hmac import compare_digest
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from echorig._codec cimport peek, read_answered, read_tag
+from echorig._codec cimport peek
 from echorig._session cimport Outgoing, Session
 from echorig._signature cimport (
-    FIELD, HELLO, SIGNATURE, SIGNED, last_word, mac_of, number_frame, read_value, with_signature, without_signature,
+    HELLO, SIGNATURE, SIGNED, last_word, mac_of, number_frame, read_value, with_signature, without_signature,
 )
+from echorig._tags cimport FIELD_SIZE, T_WHOLE, Tag, parse, read_answered
 from echorig._signature import as_key
 
 cdef enum:
@@ -40,9 +40,6 @@ HANDSHAKE = F_HANDSHAKE
 UNSIGNED = F_UNSIGNED
 REPLAYED = F_REPLAYED
 
-cdef unsigned int NUMBERS = 0x7FFFFFFF
-cdef unsigned int HALF = 0x40000000
-cdef long long ACK = 0x80000000
 cdef double NEVER = float('inf')
 cdef double LONGEST_PATIENCE = 1.0  # seconds
 cdef object _compare_digest = compare_digest
@@ -76,7 +73,7 @@ cdef class Signer:
     idle : float
         How long a session may be unused, in seconds; also only where `stream` is false.
     lifetime : int
-        How many numbers may go by before a new session is begun, at most 2**29: a quarter of those there are.
+        How many numbers may go by before a new session is begun.
     random : callable
         Returns so many random bytes.
 
@@ -86,8 +83,6 @@ cdef class Signer:
         What is to be sent now, as it is.
     holding : int
         How many messages wait for a session.
-    seen : bool
-        Whether the frame that was opened last had been accepted before.
     verdict : int
         What it was: ``GENUINE``, ``HANDSHAKE``, ``UNSIGNED`` or ``REPLAYED``.
 
@@ -115,8 +110,7 @@ cdef class Signer:
         self.random = random
         self.outbox = []
         self.sending = {}
-        self.run = random(8)
-        self.runs = {}
+        self.places = {}
         self.receiving = {}
         self.pending = {}
 
@@ -146,45 +140,46 @@ cdef class Signer:
         OSError
             On a stream, too much waits for the session.
         """
-        cdef long long number = read_tag(frame)
+        cdef Tag tag
         cdef Outgoing out
         cdef Session session
-        if number < 0:
+        if parse(frame, &tag) != T_WHOLE:
             raise ValueError('A message without a delivery tag cannot be signed')
-        if number & ACK:
-            session = self.receiving.get(addr)
+        if tag.ack:
+            session = self.receiving.get(tag.run)
             return None if session is None else with_signature(frame, session.sign(frame))
+        self.run = tag.run
         out = self._outgoing(addr)
-        if out.session is None or out.failures or not self._serves(out, <unsigned int>number, now):
-            self._hold(out, frame, now)
+        if out.session is None or out.failures or not self._serves(out, &tag, now):
+            self._hold(out, frame, tag.number, now)
             self._ask(out, addr, now)
             return None
         out.used_at = now
         if not self.stream:
             if out.hello is not None or (out.unanswered and now - out.since > out.patience):
                 # It may be another program by now, which cannot tell what is signed for the one before it.
-                self._hold(out, frame, now)
+                self._hold(out, frame, tag.number, now)
                 self._ask(out, addr, now)
             elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
                 out.unanswered = True
-                out.awaited = <unsigned int>number
+                out.awaited = tag.number
                 out.since = now
         return with_signature(frame, out.session.sign(frame))
 
-    cdef bint _serves(self, Outgoing out, unsigned int number, double now) noexcept:
-        """Tell whether the session of a peer will do for a number."""
-        cdef unsigned int behind = (out.newest - number) & NUMBERS
+    cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept:
+        """Tell whether the session of a peer will do for a message."""
         if now - out.used_at > self.idle / 2:  # the peer may have forgotten it
             return False
-        if behind and behind < HALF:
-            return True
-        # A session ends long before its numbers come again.
-        if (number - out.session.first) & NUMBERS >= self.lifetime:
+        if tag.run != out.run:  # the numbers have come to their end and begun again
             return False
-        out.newest = number
+        if tag.number > out.newest:
+            # A session ends long before so much is signed for it that its key wears out.
+            if tag.number - out.first >= self.lifetime:
+                return False
+            out.newest = tag.number
         return True
 
-    cdef _hold(self, Outgoing out, bytes frame, double now):
+    cdef _hold(self, Outgoing out, bytes frame, unsigned int number, double now):
         """Keep a message for the session that is to come."""
         cdef Py_ssize_t i
         if self.stream:
@@ -192,16 +187,17 @@ cdef class Signer:
                 raise OSError(errno.ENOBUFS, f'More than {self.max_held} bytes wait for the other end to prove its key')
         else:
             for i in range(len(out.held) - 1, -1, -1):
-                if out.held[i][1] == frame:
+                if out.held[i][1] == number:  # the same message, with another life
+                    out.held[i] = (out.held[i][0], number, frame)
                     return
             while out.held and (now - out.held[0][0] > self.hold_time or out.size + len(frame) > self.max_held):
                 self._take(out, 0)
-        out.held.append((now, frame))
+        out.held.append((now, number, frame))
         out.size += len(frame)
         self.holding += 1
 
     cdef _take(self, Outgoing out, Py_ssize_t i):
-        out.size -= len(out.held.pop(i)[1])
+        out.size -= len(out.held.pop(i)[2])
         self.holding -= 1
 
     cpdef drop(self, bytes frame, addr):
@@ -215,10 +211,11 @@ cdef class Signer:
             The peer.
         """
         cdef Outgoing out = self.sending.get(addr)
+        cdef Tag tag
         cdef Py_ssize_t i
-        if out is not None:
+        if out is not None and parse(frame, &tag) == T_WHOLE:
             for i in range(len(out.held) - 1, -1, -1):
-                if out.held[i][1] == frame:
+                if out.held[i][1] == tag.number:
                     self._take(out, i)
                     return
 
@@ -243,13 +240,13 @@ cdef class Signer:
         """Send a hello, or the same one again."""
         cdef bytes frame
         if out.hello is None:
-            out.hello = self.run + self.random(8)
+            out.hello = self.random(16)
             out.asked = 0
         elif self.stream or now - out.asked_at < out.patience:
             return
         out.asked += 1
         out.asked_at = now
-        frame = number_frame(out.hello, last_word(out.hello), False)
+        frame = number_frame(out.hello, self.run, last_word(out.hello), False)
         self.outbox.append((with_signature(frame, mac_of(self.hello_mac, frame), False), addr))
 
     # --- coming in ---
@@ -271,14 +268,12 @@ cdef class Signer:
         bytes or None
             The message with its tag, or None if it is none for us, and `verdict` says why.
         """
-        cdef long long number = read_tag(frame)
+        cdef Tag tag
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
         cdef bytes signature, plain, random
         cdef Session session
-        cdef int state
-        self.seen = False
         self.verdict = F_UNSIGNED
-        if number < 0:
+        if parse(frame, &tag) != T_WHOLE:
             return None
         plain = without_signature(frame)
         if plain is None:
@@ -289,106 +284,79 @@ cdef class Signer:
         if n == HELLO and PyBytes_AS_STRING(frame)[0] == 91:
             random = read_value(<const unsigned char *>PyBytes_AS_STRING(frame) + 1)
             if random is not None:
-                self._shake(plain, signature, random, addr, number, now)
+                self._shake(plain, signature, random, addr, &tag, now)
                 return None
-        if PyBytes_GET_SIZE(plain) == n - SIGNATURE - FIELD and read_answered(plain) >= 0:
+        if PyBytes_GET_SIZE(plain) == n - SIGNATURE - FIELD_SIZE and read_answered(plain) >= 0:
             return None  # the same could be written in two ways
-        session = self._session_of(plain, signature, addr, number, now)
+        session = self._session_of(plain, signature, addr, &tag, now)
         if session is None:
             return None
-        if not number & ACK:
-            state = session.judge(<unsigned int>number)
-            if state < 0 or (self.stream and session.used and not session.is_next(<unsigned int>number)):
-                self.verdict = F_REPLAYED
-                return None
+        if not tag.ack:
             if self.stream:
-                session.accept(<unsigned int>number)
-            self.seen = state == 0
-            if state:
-                session.used_at = now  # what is said again does not keep it alive
+                if tag.number <= session.newest:
+                    self.verdict = F_REPLAYED
+                    return None
+                session.newest = tag.number
+            session.used_at = now
         self.verdict = F_GENUINE
         return plain
 
-    cdef Session _session_of(self, bytes plain, bytes signature, addr, long long number, double now):
+    cdef Session _session_of(self, bytes plain, bytes signature, addr, Tag *tag, double now):
         """Return the session for which a frame is signed, or None."""
         cdef Outgoing out
         cdef Session session
-        if number & ACK:
+        if tag.ack:
             out = self.sending.get(addr)
             if out is not None:
                 for session in (out.session, out.previous):
                     if session is not None and _compare_digest(session.sign(plain), signature):
                         # An older one says nothing of whether the peer is still the same program.
-                        if ((<unsigned int>number & NUMBERS) - out.awaited) & NUMBERS < HALF:
+                        if tag.run != out.run or tag.number >= out.awaited:
                             out.unanswered = False
-                        if out.failures == 1 and <unsigned int>number & NUMBERS == out.failed:  # it was only late
+                        if out.failures == 1 and tag.number == out.failed:  # it was only late
                             out.failures = 0
                             self._release(out, addr, now)
                         return session
             return None
-        session = self.receiving.get(addr)
+        session = self.receiving.get(tag.run)
         if session is not None:
             if now - session.used_at > self.idle:
-                del self.receiving[addr]
+                del self.receiving[tag.run]
             elif _compare_digest(session.sign(plain), signature):
                 return session
-        for session in self.pending.get(addr, ()):
+        for session in self.pending.get(tag.run, ()):
             if _compare_digest(session.sign(plain), signature):
                 # Its sender has signed our random number, so it is there now.
-                del self.pending[addr]
-                _make_room(self.receiving, self.max_peers, addr)
-                self._retire(session, addr)
-                self.receiving[addr] = session
-                session.used_at = now
+                self._promote(session, addr, now)
                 return session
         return None
 
-    cdef _retire(self, Session session, addr):
-        """Let a session go on where the one before it of the same program ends, which may have come from elsewhere."""
-        cdef bytes run = session.asked[:8]
+    cdef _promote(self, Session session, addr, double now):
+        """Let a session take the place of the one before it, be that of the same program or of one at its address."""
         cdef Session before
-        place = self.runs.get(run, addr)
-        before = self.receiving.get(place)
-        if before is not None and before.asked[:8] == run:
-            session.follow(before)
-            del self.receiving[place]
-        if len(self.runs) >= 2 * self.max_peers:  # of some the session is long gone
-            self.runs = {(<Session>one).asked[:8]: where for where, one in self.receiving.items()}
-        self.runs[run] = addr
+        del self.pending[session.run]
+        _make_room(self.receiving, self.max_peers, session.run)
+        self.receiving[session.run] = session
+        session.used_at = now
+        place = self.places.get(addr)
+        if place is not None and place != session.run:
+            before = self.receiving.get(place)
+            if before is not None and before.addr == addr:
+                del self.receiving[place]
+        session.addr = addr
+        if len(self.places) >= 2 * self.max_peers:  # of some the session is long gone
+            self.places = {(<Session>one).addr: run for run, one in self.receiving.items()}
+        self.places[addr] = session.run
 
-    cpdef bint accepted(self, bytes frame, addr) except -1:
-        """Take in that a message was accepted, so that it is not a second time.
-
-        Parameters
-        ----------
-        frame : bytes
-            What `open` returned.
-        addr : hashable
-            The peer.
-
-        Returns
-        -------
-        bool
-            False if it was accepted before; it must not be delivered again.
-        """
-        cdef Session session = self.receiving.get(addr)
-        cdef long long number = read_tag(frame)
-        if self.stream or session is None or number < 0 or number & ACK:
-            return True
-        if session.judge(<unsigned int>number) <= 0:
-            return False
-        session.accept(<unsigned int>number)
-        return True
-
-    cdef _shake(self, bytes plain, bytes signature, bytes random, addr, long long number, double now):
+    cdef _shake(self, bytes plain, bytes signature, bytes random, addr, Tag *tag, double now):
         """Take in a hello or a welcome."""
         cdef Outgoing out
-        if number & ACK:
+        if tag.ack:
             out = self.sending.get(addr)
             if out is None:
                 return
             for asked in (out.hello, out.welcomed):
-                if asked is not None and number & NUMBERS == last_word(asked):
+                if asked is not None and tag.number == last_word(asked):
                     if _compare_digest(mac_of(self.welcome_mac, asked + plain), signature):
                         self.verdict = F_HANDSHAKE
                         if asked is out.hello:  # else it comes again
@@ -396,31 +364,32 @@ cdef class Signer:
                         return
             return
         # Our own hello, sent back, must not make us our own peer.
-        if random[:8] == self.run or number != last_word(random):
+        if tag.run == self.run or tag.number != last_word(random):
             return
         if _compare_digest(mac_of(self.hello_mac, plain), signature):
             self.verdict = F_HANDSHAKE
-            self._welcome(random, addr, now)
+            self._welcome(random, tag.run, addr, now)
 
-    cdef _welcome(self, bytes asked, addr, double now):
+    cdef _welcome(self, bytes asked, unsigned int run, addr, double now):
         """Answer a hello; one that comes again is answered the same."""
         cdef Session session
         cdef bytes frame
-        cdef list pending = self.pending.get(addr)
-        for session in (self.receiving.get(addr), *(pending or ())):
+        cdef list pending = self.pending.get(run)
+        for session in (self.receiving.get(run), *(pending or ())):
             if session is not None and session.asked == asked:
                 break
         else:
             session = self._session(asked, self.random(16))
+            session.run = run
             session.used_at = now
             if pending is None:
                 while len(self.pending) >= self.max_peers:
                     del self.pending[next(iter(self.pending))]
-                pending = self.pending[addr] = []
+                pending = self.pending[run] = []
             elif len(pending) >= PENDING:  # a recorded hello must not be enough to push out the true one
                 del pending[0]
             pending.append(session)
-        frame = number_frame(session.answered, last_word(asked), True)
+        frame = number_frame(session.answered, run, last_word(asked), True)
         self.outbox.append((with_signature(frame, mac_of(self.welcome_mac, asked + frame), False), addr))
 
     cdef _begin(self, Outgoing out, addr, bytes answered, double now):
@@ -436,9 +405,8 @@ cdef class Signer:
         out.unanswered = False
         out.failures = 0
         out.used_at = now
-        if out.held:
-            out.newest = <unsigned int>(read_tag(out.held[0][1]) & NUMBERS)
-        out.session.first = out.newest
+        out.run = self.run
+        out.first = out.newest = out.held[0][1] if out.held else out.newest
         self._release(out, addr, now)
 
     cdef _release(self, Outgoing out, addr, double now):
@@ -447,7 +415,7 @@ cdef class Signer:
         self.holding -= len(held)
         out.held = []
         out.size = 0
-        for since, frame in held:
+        for since, _, frame in held:
             if now - since <= self.hold_time:
                 frame = self.seal(frame, addr, now)
                 if frame is not None:
@@ -473,8 +441,9 @@ cdef class Signer:
             The peer.
         """
         self._leave(addr)
-        self.receiving.pop(addr, None)
-        self.pending.pop(addr, None)
+        run = self.places.pop(addr, None)
+        self.receiving.pop(run, None)
+        self.pending.pop(run, None)
 
     def failed(self, bytes frame not None, addr) -> None:
         """Take in that a message has failed; it is not sent any more, and begins the end of its session.
@@ -490,14 +459,15 @@ cdef class Signer:
             The peer.
         """
         cdef Outgoing out = self.sending.get(addr)
+        cdef Tag tag
         self.drop(frame, addr)
-        if out is not None and out.session is not None and not self.stream:
+        if out is not None and out.session is not None and not self.stream and parse(frame, &tag) == T_WHOLE:
             out.failures += 1
-            out.failed = <unsigned int>(read_tag(frame) & NUMBERS)
+            out.failed = tag.number
 
     @property
     def sizes(self) -> dict:
         """How many entries each table has, by its name."""
         return {name: len(table) for name, table in (
-            ('sending', self.sending), ('receiving', self.receiving), ('pending', self.pending), ('runs', self.runs),
+            ('sending', self.sending), ('receiving', self.receiving), ('pending', self.pending), ('places', self.places),
         )}

@@ -1,11 +1,11 @@
 import asyncio
-import logging
 from typing import Any
 
 from typing_extensions import disjoint_base
 
 from ._exchange import Exchange, Send
 from ._signing import Signer
+from .safe_log import SafeLog
 from .uri import Address
 
 @disjoint_base
@@ -24,7 +24,7 @@ class Courier:
     @property
     def exchange(self) -> Exchange: ...
     @property
-    def logger(self) -> logging.Logger: ...
+    def logger(self) -> SafeLog: ...
     @property
     def in_hand(self) -> Send | None: ...
     @property
@@ -40,7 +40,7 @@ class Courier:
         owner: Any,
         loop: asyncio.AbstractEventLoop,
         exchange: Exchange,
-        logger: logging.Logger,
+        logger: SafeLog,
         connected: bool,
         longest: int | None = None,
         signer: Signer | None = None,
@@ -53,6 +53,7 @@ class Courier:
     def take(self, frame: bytes, addr: Any) -> None: ...
     def flush(self) -> None: ...
     def _stay_awake(self) -> None: ...
+    def watch_stalls(self, wanted: bool = True) -> None: ...
     def close(self) -> None: ...
     def not_sent(self, addr: Any, error: Exception) -> None: ...
     def tell(self, send: Send) -> None: ...

@@ -11,5 +11,5 @@ def deliver(
     data: bytes,
     addr: Address,
     number: int = -1,
-    asked: float | None = None,
+    answers: int = -1,
 ) -> None: ...

@@ -14,7 +14,8 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ._codec import peek, read_tag
+from ._codec import peek
+from ._tags import read_tag
 from .messages import ExpMessage
 from .uri import Address
 
@@ -68,8 +69,10 @@ class Admission:
         if not self._shut:
             waiting.backlog.refuse()
         has_room = len(self._held) < waiting.backlog.limit and self._bytes < waiting.backlog.max_bytes
-        if has_room and (self._shut or not owner._is_udp or read_tag(frame) < 0):
-            self._held.append((monotonic() + owner.default_echo_timeout, frame, addr))
+        tag = read_tag(frame)
+        if has_room and (self._shut or not owner._is_udp or tag is None):
+            wanted = tag[3] / 1000 if tag is not None and tag[3] else owner.default_echo_timeout
+            self._held.append((monotonic() + wanted, frame, addr))
             self._bytes += len(frame)
 
     def changed(self) -> None:

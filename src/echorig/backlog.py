@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from time import monotonic
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary, ref
 
 from ._origin import Origin
 from .messages import ExpMessage
+from .safe_log import SafeLog
 from .uri import Address
 
 __all__ = ['Backlog', 'Message']
@@ -37,7 +37,7 @@ class Backlog:
         How many bytes they may have had on their way; one more message may exceed it.
     age : float
         How long one is kept that is passed over, and how long somebody may be away who waits for it, in seconds.
-    logger : logging.Logger
+    logger : SafeLog
         Where messages that are dropped or refused are mentioned.
 
     Attributes
@@ -50,7 +50,7 @@ class Backlog:
         How many messages were dropped and how often one was not accepted.
     """
 
-    def __init__(self, limit: int, max_bytes: int, age: float, logger: logging.Logger) -> None:
+    def __init__(self, limit: int, max_bytes: int, age: float, logger: SafeLog) -> None:
         self.limit = limit
         self.max_bytes = max_bytes
         self.held = 0

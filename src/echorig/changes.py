@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from .errors import EchoError
+from .safe_log import SafeLog
 from .streams import Stream
 from .uri import Address
 
@@ -38,11 +38,11 @@ class Changes(Generic[_T]):
         What the changes are, for the log.
     limit : int
         How many may wait in a stream, unless it has a limit of its own.
-    logger : logging.Logger
+    logger : SafeLog
         Where callbacks that fail are mentioned.
     """
 
-    def __init__(self, what: str, limit: int, logger: logging.Logger) -> None:
+    def __init__(self, what: str, limit: int, logger: SafeLog) -> None:
         self._what, self._limit, self._logger = what, limit, logger
         self._callbacks: list[Callable[[_T], Any]] = []
         self._streams: list[Stream[_T]] = []

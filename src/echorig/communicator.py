@@ -17,6 +17,7 @@ from .messages import ExpMessage
 from .names import validate_uri
 from .notices import event_of_notice, is_about_no_message
 from .redact import legible, shown
+from .safe_log import SafeLog
 from .service import Service
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
@@ -65,6 +66,7 @@ class Communicator(Service):
         '_callbacks',
         '_identity',
         '_keeps_messages',
+        '_log',
         '_log_limit',
         '_once',
         '_waiting',
@@ -86,11 +88,12 @@ class Communicator(Service):
         self.server_uri = validate_uri(server_uri)
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
-        self._log_limit = LogLimit(self.logger, tuning.log_burst, tuning.log_interval)
+        self._log = SafeLog(self.logger)
+        self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval)
         self._once = OncePerPeer()
         self._callbacks = CallbackTable()
         self._identity = object()
-        self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self.logger)
+        self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
 
     # --- the address ---
@@ -173,7 +176,7 @@ class Communicator(Service):
         else:
             told = 0
         removed = told + self._callbacks.remove(event, callback, cancel_futures)
-        self.logger.debug('[%s] %i callbacks cleared', self.name, removed)
+        self._log.debug('[%s] %i callbacks cleared', self.name, removed)
         return removed
 
     async def on_event(self, event: str | int | ExpMessage) -> tuple[Any, ...]:
@@ -267,7 +270,7 @@ class Communicator(Service):
         """Log what is no message, unless there is too much of it."""
         if not self._log_limit.allows('that were no message', addr):
             return
-        self.logger.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, shown(data))
+        self._log.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, shown(data))
         if expected_list:
             if len(_warned) > _MAX_WARNED:
                 _warned.clear()
@@ -278,7 +281,7 @@ class Communicator(Service):
     def _log_latin1(self, addr: Address) -> None:
         """Say of a peer that it writes Latin-1."""
         if self._once.allows('Latin-1', addr) and self._log_limit.allows('messages in Latin-1', addr):
-            self.logger.warning(
+            self._log.warning(
                 'Messages from %s are no UTF-8, as those of MATLAB are: read as Latin-1 from now on',
                 address_text(self.protocol, addr),
             )
@@ -287,7 +290,7 @@ class Communicator(Service):
         """Log a notice; tell whether it is about something that a program has sent."""
         if is_about_no_message(content):
             if self._once.allows('pings', addr) and self._log_limit.allows('notices about pings', addr):
-                self.logger.info(
+                self._log.info(
                     '%s sends notices about pings and about notices: ignored', address_text(self.protocol, addr)
                 )
             return False
@@ -295,7 +298,7 @@ class Communicator(Service):
             return True
         name = event_of_notice(content)
         details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
-        self.logger.error(
+        self._log.error(
             'Callback for %s on %s failed with %s',
             'an unnamed event' if name is None else ExpMessage(name).name or name,
             address_text(self.protocol, addr),
@@ -312,12 +315,12 @@ class Communicator(Service):
         text = f'{type(error).__name__}: {_text(error)}'
         text = told(without(text, data) if event == ExpMessage.ALYX else text)
         if self._log_limit.allows('failures of callbacks here', addr, _FAILURES):
-            self.logger.error('Callback "%s" failed with error "%s"', callback, text)
+            self._log.error('Callback "%s" failed with error "%s"', callback, text)
         if event:
             try:
                 self.send([0, text[:_LONGEST_NOTICE], int(event)], addr)
             except (OSError, ValueError, EchoError) as ex:
-                self.logger.warning('No notice sent to %s:%s: %s', *addr, ex)
+                self._log.warning('No notice sent to %s:%s: %s', *addr, ex)
 
     # --- bytes ---
 

@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
             self.owner._crowd.ended_inside += 1
             so_far = self.owner._crowd.ended_inside
             if so_far & (so_far - 1) == 0:  # not each of what may be very many
-                self.owner.logger.warning(
+                self.owner._log.warning(
                     'Connection with %s:%s ended inside a message; %d bytes are lost (%d so far)',
                     *(*self.addr, self._splitter.pending, so_far),
                 )
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             if self.owner.role == 'server':
                 self.owner._crowd.tell(self.addr[0], why)
             else:
-                self.owner.logger.error('%s', self.cause)
+                self.owner._log.error('%s', self.cause)
             self._splitter.stop()  # many may be cut before the loop gets to free them
             self.abort()
 
@@ -166,7 +166,7 @@ def _explained(connection: Connection, exc: BaseException | None) -> BaseExcepti
     else:
         return exc
     if owner.role == 'client':
-        owner.logger.warning('%s', error)
+        owner._log.warning('%s', error)
     else:
         owner._rejections.note(connection.addr[0], HANDSHAKE, '%s', error)
     return error

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from time import monotonic
 from typing import Any
 
@@ -24,6 +23,7 @@ from .errors import (
 )
 from .messages import ExpMessage
 from .redact import shown
+from .safe_log import SafeLog
 from .uri import Address
 
 __all__ = ['Delivery', 'describe_event']
@@ -49,7 +49,7 @@ class Delivery(Courier):
         owner: Any,
         loop: asyncio.AbstractEventLoop,
         exchange: Exchange,
-        logger: logging.Logger,
+        logger: SafeLog,
         connected: bool,
         longest: int | None = None,
         signer: Signer | None = None,
@@ -99,6 +99,9 @@ class Delivery(Courier):
         waiter: asyncio.Future[bool] = send.waiter
         exposed = self.exposed.pop(send, None)
         if send.outcome == CONFIRMED:
+            for future in (waiter, exposed):
+                if future is not None and not future.done():
+                    future.set_result(True)
             if send.truncated:
                 self.logger.warning(
                     'Received truncated echo from %s; the original message has %d bytes',
@@ -106,17 +109,10 @@ class Delivery(Courier):
                     len(send.frame),
                 )
             self.logger.info('Confirmation received')
-            for future in (waiter, exposed):
-                if future is not None and not future.done():
-                    future.set_result(True)
             return
         if self.signer is not None:
             self.signer.failed(send.frame, send.addr)
         error = self._error(send)
-        if send.outcome == MISMATCH:
-            self.logger.error(
-                'Expected %s from %s, got %s', shown(send.frame), self.owner._who(send.addr), shown(send.answer)
-            )
         if not waiter.done():
             waiter.set_exception(error)
         if exposed is not None and not exposed.done():
@@ -125,6 +121,10 @@ class Delivery(Courier):
                 exposed.exception()  # the waiter has been told: nobody need ask this future
             else:
                 exposed.cancel('Close called on communicator' if send.outcome == LOST else str(error))
+        if send.outcome == MISMATCH:
+            self.logger.error(
+                'Expected %s from %s, got %s', shown(send.frame), self.owner._who(send.addr), shown(send.answer)
+            )
 
     def _error(self, send: Send) -> EchoError:
         """Say what became of a send: who, which event, how long, and why."""

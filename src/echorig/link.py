@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
+import secrets
 import socket
 from time import monotonic
 from types import TracebackType
@@ -90,7 +90,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning)
         self.tuning = tuning
         self._loop = asyncio.get_running_loop()
-        self._log_limit = LogLimit(self.logger, tuning.log_burst, tuning.log_interval, self._loop.call_later)
+        self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval, self._loop.call_later)
         self._socket: Any = None
         self._transport: Any = None
         self._connections: dict[Address, Connection] = {}
@@ -98,14 +98,14 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         self._server_addr: Address = (self.hostname, self.port)
         self._is_udp = self.protocol == 'udp'
         self._allowed: Allowed | None = None
-        self._rejections = Rejections(self.logger)
+        self._rejections = Rejections(self._log)
         max_datagram = udp_limit(self.hostname)
         signer = signer_for(key, self._is_udp, tuning)
         self._exchange = Exchange(
             tuning,
             stream=not self._is_udp,
             max_size=self.max_message_size,
-            number=random.getrandbits(31),
+            run=secrets.randbits(31),
             max_frame=2**62 if signer is not None else max_datagram if self._is_udp else tuning.max_stream_message,
             signed=signer is not None,
         )
@@ -113,7 +113,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             self,
             self._loop,
             self._exchange,
-            self.logger,
+            self._log,
             self._role == 'client',
             max_datagram if self._is_udp else None,
             signer,
@@ -121,7 +121,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         self._last_sent = LastSent(self._delivery)
         self._reconnecting: Reconnecting | None = None
         self._lost_because: BaseException | None = None
-        self._connection_changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self.logger)
+        self._connection_changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self._log)
         self.on_connection_lost = self._loop.create_future()
         self.on_error_received = self._loop.create_future()
         self.on_eof_received = self._loop.create_future()
@@ -196,9 +196,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         """Tell whether a frame was dealt with as the echo of a pair put into `_last_sent` by hand."""
         outcome = self._last_sent.take(data, addr, self.tuning.min_truncated, self.max_message_size)
         if outcome is True:
-            self.logger.info('Confirmation received')
+            self._log.info('Confirmation received')
         elif outcome is not None:
-            self.logger.error('%s (%s)', outcome, self._who(addr))
+            self._log.error('%s (%s)', outcome, self._who(addr))
         return outcome is not None
 
     # --- called by the event loop ---
@@ -221,13 +221,14 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if kind != (socket.SOCK_DGRAM if self._is_udp else socket.SOCK_STREAM):
             raise RuntimeError(f'Unsupported transport layer for {self.server_uri}: socket type {kind}')
         self._transport = transport
+        self._delivery.watch_stalls()
         if self.Server is None:
             self._socket = sock
         if self._role == 'client' and (peername := transport.get_extra_info('peername')):
             # What the system made of the address: of 0.0.0.0 this computer, of a scope's name its number.
             self._server_addr = as_address(peername)
             self._names[self.hostname] = self._server_addr[0]
-        self.logger.debug('Connected with socket %s', sock)
+        self._log.debug('Connected with socket %s', sock)
 
     datagram_received = datagram_received
 
@@ -240,7 +241,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             return self._server_addr  # the same object, which is quicker to look up
         if source[0] != self._server_addr[0]:
             if self._log_limit.allows('packets of unexpected hosts', source):
-                self.logger.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
+                self._log.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
             return None
         return source
 
@@ -266,7 +267,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         """
         addr = self._server_addr if self._role == 'client' else self._delivery.sending_to
         if self._log_limit.allows('errors of the system', addr):
-            self.logger.error('Error received: %s', exc)
+            self._log.error('Error received: %s', exc)
         if not self.on_error_received.done():
             self.on_error_received.set_result(exc)
         if addr is not None and isinstance(exc, OSError):
@@ -275,7 +276,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
 
     def eof_received(self) -> None:
         """Called when a TCP peer has ended its side of the connection; the connection closes."""
-        self.logger.debug('EOF received')
+        self._log.debug('EOF received')
         if not self.on_eof_received.done():
             self.on_eof_received.set_result(True)
 
@@ -287,7 +288,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         exc : BaseException or None
             The reason; None if this end or the other closed it in the ordinary way.
         """
-        self.logger.info('Connection closed')
+        self._log.info('Connection closed')
         self._delivery.lost_transport = True
         self._lost_because = exc
         if not self._delivery.closed:
@@ -326,7 +327,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if self._role == 'client':
             self.connection_lost(exc)
             return
-        self.logger.info('Connection with %s:%s closed', *connection.addr)
+        self._log.info('Connection with %s:%s closed', *connection.addr)
         self._delivery.lost(connection.addr, exc)
         if not self._delivery.closed:
             self._connection_changes.tell(ConnectionChange('lost', connection.addr, exc))

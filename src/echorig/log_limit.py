@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
+
+from .safe_log import SafeLog
 
 __all__ = ['LogLimit', 'OncePerPeer']
 
@@ -25,7 +26,7 @@ class LogLimit:
 
     Parameters
     ----------
-    logger : logging.Logger
+    logger : SafeLog
         Where the sums are written, as warnings.
     burst : int
         How many of a kind are written in each interval.
@@ -42,7 +43,7 @@ class LogLimit:
 
     def __init__(
         self,
-        logger: logging.Logger,
+        logger: SafeLog,
         burst: int,
         interval: float,
         call_later: Callable[..., Any] | None = None,

@@ -41,8 +41,13 @@ class PeerStatistics:
     last_seen: float | None
     """float or None: When it was last heard from, on the clock of `time.monotonic`, in seconds."""
     restarts: int
-    """int: How often the numbers of its messages began anew, because its program was started again. It shows with
-    the first message from there, not with an echo; always 0 for a plain peer."""
+    """int: How often another program has taken its place, because it was started again. It shows with the first
+    message from there, and with the echo of a ping; always 0 for a plain peer."""
+    damaged: int
+    """int: Frames from it that were changed on their way, and treated as lost."""
+    expired: int
+    """int: Messages from it that this program read only when their sender had given them up. They are neither confirmed
+    nor delivered."""
 
 
 class Peers(Mapping[Address, PeerStatistics]):
@@ -83,3 +88,13 @@ class Peers(Mapping[Address, PeerStatistics]):
     def malformed(self) -> int:
         """int: How many frames were no message, also those of peers that have been forgotten."""
         return self._exchange.n_malformed
+
+    @property
+    def damaged(self) -> int:
+        """int: How many frames were changed on their way, also those from addresses that are no peers."""
+        return self._exchange.n_damaged
+
+    @property
+    def expired(self) -> int:
+        """int: How many messages were read too late, also those of peers that have been forgotten."""
+        return self._exchange.n_expired

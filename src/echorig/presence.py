@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .errors import ConnectionClosedError, EchoTimeoutError, PeerUnreachableError
 from .peers import Peers, PeerStatistics
+from .safe_log import SafeLog
 from .streams import Stream
 from .tuning import DEFAULT_TUNING, Tuning
 from .uri import SCHEMES
@@ -119,7 +120,7 @@ class Presence(Mapping[str, RigPresence]):
         self._set = rigs
         self._interval, self._timeout = interval, timeout
         self._rigs = {name: RigPresence(since=monotonic()) for name in rigs}
-        self._changes: Changes[PresenceChange] = Changes('changes', limit, rigs.logger)
+        self._changes: Changes[PresenceChange] = Changes('changes', limit, SafeLog(rigs.logger))
         self._looks: dict[str, _Look] = {}
 
     def __getitem__(self, name: str) -> RigPresence:

@@ -133,7 +133,7 @@ class EchoProtocol(Link):
             if own is not None:
                 own.close()
             raise
-        com.logger.info('Listening on %s', com.server_uri)
+        com._log.info('Listening on %s', com.server_uri)
         com._admission.open_soon()
         return com
 
@@ -308,22 +308,22 @@ class EchoProtocol(Link):
         except ValueError:
             if self._is_udp:
                 raise
-            self.logger.warning('Message not sent: unexpected address %s', addr)
+            self._log.warning('Message not sent: unexpected address %s', addr)
             return
         if not is_valid_ip(target[0]):
             task = self._loop.create_task(self._send_to_name(data, target))
             self._callbacks.tasks.add(task)
             task.add_done_callback(self._callbacks.tasks.discard)
             return
-        if self.logger.isEnabledFor(logging.DEBUG):
-            self.logger.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
+        if self._log.isEnabledFor(logging.DEBUG):
+            self._log.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
         self._delivery.post(frame, target, not is_raw(data), self._delivery.answered(data, target))
 
     async def _send_to_name(self, data: Any, target: Address) -> None:
         try:
             self.send(data, await self._resolved(target))
         except (EchoError, OSError, ValueError) as ex:
-            self.logger.warning('Message not sent: %s', ex)
+            self._log.warning('Message not sent: %s', ex)
 
     def _target(self, addr: Any) -> Address:
         """Return the address to send to, with names that are known replaced by numbers."""

@@ -70,9 +70,9 @@ class Reconnecting:
                 level = logging.DEBUG
                 if isinstance(ex, TLSError):  # somebody must put it right
                     level, owner._lost_because = logging.WARNING, ex
-                owner.logger.log(level, 'Attempt %d to reach %s again: %s', attempts, owner.server_uri, ex)
+                owner._log.log(level, 'Attempt %d to reach %s again: %s', attempts, owner.server_uri, ex)
             else:
                 self._since = monotonic()
-                owner.logger.info('Connected with %s again (attempt %d)', owner.server_uri, attempts)
+                owner._log.info('Connected with %s again (attempt %d)', owner.server_uri, attempts)
                 if owner.is_connected:
                     break  # or it was lost again while this task still ran

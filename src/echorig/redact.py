@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ._codec import decode, encode, peek, untagged
+from ._codec import decode, encode, peek
+from ._tags import strip_tag
 from .concealed import HIDDEN, told
 from .messages import ExpMessage
 
@@ -39,7 +40,7 @@ def shown(frame: bytes | None) -> str:
     """
     if frame is None:
         return str(None)
-    frame = untagged(frame)
+    frame = strip_tag(frame)
     # An ordinary message in which nothing can hide is most of what is logged.
     if peek(frame) not in _EVENTS or b'{' in frame or b'\\' in frame or _SUSPECT.search(frame):
         safe = _without_tokens(frame)

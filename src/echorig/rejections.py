@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
+
+from .safe_log import SafeLog
 
 __all__ = ['CUT', 'HANDSHAKE', 'NOT_ALLOWED', 'OTHERS', 'REPLAYED', 'UNSIGNED', 'Rejected', 'Rejections']
 
@@ -40,13 +41,13 @@ class Rejections:
 
     Parameters
     ----------
-    logger : logging.Logger
+    logger : SafeLog
         Where each host is mentioned once for each reason.
     limit : int
         How many hosts are counted one by one.
     """
 
-    def __init__(self, logger: logging.Logger, limit: int = 256) -> None:
+    def __init__(self, logger: SafeLog, limit: int = 256) -> None:
         self._logger = logger
         self._limit = limit
         self._counts: dict[str, list[int]] = {}

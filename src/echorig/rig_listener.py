@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
-from ._origin import is_late
+from ._origin import Question, asking, names
 from .callbacks import each
 from .concealed import told
 from .errors import ConnectionClosedError, EchoError, EchoTimeoutError, RemoteCallbackError
@@ -53,7 +52,7 @@ class RigListener:
         self._tells = tells
         self._ended = ended
         self._begun = self._loop.time()
-        self._since = monotonic()
+        self._question = Question()
         self._failure: Exception | None = None
         self._out_of_time = False
         self._callbacks = [(NOTICE, self._on_notice)]
@@ -80,16 +79,19 @@ class RigListener:
                 return data
 
     def _is_late(self) -> bool:
-        """Tell whether the message at hand answers an earlier call."""
-        return self._tells and is_late(self.rig, self._since)
+        """Tell whether the message at hand answers another call."""
+        return self._tells and names(self.rig, self._question) == 0
 
     def tell(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Send the message with a method of the rig, whose first step is taken in the loop's next turn."""
+        token = asking.set(self._question)
         try:
             self.sending = asyncio.ensure_future(getattr(self.rig, method)(*args, **kwargs))
         except Exception as ex:
             self.sending = self._loop.create_future()
             self.sending.set_exception(ex)
+        finally:
+            asking.reset(token)
         self.sending.add_done_callback(self._look)
 
     def expire(self) -> None:

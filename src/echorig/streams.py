@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from .safe_log import SafeLog
 
 __all__ = ['Stream']
 
@@ -28,7 +29,7 @@ class Stream(Generic[_T]):
         How many things may wait.
     what : str
         What they are, for the log.
-    logger : logging.Logger
+    logger : SafeLog
         Where those that are dropped are mentioned.
     enter, leave : callable
         Called with the stream at the beginning and at the end of the block.
@@ -47,7 +48,7 @@ class Stream(Generic[_T]):
         self,
         limit: int,
         what: str,
-        logger: logging.Logger,
+        logger: SafeLog,
         enter: Callable[[Any], None],
         leave: Callable[[Any], None],
         max_bytes: float = math.inf,

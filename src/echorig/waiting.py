@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -20,6 +19,7 @@ from .backlog import Backlog, Message
 from .callbacks import is_success
 from .errors import EchoError
 from .messages import ExpMessage
+from .safe_log import SafeLog
 from .streams import Stream
 from .uri import Address
 
@@ -61,7 +61,7 @@ class Waiting:
         How many bytes they may have had on their way; one more message may exceed it.
     age : float
         How long each is kept, in seconds.
-    logger : logging.Logger
+    logger : SafeLog
         Where messages that are dropped are mentioned.
 
     Attributes
@@ -76,7 +76,7 @@ class Waiting:
         Told when the backlog has become full, or is no longer.
     """
 
-    def __init__(self, limit: int, max_bytes: int, age: float, logger: logging.Logger) -> None:
+    def __init__(self, limit: int, max_bytes: int, age: float, logger: SafeLog) -> None:
         self.backlog = Backlog(limit, max_bytes, age, logger)
         self.asked = 0
         self.waiters: dict[asyncio.Future[Message], int] = {}

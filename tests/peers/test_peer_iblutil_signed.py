@@ -6,9 +6,9 @@ import pytest
 import wires
 
 from echorig import EchoTimeoutError
-from echorig._codec import tag
 from echorig._signing import Signer
 from rigs import REF, RawUdp
+from tagging import tag
 
 pytest.importorskip('iblutil')
 iblutil = wires.iblutil

@@ -8,8 +8,9 @@ from collections import OrderedDict
 from time import monotonic
 from typing import Any
 
-from .._codec import decode, encode, is_ping, peek, read_tag
+from .._codec import decode, encode, peek
 from .._origin import Origin, current
+from .._tags import is_ping, read_tag
 from ..concealed import conceal
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
@@ -18,7 +19,6 @@ from .script import Reaction, Received
 
 __all__ = ['Echorig', 'Habits']
 
-_ACK = 1 << 31
 _REMEMBERED = 1024  # messages whose copies are treated like the first
 
 
@@ -95,9 +95,11 @@ class Echorig(Habits):
     def _receive(self, frame: bytes, addr: Address) -> None:
         if self.rig.silent:
             return
-        number = read_tag(frame)
+        tag = read_tag(frame)
+        number = -1 if tag is None else tag[1] << 32 | tag[2]
         own = self._com._last_sent.get(addr)
-        is_echo = number >= _ACK or (own is not None and own[0] == frame)  # of another echorig, or a plain peer's
+        # Of another echorig, or a plain peer's.
+        is_echo = (tag is not None and tag[0]) or (own is not None and own[0] == frame)
         if is_echo or is_ping(frame) or peek(frame) == 0:
             if peek(frame) == 0:
                 self.rig.heard(self.read(frame, addr))
@@ -110,7 +112,7 @@ class Echorig(Habits):
         reaction = self.rig.heard(heard)
         # What follows deals with this message, as a callback would: its answer says which message it answers.
         known = number >= 0 and heard.event is not None
-        current.set(Origin(self._com._identity, int(heard.event or 0), addr, number, None) if known else None)
+        current.set(Origin(self._com._identity, int(heard.event or 0), addr, number) if known else None)
         if number >= 0:
             self._known[addr, number] = reaction
             if len(self._known) > _REMEMBERED:

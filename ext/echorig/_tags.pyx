@@ -1,0 +1,395 @@
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+"""Delivery tags: the identity of a message, written in the white space of its JSON. No I/O, no clock.
+
+1. A tag is 128 bytes directly before the final ``]``, each a space (0) or a tab (1), the most significant bit first:
+   the ACK flag and the run (31 bits), the number, the life in milliseconds, the check (32 bits each).
+2. The check is the CRC-32C (RFC 3720, appendix B.4) of all bytes before the tag and of run, number and life, each in
+   four bytes, the most significant first. The ACK flag is not part of it, so that an echo needs no other check.
+3. An answer has 64 bytes more before its tag: a tab, then the run and the number of the message that it answers.
+4. A ping is an array of nothing but such a field and a tag.
+5. Nothing here raises on bytes from the network.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp, memcpy
+
+cdef extern from "_crc.h":
+    void er_crc_init() noexcept
+    int er_crc_supported() noexcept
+    uint32_t er_crc_by_table(uint32_t crc, const unsigned char *data, size_t n) noexcept
+    uint32_t er_crc_by_processor(uint32_t crc, const unsigned char *data, size_t n) noexcept
+    void er_write_bits(unsigned char *out, unsigned int value) noexcept
+    long long er_read_bits(const unsigned char *src) noexcept
+
+cdef enum:
+    WORD = 32            # bytes of white space for 32 bits
+    MANY_BLANKS = 64     # so many before the last byte were a tag; nobody else writes them
+    PING_SIZE = TAG_SIZE + FIELD_SIZE + 2
+
+cdef unsigned int FLAG = 0x80000000
+cdef bytes EMPTY_PING = b'[' + b' ' * FIELD_SIZE + b']'
+
+er_crc_init()
+cdef bint _has_instruction = er_crc_supported()
+
+
+cdef inline uint32_t _crc(uint32_t crc, const unsigned char *data, Py_ssize_t n) noexcept:
+    if _has_instruction:
+        return er_crc_by_processor(crc, data, <size_t>n)
+    return er_crc_by_table(crc, data, <size_t>n)
+
+
+cdef inline void _big_endian(unsigned char *out, unsigned int value) noexcept:
+    out[0] = <unsigned char>(value >> 24)
+    out[1] = <unsigned char>(value >> 16)
+    out[2] = <unsigned char>(value >> 8)
+    out[3] = <unsigned char>value
+
+
+cdef uint32_t _check(const unsigned char *body, Py_ssize_t n, unsigned int run, unsigned int number, unsigned int life) noexcept:
+    cdef unsigned char values[12]
+    _big_endian(values, run)
+    _big_endian(values + 4, number)
+    _big_endian(values + 8, life)
+    return ~_crc(_crc(0xFFFFFFFF, body, n), values, 12)
+
+
+cdef inline void _write_tag(unsigned char *out, uint32_t check, unsigned int run, unsigned int number, unsigned int life) noexcept:
+    er_write_bits(out, run)
+    er_write_bits(out + WORD, number)
+    er_write_bits(out + 2 * WORD, life)
+    er_write_bits(out + 3 * WORD, check)
+    out[TAG_SIZE] = 93
+
+
+cdef inline bint _is_blank(unsigned char c) noexcept:
+    return c == 32 or c == 9
+
+
+# --- reading ---
+
+cdef int parse(bytes frame, Tag *tag) noexcept:
+    """Read the tag of a frame; whether there is one, or one that was damaged."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    cdef const unsigned char *at = src + n - 1 - TAG_SIZE
+    cdef long long first, number, life
+    cdef int blanks = 0
+    if n < TAG_SIZE + 2:
+        return T_NONE
+    if src[n - 1] == 93:
+        first = er_read_bits(at)
+        number = er_read_bits(at + WORD)
+        life = er_read_bits(at + 2 * WORD)
+        if first >= 0 and number >= 0 and life >= 0 and er_read_bits(at + 3 * WORD) >= 0:
+            tag.ack = (first & FLAG) != 0
+            tag.run = <unsigned int>(first & ~FLAG)
+            tag.number = <unsigned int>number
+            tag.life = <unsigned int>life
+            return T_WHOLE
+    if src[0] != 91:
+        return T_NONE
+    for i in range(TAG_SIZE):
+        blanks += _is_blank(at[i])
+    return T_BROKEN if blanks >= MANY_BLANKS else T_NONE
+
+
+cdef bint is_intact(bytes frame, const Tag *tag) noexcept:
+    """Tell whether the check of a tagged frame is right."""
+    cdef Py_ssize_t body = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    return er_read_bits(src + body + 3 * WORD) == _check(src, body, tag.run, tag.number, tag.life)
+
+
+cdef long long identity(bytes frame) noexcept:
+    """Return the run, times 2**32, plus the number of a tagged frame; -1 if it has no tag."""
+    cdef Tag tag
+    if parse(frame, &tag) != T_WHOLE:
+        return -1
+    return <long long>tag.run << 32 | tag.number
+
+
+cpdef long long read_answered(bytes frame) except -2:
+    """Return which message a tagged message answers.
+
+    Parameters
+    ----------
+    frame : bytes
+        A tagged message.
+
+    Returns
+    -------
+    int
+        The run of that message, times 2**32, plus its number; -1 if it does not say.
+    """
+    cdef Py_ssize_t at = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE - FIELD_SIZE
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    cdef long long run, number
+    if at < 1 or src[at] != 9:
+        return -1
+    run = er_read_bits(src + at)
+    number = er_read_bits(src + at + WORD)
+    if run < 0 or number < 0:
+        return -1
+    return (run & ~FLAG) << 32 | number
+
+
+cpdef bint is_same(bytes sent, bytes received) noexcept:
+    """Tell whether two tagged frames are copies of one message, whatever their flag, life and check.
+
+    Parameters
+    ----------
+    sent, received : bytes
+        Tagged frames.
+
+    Returns
+    -------
+    bool
+        True if one is the echo of the other, or of another copy.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(sent), flag = n - 1 - TAG_SIZE
+    cdef const char *a = PyBytes_AS_STRING(sent)
+    cdef const char *b = PyBytes_AS_STRING(received)
+    if n != PyBytes_GET_SIZE(received) or flag < 1:
+        return False
+    return memcmp(a, b, <size_t>flag) == 0 and memcmp(a + flag + 1, b + flag + 1, 2 * WORD - 1) == 0
+
+
+cpdef bint is_echo(bytes sent, bytes received) noexcept:
+    """Tell whether two tagged frames are equal but for the flag.
+
+    Parameters
+    ----------
+    sent, received : bytes
+        Tagged frames.
+
+    Returns
+    -------
+    bool
+        True if one is the echo of the other.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(sent), flag = n - 1 - TAG_SIZE
+    cdef const char *a = PyBytes_AS_STRING(sent)
+    cdef const char *b = PyBytes_AS_STRING(received)
+    if n != PyBytes_GET_SIZE(received) or flag < 1:
+        return False
+    return memcmp(a, b, <size_t>flag) == 0 and memcmp(a + flag + 1, b + flag + 1, TAG_SIZE) == 0
+
+
+cpdef bint is_ping(bytes frame) noexcept:
+    """Tell whether a tagged message is a ping: an empty array, which every peer echoes and no callback sees.
+
+    Parameters
+    ----------
+    frame : bytes
+        A tagged message.
+
+    Returns
+    -------
+    bool
+        True for ``[``, white space, and ``]``.
+    """
+    cdef Py_ssize_t i, n = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    if n < 1 or src[0] != 91:
+        return False
+    for i in range(1, n):
+        if not _is_blank(src[i]):
+            return False
+    return True
+
+
+# --- writing ---
+
+cdef bytes write(bytes frame, unsigned int run, unsigned int number, unsigned int life, long long answered):
+    """Put a tag into a message, and before it the name of the message that it answers, if that is not negative."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1
+    cdef bytes tagged
+    cdef unsigned char *out
+    if n < 2:
+        raise ValueError(f'A message is an array, not {frame!r}')
+    if answered >= 0:
+        body += FIELD_SIZE
+    tagged = PyBytes_FromStringAndSize(NULL, body + TAG_SIZE + 1)
+    out = <unsigned char *>PyBytes_AS_STRING(tagged)
+    memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
+    if answered >= 0:
+        er_write_bits(out + n - 1, <unsigned int>(answered >> 32) | FLAG)
+        er_write_bits(out + n - 1 + WORD, <unsigned int>(answered & 0xFFFFFFFF))
+    _write_tag(out + body, _check(out, body, run, number, life), run, number, life)
+    return tagged
+
+
+cdef bytes with_life(bytes frame, const Tag *tag, unsigned int life):
+    """Return a copy of a tagged message with another life."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - TAG_SIZE
+    cdef bytes copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
+    cdef unsigned char *out = <unsigned char *>PyBytes_AS_STRING(copy)
+    _write_tag(out + body, _check(out, body, tag.run, tag.number, life), tag.run, tag.number, life)
+    return copy
+
+
+cpdef bytes set_ack(bytes frame):
+    """Return a copy of a tagged message with the ACK flag set: the echo that echorig sends.
+
+    Parameters
+    ----------
+    frame : bytes
+        A tagged message.
+
+    Returns
+    -------
+    bytes
+        The echo.
+
+    Raises
+    ------
+    ValueError
+        The message is too short to have a tag.
+    """
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef bytes copy
+    if n < TAG_SIZE + 2:
+        raise ValueError(f'{frame!r} has no tag')
+    copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
+    PyBytes_AS_STRING(copy)[n - 1 - TAG_SIZE] = 9
+    return copy
+
+
+cpdef bytes make_ping(unsigned int run, unsigned int number, long long question=-1):
+    """Make a ping.
+
+    Parameters
+    ----------
+    run, number : int
+        Its identity.
+    question : int
+        Which message of the receiver it asks about, as in `read_answered`; -1 for none.
+
+    Returns
+    -------
+    bytes
+        The frame.
+    """
+    if question >= 0:
+        return write(b'[]', run, number, 0, question)
+    return write(EMPTY_PING, run, number, 0, -1)
+
+
+cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted):
+    """Return the echo of a ping: with the flag, this program's run, and the number asked about if it is still wanted."""
+    cdef bytes reply
+    if PyBytes_GET_SIZE(frame) != PING_SIZE:
+        return set_ack(frame)
+    reply = write(b'[]', tag.run, tag.number, tag.life, <long long>run << 32 | wanted)
+    PyBytes_AS_STRING(reply)[PING_SIZE - 1 - TAG_SIZE] = 9
+    return reply
+
+
+# --- the same for Python ---
+
+def tag(bytes frame not None, unsigned int run, unsigned int number, unsigned int life=0, long long answered=-1) -> bytes:
+    """Put a tag into a message.
+
+    Parameters
+    ----------
+    frame : bytes
+        A JSON array, which ends with ``]``.
+    run, number : int
+        The identity: 31 bits for the run of the program, 32 bits for the number.
+    life : int
+        For how long the message is wanted from now on, in milliseconds; 0 for no limit.
+    answered : int
+        Which message it answers, as in `read_answered`; -1 for none.
+
+    Returns
+    -------
+    bytes
+        The tagged message.
+
+    Raises
+    ------
+    ValueError
+        The message is too short to be an array.
+    """
+    return write(frame, run & ~FLAG, number, life, answered)
+
+
+def read_tag(bytes frame not None) -> 'tuple | None':
+    """Read the tag of a frame, whether its check is right or not.
+
+    Parameters
+    ----------
+    frame : bytes
+        Any bytes.
+
+    Returns
+    -------
+    tuple of (bool, int, int, int) or None
+        The ACK flag, the run, the number and the life in milliseconds; None if there is no tag.
+    """
+    cdef Tag found
+    if parse(frame, &found) != T_WHOLE:
+        return None
+    return bool(found.ack), found.run, found.number, found.life
+
+
+def is_damaged(bytes frame not None) -> bool:
+    """Tell whether a frame has a tag that was damaged, or whose check is wrong.
+
+    Parameters
+    ----------
+    frame : bytes
+        Any bytes.
+
+    Returns
+    -------
+    bool
+        False also for a frame without a tag.
+    """
+    cdef Tag found
+    cdef int state = parse(frame, &found)
+    return state == T_BROKEN or (state == T_WHOLE and not is_intact(frame, &found))
+
+
+def strip_tag(bytes frame not None) -> bytes:
+    """Return a message without its tag and signature, as it is shown to people.
+
+    Parameters
+    ----------
+    frame : bytes
+        Any bytes.
+
+    Returns
+    -------
+    bytes
+        The same bytes where there is no tag.
+    """
+    cdef Tag found
+    if parse(frame, &found) != T_WHOLE:
+        return frame
+    if len(frame) > SIGNED_SIZE + 1 and not frame[-1 - SIGNED_SIZE:-1].strip(b' \t'):
+        return frame[:-1 - SIGNED_SIZE] + b']'
+    return frame[:-1 - (TAG_SIZE if read_answered(frame) < 0 else TAG_SIZE + FIELD_SIZE)] + b']'
+
+
+def crc32c(bytes data not None, bint by_table=False) -> int:
+    """Return the CRC-32C of bytes (RFC 3720, appendix B.4).
+
+    Parameters
+    ----------
+    data : bytes
+        The bytes.
+    by_table : bool
+        Whether to do without the processor's instruction, as on processors that have none.
+
+    Returns
+    -------
+    int
+        The checksum, 32 bits.
+    """
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(data)
+    if by_table:
+        return ~er_crc_by_table(0xFFFFFFFF, src, <size_t>len(data)) & 0xFFFFFFFF
+    return ~_crc(0xFFFFFFFF, src, len(data)) & 0xFFFFFFFF
