@@ -119,9 +119,11 @@ def late(facts: Facts) -> Iterator[Violation]:
     2. the time for which the sender stood still between its look at the clock and its sending;
     3. the time for which the receiver stood still between its look at the clock and its callback: such a stop began
        after the message had arrived.
+
+    An answer is wanted as long as its caller waits, who need not ask.
     """
     for message in facts.messages.values():
-        if message.kind not in _TIMED:
+        if message.kind not in _TIMED - {'answer'}:
             continue
         failed = max(message.deadline, message.ended if message.end is not None else 0.0)
         for note in message.delivered:
