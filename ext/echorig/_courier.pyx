@@ -153,6 +153,7 @@ cdef class Courier:
     cdef object polling             # what expires when the sockets have been read once more
     cdef object stalls              # tells how long the loop stood still, where the transport does not know
     cdef bint arriving              # what is being received has just come from the transport
+    cdef bint releasing             # what was doubted is being received
     cdef object timing              # the transport, if it knows how long each datagram lay in the socket
 
     def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None, Signer signer=None):
@@ -313,11 +314,11 @@ cdef class Courier:
         """
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
-        cdef double waited = 0.0
+        cdef double waited = 0.0 if self.arriving else -1.0
         cdef int kind
         if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
             exchange.set_max_size(self.owner.max_message_size)
-        elif self.arriving and n > TAG_SIZE + 1 and frame[n - 1 - TAG_SIZE] != 9:  # no echo of ours
+        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.n_doubted):  # no mere echo
             waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
         self.arriving = False
         if self.busy_poll > 0.0 and not self.connected:
@@ -355,8 +356,14 @@ cdef class Courier:
                     'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
                     Shown(frame), addr[0], addr[1], waited,
                 )
-        while exchange.released:
-            self.take(*exchange.released.pop(0))
+        if exchange.settled and not self.releasing:
+            self.releasing = True
+            try:
+                while (wanted := exchange.next_wanted(_now())) is not None:
+                    self.take(wanted[0], wanted[1])
+            finally:
+                self.releasing = False
+            self.flush()
 
     cdef long long _answers(self, bytes frame) except -2:
         """Return which message of ours a message answers: -1 if it names none, 0 if one of another program."""
