@@ -70,6 +70,7 @@ cdef class Exchange:
     cdef Send ended          # by the last frame
     cdef Py_ssize_t n_doubted
     cdef list settled        # the peers that have said of a doubted message whether it is wanted
+    cdef long long identity  # of the last frame: its run, times 2**32, plus its number; -1 without a tag
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
     cdef Run last_run
