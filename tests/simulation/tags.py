@@ -73,7 +73,7 @@ def looks_damaged(frame: bytes) -> bool:
     if tag is not None:
         return not is_right(frame, tag)
     part = frame[-TAG - 1 : -1]
-    return frame[:1] == b'[' and len(frame) >= TAG + 2 and part.count(b' ') + part.count(b'\t') >= TAG // 2
+    return frame[:1] == b'[' and len(frame) >= TAG + 2 and part.count(b' ') + part.count(b'\t') >= 112
 
 
 def written(before: bytes, run: int, number: int, life: int, flag: bool = False) -> bytes:
