@@ -123,7 +123,7 @@ cdef class Exchange:
     cdef bint _may_follow(self, Peer peer, double now) noexcept
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
-    cdef bytes _pace(self, Peer peer, bytes frame, double now)
+    cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)
     cdef _drain(self, Peer peer, double now)
     cdef Send _find(self, Peer peer, unsigned int number)
     cdef _confirm(self, Peer peer, Send send, unsigned int number, double now)

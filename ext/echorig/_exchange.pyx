@@ -327,9 +327,13 @@ cdef class Exchange:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif event != 0:
             peer.owe(frame, now, self.limits)
-        if event != 0 and peer.kind != TAGGING:
+        if peer.kind == TAGGING:
+            return frame
+        if self.stream:
+            return self._pace(peer, frame, event, now)
+        if event != 0:
             peer.sent_message(frame, event, now)
-        return self._pace(peer, frame, now) if self.stream and peer.kind != TAGGING else frame
+        return frame
 
     def place(self, addr):
         """Return where the program is now that was at an address.
@@ -381,6 +385,7 @@ cdef class Exchange:
     #   another run, it lay in the socket for longer than wanted  EXPIRED      -
     #   another run, that may be so                               DOUBTED      -
     #   another run, received before                              ECHO         with the flag
+    #   another run, too old to say                               IGNORED      -
     #   another run, a notice                                     NOTICE       -              (once)
     #   another run, of an event that is refused                  REFUSED      -
     #   another run, else                                         DELIVER      with the flag
@@ -667,7 +672,7 @@ cdef class Exchange:
         """A frame of another program: a message or a ping."""
         cdef Peer peer
         cdef Run run
-        cdef int event
+        cdef int event, state
         cdef long long asked
         cdef bint new
         if not is_intact(frame, tag):
@@ -686,10 +691,13 @@ cdef class Exchange:
             return V_ECHO
         # A late one says what it was. Soon after this program has begun it may also be what a plain peer sends back to the
         # one that was here before.
-        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest and now - self.begun >= REST:
+        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest and (
+            self.stream or now - self.begun >= REST
+        ):
             self._learn(peer, TAGGING, now)
         event = peek(frame)
-        new = self.stream or run.is_new(tag.number)
+        state = 1 if self.stream else run.judge(tag.number)
+        new = state == 1
         if new:
             if tag.life and waited * 1000 > tag.life:
                 if not sure:
@@ -709,8 +717,10 @@ cdef class Exchange:
                 run.accept(tag.number)
             return V_NOTICE
         if not new:
-            self.reply = set_ack(frame)
             peer.n_duplicates += 1
+            if state < 0:  # to confirm it would say that it was delivered, which nobody knows
+                return V_IGNORED
+            self.reply = set_ack(frame)
             return V_ECHO
         if event > 0 and event & self.refusing:
             return V_REFUSED  # the number is not noted: when it comes again, it is new
@@ -796,7 +806,11 @@ cdef class Exchange:
         if event == 0:
             return V_NOTICE
         if event > 0 and peer.kind != PLAIN and self.limits.tags and not self.limits.signed:
-            self._learn(peer, PLAIN, now)
+            if peer.kind == TAGGING:  # it may send bytes as they are, or be another program by now
+                peer.kind = UNKNOWN
+                peer.kind_since = self.number
+            else:
+                self._learn(peer, PLAIN, now)
         for i in range(len(peer.flying)):
             send = peer.flying[i]
             if send.pings is not None:
@@ -814,7 +828,7 @@ cdef class Exchange:
             return V_REFUSED
         if peer.is_storm(frame, event, now, self.limits):
             return V_STORM
-        self.reply = self._pace(peer, frame, now) if self.stream else frame
+        self.reply = self._pace(peer, frame, 0, now) if self.stream else frame
         return V_DELIVER
 
     cdef bint _is_echo_of(self, Peer peer, bytes frame):
@@ -1429,14 +1443,19 @@ cdef class Exchange:
     cdef bint _may_follow(self, Peer peer, double now) noexcept:
         return not peer.paced and now >= peer.quiet_until
 
-    cdef bytes _pace(self, Peer peer, bytes frame, double now):
-        """Return a frame that may be written to a stream now; None if it gets into `outbox` later."""
+    cdef bytes _pace(self, Peer peer, bytes frame, int event, double now):
+        """Return a frame that may be written to a stream now; None if it gets into `outbox` later.
+
+        The event is that of a message whose echo will show that it was read; 0 for what is not echoed.
+        """
         if peer.kind == TAGGING or self._may_follow(peer, now):
             peer.quiet_until = now + STREAM_GAP
+            if event != 0:
+                peer.sent_message(frame, event, now)
             return frame
         if peer.paced is None:
             peer.paced = deque()
-        peer.paced.append(frame)
+        peer.paced.append((frame, event))
         if peer.quiet_until < self.alarm:
             self.alarm = peer.quiet_until
         return None
@@ -1445,8 +1464,11 @@ cdef class Exchange:
         """Send what has waited for a stream, as far as it may leave now."""
         cdef Send send
         while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
-            self.outbox.append((peer.paced.popleft(), peer.addr))
+            frame, event = peer.paced.popleft()
+            self.outbox.append((frame, peer.addr))
             peer.quiet_until = now + STREAM_GAP
+            if event != 0:
+                peer.sent_message(frame, event, now)
         while (peer.queue and not peer.paced and (<Send>peer.queue[0]).deadline > now
                 and self._may_fly(peer, peer.queue[0], now)):
             send = peer.queue.popleft()

@@ -24,7 +24,7 @@ cdef class Run:
     cdef double used_at
     cdef uint64_t window[WORDS]
 
-    cdef bint is_new(self, unsigned int number) noexcept
+    cdef int judge(self, unsigned int number) noexcept
     cdef void accept(self, unsigned int number) noexcept
 
 cdef class Peer:

@@ -53,7 +53,11 @@ def read(frame: bytes) -> Tag | None:
         return None
     value = int(frame[-TAG - 1 : -1].translate(_BITS), 2)
     return Tag(
-        bool(value >> 127), value >> 96 & 0x7FFFFFFF, value >> 64 & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF, value & 0xFFFFFFFF
+        bool(value >> 127),
+        value >> 96 & 0x7FFFFFFF,
+        value >> 64 & 0xFFFFFFFF,
+        value >> 32 & 0xFFFFFFFF,
+        value & 0xFFFFFFFF,
     )
 
 
