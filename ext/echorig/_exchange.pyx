@@ -648,6 +648,8 @@ cdef class Exchange:
             if other.kind != UNKNOWN:
                 peer.kind = other.kind
                 peer.kind_since = other.kind_since
+        if peer.kind == TAGGING and peer.probes is not None:
+            self._stop_probing(peer)
         if peer.srtt == 0.0:
             peer.srtt = other.srtt
             peer.rttvar = other.rttvar
