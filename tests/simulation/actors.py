@@ -166,7 +166,8 @@ class Rig(Node):
             for i in range(min(how['number'], 8) if self.plain else how['number']):
                 self.tell(dst, b'[64, "%s %d"]' % (how['text'], i), MESSAGE)
         elif what == 'series':
-            self._continue(dst, how['text'], how['number'], how['timeout'])
+            number = min(how['number'], 8) if self.plain else how['number']
+            self._continue(dst, how['text'], number, how['timeout'])
         elif what == 'ping':
             message = self._message(dst, PING, b'')
             self._open(message, how['timeout'])
@@ -311,7 +312,8 @@ class Rig(Node):
                 waits = tag is None or tag.life > 0
                 like = [one for one in said if (one.deadline > 0) == waits or tag is None]
                 need(bool(like), f'{self.name} sends what nobody said')
-                message = next((one for one in like if one.dst == dst), like[0])
+                until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
+                message = min(like, key=lambda one: (until and round(abs(one.deadline - until), 2), one.dst != dst))
             said.remove(message)
             message.frame = frame
             message.tagged = tag is not None

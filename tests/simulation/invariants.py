@@ -67,6 +67,7 @@ class _Notes:
         self.newest = (-1, -1)  # the last identity that was sent
         self.highest: dict[tuple[Program, int], int] = {}  # the highest number received of each run
         self.heard: set[Program] = set()  # with tags
+        self.runs: set[tuple[Program, int]] = set()  # of each program
         self.at: dict[str, Program] = {}  # who was last heard from each address
         self.restarts = 0
         self.restarts_known = True
@@ -168,20 +169,26 @@ class Watch:
     def about_to_judge(self, rig: Rig, packet: Packet) -> None:
         """Note what the verdict depends on."""
         root = packet.root
-        self.notes[rig.name].begun = min(self.notes[rig.name].begun, self.network.now)
         self._waiting = root.outcome is None and root.send is not None and root.program == rig.program
         self._clash = False
         cut = len(packet.frame) < len(root.frame)
         plain_message = packet.damaged or root.kind == STRAY or cut or not root.tagged or rig.plain
         if plain_message or packet.hops > 1:
             self.notes[rig.name].excused[packet.src] = self.network.now
-            self._clash = any(message.dst == packet.src for message in rig.open)
+            one = self._may_be_one(rig)
+            self._clash = any(message.dst == packet.src or one for message in rig.open)
 
     def judge(self, rig: Rig, packet: Packet, verdict: int, reply: bytes) -> None:
         """Compare what a rig takes a frame for with what it is."""
         network, root, hops, frame = self.network, packet.root, packet.hops, packet.frame
         if network.log is not None:
             network.tell(packet, 'gets', NAMES.get(verdict, str(verdict)))
+        notes = self.notes[rig.name]
+        if verdict not in (IGNORED, SWALLOWED, DAMAGED):
+            notes.begun = min(notes.begun, network.now)
+        if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):  # who sent it seems to have no tags
+            notes.proven.pop(packet.src, None)
+            notes.unproven[packet.src] = network.now
         if packet.damaged or root.kind == STRAY:
             if not rig.plain and tags.looks_damaged(frame):
                 tag = tags.read(frame)
@@ -192,9 +199,6 @@ class Watch:
         tagged = root.tagged and not rig.plain
         if tagged:
             self._note_peer(rig, packet, verdict)
-        elif verdict in (DELIVER, STORM, MISMATCH):  # it seems to have no tags
-            self.notes[rig.name].proven.pop(packet.src, None)
-            self.notes[rig.name].unproven[packet.src] = network.now
         if hops % 2:
             self._judge_echo(rig, packet, verdict, tagged)
         elif hops:
@@ -219,7 +223,7 @@ class Watch:
         if root.kind == PING:
             allowed = (ECHO,) if tagged else (DELIVER, STORM, MISMATCH)
         elif below:
-            allowed = (IGNORED, SWALLOWED, ECHO)
+            allowed = (IGNORED,)  # else it would be confirmed, and nobody has delivered it
         elif root.kind == NOTICE_KIND:
             allowed = (NOTICE,) if first or not tagged else (IGNORED,)
         elif tagged:
@@ -296,13 +300,17 @@ class Watch:
             return
         if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
             who = packet.by
+            run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
+            if (who, (run + 1) % 2**31) in notes.runs:
+                notes.restarts_known = False  # very late, and of a run that was not heard before
+            notes.runs.add((who, run))
             if who not in notes.heard:
                 notes.heard.add(who)
                 notes.restarts += src in notes.at
             for other in [addr for addr, program in notes.at.items() if program == who]:
                 del notes.at[other]
             notes.at[src] = who
-        known = tag.flag or self.network.now - notes.begun > _REST
+        known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
         if known and packet.root.started >= notes.unproven.get(src, 0.0):  # a late one says what it was
             notes.proven[src] = self.network.now
 
@@ -351,7 +359,7 @@ class Watch:
         if outcome == CONFIRMED:
             if message.kind == MESSAGE:
                 need(bool(message.delivered), 'confirmed but never delivered')
-                if message.index >= 0:
+                if message.index >= 0 and not self._may_be_one(node):
                     self._in_order(message)
             return
         notes = self.notes[node.name]
@@ -382,7 +390,8 @@ class Watch:
         for other in rig.said[: message.index]:  # those before it come first
             if (other.dst == dst or self._may_be_one(rig)) and other.ended > calm:
                 calm = other.ended if other.ended != NEVER else now
-        if message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
+        doubtful = self._may_be_one(rig) and bool(notes.unproven)
+        if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
             # A peer not yet known is sent nothing again.
             calm = message.started if calm == message.started else now
         status = rig.exchange.statistics(dst)
