@@ -35,6 +35,7 @@ class Simulation:
     ) -> None:
         self.network = network = Network(schedule.faults, schedule.latency, log)
         self.watch = watch = Watch(network)
+        watch.aliases = schedule.aliases
         network.arrive = self._arrive
         rng = Random(~schedule.seed)
         self.nodes: dict[str, Any] = watch.nodes
