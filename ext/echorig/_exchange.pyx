@@ -604,16 +604,13 @@ cdef class Exchange:
         return peer
 
     cdef _move(self, Peer peer, addr, double now):
-        """Take in that a program has another address, which may have been another's, or its own all the time."""
+        """Take in that a program has another address; who was there is gone, or the same program."""
         cdef Peer other = self.peers.pop(addr, None)
         before = peer.addr
         del self.peers[before]
         self.moved.pop(addr, None)
         self.last_addr = self.last_peer = None
         self._place(peer, addr)
-        if other is not None and other.run is not None and (other.run.run - peer.run.run + 1) & RUNS > 2:
-            self._place(other, before)  # they may have changed places
-            return
         if len(self.moved) >= self.limits.max_peers:
             del self.moved[next(iter(self.moved))]
         self.moved[before] = peer
@@ -629,7 +626,7 @@ cdef class Exchange:
             send.addr = addr
 
     cdef _join(self, Peer peer, Peer other):
-        """Take over what is on its way to the same program as another peer."""
+        """Take over what is on its way to a peer that was at the same address."""
         cdef Send send
         peer.flying += other.flying
         if other.queue:
@@ -649,6 +646,8 @@ cdef class Exchange:
             if other.kind != UNKNOWN:
                 peer.kind = other.kind
                 peer.kind_since = other.kind_since
+        if peer.kind == TAGGING and peer.probes is not None:
+            self._stop_probing(peer)
         if peer.srtt == 0.0:
             peer.srtt = other.srtt
             peer.rttvar = other.rttvar
@@ -663,8 +662,12 @@ cdef class Exchange:
         peer.n_restarts += other.n_restarts
         peer.n_damaged += other.n_damaged
         peer.n_expired += other.n_expired
-        if other.run is not None and other.run.peer is other:
-            other.run.peer = peer
+        if other.run is not None:
+            if (other.run.run - peer.run.run + 1) & RUNS > 2:  # of another program, which this one has replaced
+                other.run.peer = None
+                peer.n_restarts += 1
+            elif other.run.peer is other:
+                other.run.peer = peer
         for addr, moved in self.moved.items():
             if moved is other:
                 self.moved[addr] = peer
