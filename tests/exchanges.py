@@ -13,6 +13,10 @@ START, INIT, STATUS = b'[2, "ref", null]', b'[1, null]', b'[32, 20]'
 NOTICE_FRAME = b'[0, "ValueError: no", 2]'
 OWN = 0x0BADCAFE
 """int: The run of the exchange that is tested."""
+COUNTS = (
+    *('kind', 'sent', 'confirmed', 'failed', 'retransmitted', 'duplicates', 'strays', 'malformed'),
+    *('srtt', 'min_rtt', 'last_seen', 'restarts', 'damaged', 'expired'),
+)
 
 
 def exchange(
@@ -47,8 +51,7 @@ def kind(ex: Exchange, addr: Any = A) -> str:
 
 def count(ex: Exchange, what: str, addr: Any = A) -> int:
     """Return one of the counts of a peer."""
-    names = 'kind sent confirmed failed retransmitted duplicates strays malformed srtt min_rtt last_seen restarts damaged'
-    return int(ex.statistics(addr)[[*names.split(), 'expired'].index(what)])
+    return int(ex.statistics(addr)[COUNTS.index(what)])
 
 
 def tagging(ex: Exchange, now: float = 0.0, addr: Any = A, **kwargs: Any) -> None:
