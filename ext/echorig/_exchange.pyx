@@ -509,8 +509,12 @@ cdef class Exchange:
             return
         number = <unsigned int>(identity >> 32)
         run = self.runs.get(number)
-        if run is None and (peer.run is None or peer.run.run != number):
-            self._succeed(peer, self._new_run(number, now))
+        if run is None:
+            if peer.run is None or peer.run.run != number:
+                self._succeed(peer, self._new_run(number, now))
+        elif peer.run is None and run.peer is None:  # the peer was forgotten, its program was not
+            peer.run = run
+            run.peer = peer
 
     cdef _succeed(self, Peer peer, Run run):
         """Take in that a program is where another was, or none."""
@@ -1216,6 +1220,7 @@ cdef class Exchange:
         """Return the next number, which belongs to `number_run`."""
         cdef unsigned int number = self.number
         cdef Peer peer
+        cdef Send send
         self.number_run = self.run
         if number == LAST_NUMBER:  # the next one begins another run, which shows that it is the next of this program
             self.own_runs.add(self.run)
@@ -1223,6 +1228,8 @@ cdef class Exchange:
             self.number = 1
             for peer in self.peers.values():
                 peer.kind_since = peer.asked = 0
+                for send in peer.flying:
+                    send.flown_after = 0  # every number that follows is of the next run
         else:
             self.number = number + 1
         return number
