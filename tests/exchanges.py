@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from echorig import Tuning
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, Exchange
+from echorig._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, Exchange
 from tagging import acknowledged, ping
 
 A, B, C = ('10.0.0.1', 11001), ('10.0.0.2', 11001), ('10.0.0.3', 11001)
@@ -55,8 +55,9 @@ def count(ex: Exchange, what: str, addr: Any = A) -> int:
 
 
 def tagging(ex: Exchange, now: float = 0.0, addr: Any = A, **kwargs: Any) -> None:
-    """Let a peer show that it is a tagging one."""
+    """Let a peer show that it is a tagging one: it sets the flag on something of ours."""
     assert ex.receive(ping(1, **kwargs), addr, now) == ECHO
+    assert ex.receive(acknowledged(ping(2**32 - 1, ex.run)), addr, now) == SWALLOWED
     assert kind(ex, addr) == 'tagging'
 
 

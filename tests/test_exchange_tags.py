@@ -109,7 +109,6 @@ def test_a_message_is_echoed_with_the_flag_and_delivered_once():
     frame = tag(START, 7)
     assert ex.receive(frame, A, 0.0) == DELIVER
     assert ex.reply == acknowledged(frame)
-    assert kind(ex) == 'tagging'
     for now in (0.0, 1.0, 3600.0):
         assert ex.receive(frame, A, now) == ECHO
         assert ex.reply == acknowledged(frame)
@@ -128,6 +127,7 @@ def test_notices_are_delivered_once_and_never_echoed():
 def test_echoes_that_nobody_waits_for_are_swallowed():
     ex = exchange()
     tagging(ex)
+    before = count(ex, 'strays')
     frame = ex.sent(START, A, 0.0)
     assert read_all(frame) == (False, OWN, 1000, 0)
     assert ex.receive(acknowledged(frame), A, 0.1) == SWALLOWED
@@ -137,7 +137,7 @@ def test_echoes_that_nobody_waits_for_are_swallowed():
     ex.cancel(send, 1.1)
     assert ex.receive(acknowledged(frame), A, 1.2) == SWALLOWED
     assert ex.receive(frame, A, 1.2) == SWALLOWED
-    assert count(ex, 'strays') == 3
+    assert count(ex, 'strays') == before + 3
     assert ex.receive(acknowledged(frame), B, 1.2) == SWALLOWED  # from who is not known
     assert ex.receive(frame, B, 1.2) == SWALLOWED
     assert ex.addresses() == [A]
@@ -257,7 +257,7 @@ def test_an_echo_that_is_cut_in_its_tag_is_not_taken_for_a_damaged_message():
     message = b'[1, "' + b'x' * 990 + b'"]'
     send = ex.send(message, A, None, 0.0, 1.0)
     run_until(ex, 0.5)
-    cut = send.frame[:1100]
+    cut = send.frame[:1115]
     assert is_damaged(cut)
     assert ex.receive(cut, A, 0.6) == CONFIRMED
     assert send.truncated
@@ -387,6 +387,7 @@ def test_tuning_is_checked(wrong):
 
 def test_a_message_that_is_refused_is_new_when_it_comes_again():
     ex = exchange()
+    tagging(ex)
     known, first, second = tag(START, 7), tag(START, 8), tag(INIT, 9)
     assert ex.receive(known, A, 0.0) == DELIVER
     ex.refuse(2)
