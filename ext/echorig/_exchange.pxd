@@ -102,6 +102,7 @@ cdef class Exchange:
     cdef _repeat(self, Peer peer, Send send, double now)
     cdef _learn(self, Peer peer, int kind, double now)
     cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept
     cdef _probe(self, Peer peer, double now)
     cdef _stop_probing(self, Peer peer)
     cdef Peer _find_peer(self, addr)
@@ -121,6 +122,7 @@ cdef class Exchange:
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef _let_fly(self, Peer peer, double now)
     cdef bint _may_follow(self, Peer peer, double now) noexcept
+    cdef Send _next_of(self, Peer peer, double now)
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
     cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)

@@ -798,6 +798,7 @@ cdef class Exchange:
         if peer.due and peer.is_due(frame, now, self.limits):
             self._hear(peer, now)
             peer.n_strays += 1
+            self._let_fly(peer, now)  # a ping may have waited for that
             return V_SWALLOWED
         if broken and self.limits.tags:
             return self._damaged(peer)
@@ -894,6 +895,7 @@ cdef class Exchange:
         cdef Peer peer = self._peer(addr, now)
         cdef Send send
         peer.refused = True
+        peer.unechoed = None  # nobody is there to deal with it
         if not peer.heard:
             if peer.probes is not None and len(peer.probes) > 1:  # of one ping, it may have been something earlier
                 self._stop_probing(peer)
@@ -996,6 +998,11 @@ cdef class Exchange:
                 if peer.paced or peer.queue:
                     if peer.quiet_until > now:
                         self.alarm = min(self.alarm, peer.quiet_until)
+            if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
+                if self._is_at_work(peer, now):
+                    self.alarm = min(self.alarm, peer.unechoed_at + REST)
+                else:
+                    self._let_fly(peer, now)
             for send in peer.flying:
                 self.alarm = min(self.alarm, send.deadline, send.retry_at)
             if peer.queue:
@@ -1019,7 +1026,8 @@ cdef class Exchange:
             send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            if tagging or len(peer.flying) == 1:  # to others it could hurt what is on its way
+            # To others it could hurt what is on its way, and a plain one is sent nothing again.
+            if tagging or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not self._is_at_work(peer, now)):
                 send.number = self._next_number()
                 send.frame = make_ping(self.number_run, send.number)
                 send.pings.append((send.number, now))
@@ -1069,8 +1077,14 @@ cdef class Exchange:
             return False
         if peer.current_kind(now, self.limits) != UNKNOWN or peer.flying:
             return False
-        # A ping behind a message that a plain peer is at work on would make it take our next echo for a message.
-        return peer.unechoed is None or now - peer.unechoed_at >= REST
+        return not self._is_at_work(peer, now)
+
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept:
+        """Tell whether a peer may be dealing with a message.
+
+        A ping behind it would make a plain one take our next echo for a message.
+        """
+        return peer.unechoed is not None and now < peer.unechoed_at + REST
 
     cdef _probe(self, Peer peer, double now):
         """Send a ping that asks a peer what it is."""
@@ -1355,12 +1369,14 @@ cdef class Exchange:
         peer.n_sent += 1
         if send.deadline < self.alarm:
             self.alarm = send.deadline
-        if peer.queue or not self._may_fly(peer, send, now):
+        if (peer.queue and _newest(peer.queue) is not None) or not self._may_fly(peer, send, now):
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
             if now < peer.quiet_until < self.alarm:
                 self.alarm = peer.quiet_until
+            if send.pings is not None and self._is_at_work(peer, now):
+                self.alarm = min(self.alarm, peer.unechoed_at + REST)
         else:
             self._fly(peer, send, now)
 
@@ -1378,6 +1394,8 @@ cdef class Exchange:
             return True
         if self.stream:
             return self._may_follow(peer, now)
+        if send.pings is not None and self._is_at_work(peer, now):
+            return False
         if self._must_probe(peer, send, now):
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
@@ -1420,11 +1438,25 @@ cdef class Exchange:
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        # After this program stood still the first one may be out of time; `expire` ends it.
-        while peer.queue and (<Send>peer.queue[0]).deadline > now and self._may_fly(peer, peer.queue[0], now):
-            send = peer.queue.popleft()
+        while peer.queue:
+            send = self._next_of(peer, now)
+            if send is None:
+                break
+            peer.queue.remove(send)
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
+
+    cdef Send _next_of(self, Peer peer, double now):
+        """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
+        cdef Send send
+        for send in peer.queue:
+            if send.deadline <= now:  # this program stood still; `expire` ends it
+                return None
+            if self._may_fly(peer, send, now):
+                return send
+            if send.pings is None:
+                return None
+        return None
 
     cdef bint _in_window(self, Peer peer) noexcept:
         """Tell whether the next number may be sent to a peer: what is to be confirmed must not fall out of its window."""
