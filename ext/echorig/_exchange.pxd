@@ -95,6 +95,7 @@ cdef class Exchange:
     cdef _move(self, Peer peer, addr, double now)
     cdef _place(self, Peer peer, addr)
     cdef _join(self, Peer peer, Peer other)
+    cdef bint _is_wanted(self, Peer peer, long long asked)
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask)
     cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number)
     cdef _time_out(self, Peer peer, Send send, double now)

@@ -29,8 +29,8 @@ from libc.math cimport ceil
 from echorig._codec cimport compare, peek
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
 from echorig._tags cimport (
-    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, is_echo, is_intact, is_ping, is_same, make_ping, parse, read_answered,
-    reply_to_ping, set_ack, with_life, write,
+    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, identity, is_echo, is_intact, is_ping, is_same, make_ping, parse,
+    read_answered, reply_to_ping, set_ack, with_life, write,
 )
 
 # The same for Python.
@@ -509,12 +509,12 @@ cdef class Exchange:
 
     cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
         """Take in which program has answered the ping of a number."""
-        cdef long long identity = read_answered(frame)
+        cdef long long program = read_answered(frame)
         cdef unsigned int number
         cdef Run run
-        if identity < 0 or self.is_own(<unsigned int>(identity >> 32)):
+        if program < 0 or self.is_own(<unsigned int>(program >> 32)):
             return
-        number = <unsigned int>(identity >> 32)
+        number = <unsigned int>(program >> 32)
         run = self.runs.get(number)
         if run is None:
             if peer.run is None or peer.run.run != number:
@@ -684,7 +684,7 @@ cdef class Exchange:
         self._hear(peer, now)
         if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
-            if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
+            if asked >= 0 and self._is_wanted(peer, asked):
                 self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
@@ -730,6 +730,11 @@ cdef class Exchange:
         return V_DELIVER
 
     # --- messages that may not be wanted any more ---
+
+    cdef bint _is_wanted(self, Peer peer, long long asked):
+        """Tell whether the confirmation of a message, of a run and number, is waited for."""
+        cdef Send send = self._find(peer, <unsigned int>(asked & LAST_NUMBER))
+        return send is not None and identity(send.frame) == asked
 
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask):
         """Keep a message until its sender has said whether it is still wanted."""
