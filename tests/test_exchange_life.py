@@ -205,7 +205,12 @@ def test_what_is_no_answer_decides_nothing():
     ex.receive(tag(START, 7, life=100), A, 1.0, 0.5, False)
     question, _ = question_of(ex)
     other = tag_answer(b'[]', read_tag(question) + 1, RUN << 32 | 7, run=OWN)
-    for frame in (acknowledged(other), answer(question, True)[:-2] + b' ]', question, tag_answer(b'[]', 9, RUN << 32 | 7)):
+    for frame in (
+        acknowledged(other),
+        answer(question, True)[:-2] + b' ]',
+        question,
+        tag_answer(b'[]', 9, RUN << 32 | 7),
+    ):
         ex.receive(frame, A, 1.1)
         assert ex.released == []
         assert ex.n_expired == 0

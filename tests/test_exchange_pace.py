@@ -160,7 +160,9 @@ def test_a_large_message_is_not_repeated_before_a_ping_has_overtaken_it():
     said = run_until(ex, 1.5)
     assert len(said) > 1
     assert all(is_ping(frame) for _, frame in said)
-    assert ex.receive(acknowledged(said[0][1]), A, 1.51) == SWALLOWED  # it is waited for the answer to the last question
+    assert (
+        ex.receive(acknowledged(said[0][1]), A, 1.51) == SWALLOWED
+    )  # it is waited for the answer to the last question
     assert out(ex) == []
     assert ex.receive(acknowledged(said[-1][1]), A, 1.52) == SWALLOWED
     (again,) = out(ex)
