@@ -69,6 +69,7 @@ cdef class Exchange:
     cdef Py_ssize_t waiting
     cdef int refusing        # the events whose messages are not accepted
     cdef Send ended          # by the last frame
+    cdef long long identity  # of the last frame: its run, times 2**32, plus its number; -1 without a tag
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
     cdef Run last_run

@@ -433,6 +433,7 @@ cdef class Exchange:
         if not frame:
             return V_IGNORED
         self.n_received += 1
+        self.identity = -1
         state = parse(frame, &tag)
         if state != T_WHOLE:
             return self._untagged(frame, addr, now, state == T_BROKEN)
@@ -681,6 +682,7 @@ cdef class Exchange:
         if peer is None:
             return V_IGNORED
         run = self.last_run
+        self.identity = <long long>tag.run << 32 | tag.number
         self._hear(peer, now)
         if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)

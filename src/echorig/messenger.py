@@ -7,7 +7,6 @@ from abc import abstractmethod
 from time import monotonic
 from typing import Any
 
-from .checks import Setting, seconds
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
@@ -26,7 +25,7 @@ class Messenger(Communicator):
 
     __slots__ = ()
 
-    response_timeout = Setting(3.0, seconds)
+    response_timeout: float = 3.0
     """float: How long to wait for the answer to a request, in seconds."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from .callbacks import Listener, WithService, checked_listener
-from .checks import Setting, described, flag, limit, short, text
+from .checks import described, flag, limit, set_checked, short, text
 from .errors import (
     ConnectionClosedError,
     PeerUnreachableError,
@@ -58,7 +58,8 @@ class RigSet(Service, UserDict[str, Any]):
     # `server` is a documented name that nothing sets.
     __slots__ = ('server',)
 
-    timeout = Setting[float | None](10.0, limit)
+    __setattr__ = set_checked(timeout=limit)
+    timeout: float | None = 10.0
     """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
 
     def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
