@@ -1,4 +1,4 @@
-"""What is sent to a peer while a message to it is not confirmed: no number that would push that one out of its window."""
+"""What waits while a message to a peer is not confirmed: numbers that would push that one out of its window."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_stream_keeps_nothing_waiting():
 def test_notices_wait_as_well():
     ex = exchange()
     waiting(ex)
-    for i in range(1024):
+    for _ in range(1024):
         ex.sent(NOTICE_FRAME, A, 0.0)
     assert ex.n_held == 1
 
@@ -252,7 +252,7 @@ def test_a_message_is_delivered_once_beside_any_number_of_others(data):
         elif what == 'elsewhere':
             for _ in range(draw(st.sampled_from([1, 1000, 5000]))):
                 ex.sent(STATUS, B, now)
-        elif what in wires and wires[what]:
+        elif wires.get(what):
             n = draw(st.sampled_from([1, 1, 100, 5000]))
             taken = [wires[what].pop(draw(st.integers(0, len(wires[what]) - 1)) if n == 1 else -1)]
             if n > 1:

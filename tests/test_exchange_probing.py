@@ -1,4 +1,4 @@
-"""What a peer is: it is asked by pings before its first message, never behind one, and stays what it has shown to be."""
+"""What a peer is: it is asked before its first message, never behind one, and stays what it has shown to be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Untagged frames that come again and again: what ends an exchange in which each takes the other's echo for a message."""
+"""Untagged frames that come again and again: what ends an exchange in which echoes are taken for messages."""
 
 from __future__ import annotations
 
