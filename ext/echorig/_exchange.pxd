@@ -96,6 +96,7 @@ cdef class Exchange:
     cdef _move(self, Peer peer, addr, double now)
     cdef _place(self, Peer peer, addr)
     cdef _join(self, Peer peer, Peer other)
+    cdef bint _is_wanted(self, Peer peer, long long asked)
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask)
     cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number)
     cdef _time_out(self, Peer peer, Send send, double now)
@@ -103,6 +104,7 @@ cdef class Exchange:
     cdef _repeat(self, Peer peer, Send send, double now)
     cdef _learn(self, Peer peer, int kind, double now)
     cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept
     cdef _probe(self, Peer peer, double now)
     cdef _stop_probing(self, Peer peer)
     cdef Peer _find_peer(self, addr)
@@ -122,6 +124,7 @@ cdef class Exchange:
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef _let_fly(self, Peer peer, double now)
     cdef bint _may_follow(self, Peer peer, double now) noexcept
+    cdef Send _next_of(self, Peer peer, double now)
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
     cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)

@@ -29,8 +29,8 @@ from libc.math cimport ceil
 from echorig._codec cimport compare, peek
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
 from echorig._tags cimport (
-    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, is_echo, is_intact, is_ping, is_same, make_ping, parse, read_answered,
-    reply_to_ping, set_ack, with_life, write,
+    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, identity, is_echo, is_intact, is_ping, is_same, make_ping, parse,
+    read_answered, reply_to_ping, set_ack, with_life, write,
 )
 
 # The same for Python.
@@ -510,12 +510,12 @@ cdef class Exchange:
 
     cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
         """Take in which program has answered the ping of a number."""
-        cdef long long identity = read_answered(frame)
+        cdef long long program = read_answered(frame)
         cdef unsigned int number
         cdef Run run
-        if identity < 0 or self.is_own(<unsigned int>(identity >> 32)):
+        if program < 0 or self.is_own(<unsigned int>(program >> 32)):
             return
-        number = <unsigned int>(identity >> 32)
+        number = <unsigned int>(program >> 32)
         run = self.runs.get(number)
         if run is None:
             if peer.run is None or peer.run.run != number:
@@ -689,7 +689,7 @@ cdef class Exchange:
         self._hear(peer, now)
         if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
-            if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
+            if asked >= 0 and self._is_wanted(peer, asked):
                 self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
@@ -735,6 +735,11 @@ cdef class Exchange:
         return V_DELIVER
 
     # --- messages that may not be wanted any more ---
+
+    cdef bint _is_wanted(self, Peer peer, long long asked):
+        """Tell whether the confirmation of a message, of a run and number, is waited for."""
+        cdef Send send = self._find(peer, <unsigned int>(asked & LAST_NUMBER))
+        return send is not None and identity(send.frame) == asked
 
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask):
         """Keep a message until its sender has said whether it is still wanted."""
@@ -803,6 +808,7 @@ cdef class Exchange:
         if peer.due and peer.is_due(frame, now, self.limits):
             self._hear(peer, now)
             peer.n_strays += 1
+            self._let_fly(peer, now)  # a ping may have waited for that
             return V_SWALLOWED
         if broken and self.limits.tags:
             return self._damaged(peer)
@@ -899,6 +905,7 @@ cdef class Exchange:
         cdef Peer peer = self._peer(addr, now)
         cdef Send send
         peer.refused = True
+        peer.unechoed = None  # nobody is there to deal with it
         if not peer.heard:
             if peer.probes is not None and len(peer.probes) > 1:  # of one ping, it may have been something earlier
                 self._stop_probing(peer)
@@ -1001,6 +1008,11 @@ cdef class Exchange:
                 if peer.paced or peer.queue:
                     if peer.quiet_until > now:
                         self.alarm = min(self.alarm, peer.quiet_until)
+            if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
+                if self._is_at_work(peer, now):
+                    self.alarm = min(self.alarm, peer.unechoed_at + REST)
+                else:
+                    self._let_fly(peer, now)
             for send in peer.flying:
                 self.alarm = min(self.alarm, send.deadline, send.retry_at)
             if peer.queue:
@@ -1024,7 +1036,8 @@ cdef class Exchange:
             send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            if tagging or len(peer.flying) == 1:  # to others it could hurt what is on its way
+            # To others it could hurt what is on its way, and a plain one is sent nothing again.
+            if tagging or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not self._is_at_work(peer, now)):
                 send.number = self._next_number()
                 send.frame = make_ping(self.number_run, send.number)
                 send.pings.append((send.number, now))
@@ -1074,8 +1087,14 @@ cdef class Exchange:
             return False
         if peer.current_kind(now, self.limits) != UNKNOWN or peer.flying:
             return False
-        # A ping behind a message that a plain peer is at work on would make it take our next echo for a message.
-        return peer.unechoed is None or now - peer.unechoed_at >= REST
+        return not self._is_at_work(peer, now)
+
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept:
+        """Tell whether a peer may be dealing with a message.
+
+        A ping behind it would make a plain one take our next echo for a message.
+        """
+        return peer.unechoed is not None and now < peer.unechoed_at + REST
 
     cdef _probe(self, Peer peer, double now):
         """Send a ping that asks a peer what it is."""
@@ -1360,12 +1379,14 @@ cdef class Exchange:
         peer.n_sent += 1
         if send.deadline < self.alarm:
             self.alarm = send.deadline
-        if peer.queue or not self._may_fly(peer, send, now):
+        if (peer.queue and _newest(peer.queue) is not None) or not self._may_fly(peer, send, now):
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
             if now < peer.quiet_until < self.alarm:
                 self.alarm = peer.quiet_until
+            if send.pings is not None and self._is_at_work(peer, now):
+                self.alarm = min(self.alarm, peer.unechoed_at + REST)
         else:
             self._fly(peer, send, now)
 
@@ -1383,6 +1404,8 @@ cdef class Exchange:
             return True
         if self.stream:
             return self._may_follow(peer, now)
+        if send.pings is not None and self._is_at_work(peer, now):
+            return False
         if self._must_probe(peer, send, now):
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
@@ -1425,11 +1448,25 @@ cdef class Exchange:
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        # After this program stood still the first one may be out of time; `expire` ends it.
-        while peer.queue and (<Send>peer.queue[0]).deadline > now and self._may_fly(peer, peer.queue[0], now):
-            send = peer.queue.popleft()
+        while peer.queue:
+            send = self._next_of(peer, now)
+            if send is None:
+                break
+            peer.queue.remove(send)
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
+
+    cdef Send _next_of(self, Peer peer, double now):
+        """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
+        cdef Send send
+        for send in peer.queue:
+            if send.deadline <= now:  # this program stood still; `expire` ends it
+                return None
+            if self._may_fly(peer, send, now):
+                return send
+            if send.pings is None:
+                return None
+        return None
 
     cdef bint _in_window(self, Peer peer) noexcept:
         """Tell whether the next number may be sent to a peer: what is to be confirmed must not fall out of its window."""
