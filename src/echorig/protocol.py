@@ -136,6 +136,7 @@ class EchoProtocol(Link):
             else:
                 com.Server = await tcp.listen(com, uri, **kwargs)
                 com._socket = com.Server.sockets[0]
+                com._delivery.watch_stalls()  # what the system accepts for a program that stands still, that lies here too
         except BaseException:
             com.close()
             if own is not None:
