@@ -1,7 +1,7 @@
-"""Calls, connections, handshakes and limits, when this program stands still for longer than each of them may take.
+"""Calls, connections, handshakes and limits, when this program stands still for longer than each may take.
 
-The other end is on another thread or in another process, which goes on meanwhile. The loop stands still where it reads
-a socket: libuv runs its timers right after that, before it looks at the sockets again.
+The other end is on another thread or in another process, which goes on meanwhile. The loop stands still where it
+reads a socket: libuv runs its timers right after that, before it looks at the sockets again.
 """
 
 from __future__ import annotations

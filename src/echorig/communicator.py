@@ -9,12 +9,15 @@ from typing import Any
 
 from . import _codec
 from ._dispatch import deliver
-from .callbacks import CallbackTable, Listener
+from .callbacks import CallbackTable, Listener, checked_listener
+from .checks import described, flag
 from .concealed import told, without
 from .errors import ConnectionClosedError, EchoError
-from .log_limit import LogLimit
+from .log_limit import LogLimit, OncePerPeer
 from .messages import ExpMessage
 from .names import validate_uri
+from .notices import event_of_notice, is_about_no_message
+from .options import check_identity
 from .redact import legible, shown
 from .safe_log import SafeLog
 from .service import Service
@@ -22,7 +25,7 @@ from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
 from .waiting import EventStream, Waiting, bits
 
-__all__ = ['Communicator', 'event_of_notice']
+__all__ = ['Communicator']
 
 # Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
 _warned: dict[Any, Any] = {}
@@ -67,6 +70,7 @@ class Communicator(Service):
         '_keeps_messages',
         '_log',
         '_log_limit',
+        '_once',
         '_waiting',
         'logger',
         'name',
@@ -83,11 +87,13 @@ class Communicator(Service):
         logger: logging.Logger | None = None,
         tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
+        check_identity(name, logger, tuning, 'logger')
         self.server_uri = validate_uri(server_uri)
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
         self._log = SafeLog(self.logger)
         self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval)
+        self._once = OncePerPeer()
         self._callbacks = CallbackTable()
         self._identity = object()
         self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
@@ -165,9 +171,12 @@ class Communicator(Service):
         Raises
         ------
         TypeError, ValueError
-            There is no such event.
+            There is no such event, or `callback` is neither callable nor a future.
         """
         event = ExpMessage.validate(event)
+        flag(cancel_futures, 'cancel_futures')
+        if callback is not None:
+            checked_listener(callback)
         if callback is None:  # nobody has cancelled the tasks that wait in on_event, so they are told what happened
             told = self._waiting.fail(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
         else:
@@ -275,9 +284,24 @@ class Communicator(Service):
                 f'Expected list, got {shown(data)}', RuntimeWarning, __file__, 0, module=__name__, registry=_warned
             )
 
-    def _log_notice(self, content: list[Any], addr: Address) -> None:
+    def _log_latin1(self, addr: Address) -> None:
+        """Say of a peer that it writes Latin-1."""
+        if self._once.allows('Latin-1', addr) and self._log_limit.allows('messages in Latin-1', addr):
+            self._log.warning(
+                'Messages from %s are no UTF-8, as those of MATLAB are: read as Latin-1 from now on',
+                address_text(self.protocol, addr),
+            )
+
+    def _log_notice(self, content: list[Any], addr: Address) -> bool:
+        """Log a notice; tell whether it is about something that a program has sent."""
+        if is_about_no_message(content):
+            if self._once.allows('pings', addr) and self._log_limit.allows('notices about pings', addr):
+                self._log.info(
+                    '%s sends notices about pings and about notices: ignored', address_text(self.protocol, addr)
+                )
+            return False
         if not self._log_limit.allows('failures of callbacks there', addr, _FAILURES):
-            return
+            return True
         name = event_of_notice(content)
         details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
         self._log.error(
@@ -286,6 +310,7 @@ class Communicator(Service):
             address_text(self.protocol, addr),
             legible(told(details, name == ExpMessage.ALYX)),
         )
+        return True
 
     def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address, data: Any = None) -> None:
         """Log that a callback failed, and tell the sender of the message.
@@ -321,7 +346,14 @@ class Communicator(Service):
         Any
             The message; where `data` is no JSON, its text (with a warning). Bytes that are no UTF-8 appear in
             it as ``\\xNN``.
+
+        Raises
+        ------
+        TypeError
+            `data` is not bytes.
         """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f'data must be bytes, not {described(data)}')
         data = bytes(data)
         try:
             return _codec.decode(data)
@@ -363,14 +395,3 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as ex:
         return f'(no text: {type(ex).__name__})'
-
-
-def event_of_notice(content: list[Any]) -> int | None:
-    """Tell which event a notice is about: its code, the message that MATLAB quotes instead, or nothing."""
-    if len(content) < 2:
-        return None
-    event = content[1]
-    if isinstance(event, str):
-        code = _codec.peek(event.encode('utf-8', 'replace'))
-        return code if code > 0 else None
-    return event if type(event) is int and 0 <= event <= ExpMessage.any() else None

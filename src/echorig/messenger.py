@@ -7,12 +7,13 @@ from abc import abstractmethod
 from time import monotonic
 from typing import Any
 
+from .checks import Setting, seconds
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
 from .service import Service
 from .stall import wait_for
-from .uri import Address, as_address
+from .uri import Address, checked_address
 
 __all__ = ['Messenger']
 
@@ -25,7 +26,7 @@ class Messenger(Communicator):
 
     __slots__ = ()
 
-    response_timeout: float = 3.0
+    response_timeout = Setting(3.0, seconds)
     """float: How long to wait for the answer to a request, in seconds."""
 
     @abstractmethod
@@ -34,7 +35,7 @@ class Messenger(Communicator):
 
     def _is_from(self, sender: Address, addr: Any) -> bool:
         """Tell whether a message came from an address that a user gave."""
-        return sender == as_address(addr)
+        return sender == checked_address(addr)
 
     async def init(self, data: Any = None, addr: Any = None) -> None:
         """Tell the remote host to get ready for an experiment.
@@ -106,7 +107,7 @@ class Messenger(Communicator):
         ------
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
-        ValueError
+        TypeError, ValueError
             There is no such status.
         """
         await self.confirmed_send(Service.status(self, status), addr=addr)
@@ -127,7 +128,7 @@ class Messenger(Communicator):
         ------
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
-        ValueError
+        TypeError, ValueError
             There is no such status.
         """
         await self.confirmed_send(Service.info(self, status, data), addr=addr)

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from .._origin import Origin
+from ..checks import seconds
 from ..errors import EchoTimeoutError
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
@@ -26,8 +27,10 @@ __all__ = ['confirmed', 'limited', 'on_event', 'reads_events', 'reads_stream', '
 _T = TypeVar('_T')
 
 
-def limited(owner: Background, timeout: float | None) -> Calls:
-    """Return the way for calls with this timeout; without one they may wait for ever."""
+def limited(owner: Background, timeout: float | None, zero: bool = False) -> Calls:
+    """Return the way for calls with this timeout, which is checked; without one they may wait for ever."""
+    if timeout is not None:
+        timeout = seconds(timeout, 'timeout', zero=zero)
     return owner.waits if timeout is None or timeout == inf else owner.calls
 
 
@@ -101,9 +104,10 @@ def reads_events(owner: Background, com: EchoProtocol, event: str | int | ExpMes
         data, addr, *came = seen
         com._waiting.put_back((came[0] if came else ExpMessage.validate(event), data, addr, origin, 0))
 
-    return limited(owner, timeout).undoing(undo)
+    ExpMessage.validate(event)
+    return limited(owner, timeout, zero=True).undoing(undo)
 
 
 def reads_stream(owner: Background, stream: Stream[Any], timeout: float | None) -> Calls:
     """Return the way for the next of a stream: what nobody has seen is the next to be read."""
-    return limited(owner, timeout).undoing(stream.put_back)
+    return limited(owner, timeout, zero=True).undoing(stream.put_back)
