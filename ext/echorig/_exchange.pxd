@@ -80,6 +80,7 @@ cdef class Exchange:
     cdef int sort(self, bytes frame, addr, double now, double waited, bint sure) except -1
     cpdef int receive(self, bytes frame, addr, double now, double waited=?, bint sure=?) except -1
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept
+    cdef bint _answers_us(self, bytes frame) except -1
     cdef bint is_own(self, unsigned int run) noexcept
     cdef int _echo(self, bytes frame, Tag *tag, addr, double now) except -1
     cdef int _returned(self, bytes frame, Tag *tag, addr, double now) except -1

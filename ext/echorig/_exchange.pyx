@@ -447,6 +447,11 @@ cdef class Exchange:
             return self._untagged(frame, addr, now, False)
         return self._message(frame, &tag, addr, now, waited, sure)
 
+    cdef bint _answers_us(self, bytes frame) except -1:
+        """Tell whether a message is the answer to one of ours."""
+        cdef long long answered = read_answered(frame)
+        return answered >= 0 and self.is_own(<unsigned int>(answered >> 32))
+
     cdef bint is_own(self, unsigned int run) noexcept:
         """Tell whether a run is or was ours."""
         return run == self.run or (bool(self.own_runs) and run in self.own_runs)
@@ -699,7 +704,8 @@ cdef class Exchange:
         state = 1 if self.stream else run.judge(tag.number)
         new = state == 1
         if new:
-            if tag.life and waited * 1000 > tag.life:
+            # An answer commands nothing, and who asked may still wait for it, having stood still.
+            if tag.life and waited * 1000 > tag.life and not self._answers_us(frame):
                 if not sure:
                     self._doubt(peer, frame, tag, addr, now, True)
                     return V_DOUBTED
