@@ -9,15 +9,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from numbers import Integral, Real
 from reprlib import Repr
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-__all__ = ['Setting', 'described', 'flag', 'limit', 'number_of', 'path', 'seconds', 'short', 'text', 'words']
+__all__ = ['Checked', 'described', 'flag', 'limit', 'number_of', 'path', 'seconds', 'short', 'text', 'words']
 
-_T = TypeVar('_T')
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 40
 
@@ -70,9 +69,10 @@ def seconds(value: Any, what: str, *, zero: bool = False, endless: bool = True) 
     except OverflowError:  # an integer that no float can hold
         number = inf if value > 0 else -inf
     if not (number > 0 or (zero and number == 0)) or (number == inf and not endless):  # nor is not-a-number
-        least = 'a number of seconds, 0 or more' if zero else 'a positive (non-zero) number of seconds'
-        most = ', or math.inf for no limit' if endless else ', and finite'
-        raise ValueError(f'{what} must be {least}{most}, not {short(value)}')
+        what = 'Timeout' if what == 'timeout' else what  # with the words of iblutil, which programs may look for
+        least = 'number of seconds, 0 or more' if zero else 'non-zero number of seconds, positive'
+        most = 'or math.inf for no limit' if endless else 'and finite'
+        raise ValueError(f'{what} must be {least} {most}, not {short(value)}')
     return number
 
 
@@ -243,34 +243,17 @@ def words(argv: Any) -> list[str]:
     return [text(word, 'argv', ' for each argument') for word in argv]
 
 
-class Setting(Generic[_T]):
-    """An attribute that is checked when it is set on an instance; a class and its subclasses have the default.
+class Checked:
+    """Attributes that are checked when they are set on an instance; a class may have defaults of its own.
 
-    Parameters
-    ----------
-    default : Any
-        The value until another is set, and again after ``del``.
-    check : callable
-        Called as ``check(value, name)``; returns the value to keep, or raises.
-    doc : str
-        The docstring.
+    They are plain attributes, since they are read for every message.
     """
 
-    def __init__(self, default: _T, check: Callable[[Any, str], _T], doc: str = '') -> None:
-        self._default = default
-        self._check = check
-        self.__doc__ = doc
+    __slots__ = ()
+    _checks: ClassVar[Mapping[str, Callable[[Any, str], object]]] = {}
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+    if not TYPE_CHECKING:  # or every name could be set
 
-    def __get__(self, instance: Any, owner: type | None = None) -> _T:
-        if instance is None:
-            return self._default
-        return instance.__dict__.get(self._name, self._default)  # type: ignore[no-any-return]
-
-    def __set__(self, instance: Any, value: _T) -> None:
-        instance.__dict__[self._name] = self._check(value, self._name)
-
-    def __delete__(self, instance: Any) -> None:
-        instance.__dict__.pop(self._name, None)
+        def __setattr__(self, name: str, value: Any) -> None:
+            check = self._checks.get(name)
+            super().__setattr__(name, value if check is None else check(value, name))

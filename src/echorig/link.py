@@ -14,7 +14,7 @@ import logging
 import random
 import socket
 from time import monotonic
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, TypeVar
 
 from ._courier import datagram_received, receive, received
@@ -23,7 +23,7 @@ from .access import AccessControl, signer_for
 from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
-from .checks import Setting, described, number_of, seconds
+from .checks import described, number_of, seconds
 from .connection import Connection
 from .crowd import Crowd
 from .delivery import Delivery
@@ -74,8 +74,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     _last_sent: LastSent
 
     Server: asyncio.Server | None = None
-    default_echo_timeout = Setting(1.0, seconds)
-    max_message_size = Setting(65535, number_of)
+    default_echo_timeout: float = 1.0
+    max_message_size: int = 65535
+    _checks = MappingProxyType({**Messenger._checks, 'default_echo_timeout': seconds, 'max_message_size': number_of})
 
     def __init__(
         self,

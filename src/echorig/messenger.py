@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
-from .checks import Setting, seconds
+from .checks import Checked, seconds
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
@@ -17,7 +18,7 @@ from .uri import Address, checked_address
 __all__ = ['Messenger']
 
 
-class Messenger(Communicator):
+class Messenger(Communicator, Checked):
     """A communicator that sends each message of an experiment and waits for its confirmation.
 
     Each method raises what `confirmed_send` raises.
@@ -25,8 +26,9 @@ class Messenger(Communicator):
 
     __slots__ = ()
 
-    response_timeout = Setting(3.0, seconds)
+    response_timeout: float = 3.0
     """float: How long to wait for the answer to a request, in seconds."""
+    _checks = MappingProxyType({'response_timeout': seconds})
 
     @abstractmethod
     async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
@@ -179,8 +181,9 @@ class Messenger(Communicator):
         answer = self._waiting.expect(ExpMessage.ALYX)
         try:
             await self.confirmed_send(message, addr=addr)
-            until = monotonic() + self.response_timeout
-            _, data, sender, *_ = await asyncio.wait_for(answer, self.response_timeout)
+            timeout = seconds(self.response_timeout, 'response_timeout')
+            until = monotonic() + timeout
+            _, data, sender, *_ = await asyncio.wait_for(answer, timeout)
             while addr is not None and not self._is_from(sender, addr):
                 # Another client's; the right one may have come in the same turn.
                 left = max(0.0, until - monotonic())

@@ -17,7 +17,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from .callbacks import Listener, WithService, checked_listener
-from .checks import Setting, described, flag, limit, short, text
+from .checks import Checked, described, flag, limit, short, text
 from .errors import (
     ConnectionClosedError,
     PeerUnreachableError,
@@ -36,7 +36,7 @@ _Self = TypeVar('_Self', bound='RigSet')
 _R = TypeVar('_R')
 
 
-class RigSet(Service, UserDict[str, Any]):
+class RigSet(Service, Checked, UserDict[str, Any]):
     """The part of `Services` that listens, asks and collects.
 
     Parameters
@@ -55,10 +55,9 @@ class RigSet(Service, UserDict[str, Any]):
     """
 
     # `server` is a documented name that nothing sets.
-    __slots__ = ('server',)
-
-    timeout = Setting[float | None](10.0, limit)
-    """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
+    __slots__ = ('server', 'timeout')
+    timeout: float | None
+    _checks = MappingProxyType({'timeout': limit})
 
     def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
         super().__init__()
