@@ -9,6 +9,7 @@ from . import sockets, tcp, udp
 from ._codec import is_raw
 from .allow import allowed, check_server
 from .errors import EchoError
+from .failure import Failure, failure_of
 from .link import Link
 from .names import resolve, resolve_host
 from .redact import Shown
@@ -69,6 +70,8 @@ class EchoProtocol(Link):
     """
 
     __slots__ = ()
+
+    _last_failure: Failure | None = None  # of a confirmed send
 
     # --- opening ---
 
@@ -257,8 +260,9 @@ class EchoProtocol(Link):
         send = self._delivery.begin(data, target, timeout)
         try:
             await send.waiter
-        except BaseException:
+        except BaseException as ex:
             self._delivery.give_up(send)
+            self._last_failure = failure_of(send.started, ex)
             raise
 
     async def ping(self, addr: Any = None, timeout: float | None = None) -> float:
