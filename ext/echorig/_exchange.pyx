@@ -447,9 +447,6 @@ cdef class Exchange:
             return self._untagged(frame, addr, now, False)
         return self._message(frame, &tag, addr, now, waited, sure)
 
-    cdef long long answered = read_answered(frame)
-        return answered >= 0 and self.is_own(<unsigned int>(answered >> 32))
-
     cdef bint is_own(self, unsigned int run) noexcept:
         """Tell whether a run is or was ours."""
         return run == self.run or (bool(self.own_runs) and run in self.own_runs)

@@ -10,6 +10,7 @@ from ._codec import is_raw
 from .allow import allowed, check_server
 from .checks import seconds, short
 from .errors import EchoError
+from .failure import Failure, failure_of
 from .link import Link
 from .names import resolve, resolve_host
 from .options import check_options, check_socket, settings
@@ -75,6 +76,8 @@ class EchoProtocol(Link):
 
     __slots__ = ()
 
+    _last_failure: Failure | None = None  # of a confirmed send
+
     # --- opening ---
 
     @staticmethod
@@ -135,7 +138,7 @@ class EchoProtocol(Link):
             else:
                 com.Server = await tcp.listen(com, uri, **kwargs)
                 com._socket = com.Server.sockets[0]
-                com._delivery.watch_stalls()  # what the system accepts for a program that stands still, that lies here too
+                com._delivery.watch_stalls()  # a first connection may have waited for a program that stood still
         except BaseException:
             com.close()
             if own is not None:
@@ -271,8 +274,9 @@ class EchoProtocol(Link):
         send = self._delivery.begin(data, target, timeout)
         try:
             await send.waiter
-        except BaseException:
+        except BaseException as ex:
             self._delivery.give_up(send)
+            self._last_failure = failure_of(send.started, ex)
             raise
 
     async def ping(self, addr: Any = None, timeout: float | None = None) -> float:
