@@ -320,6 +320,8 @@ cdef class Exchange:
         """Return what is sent of a message that nobody waits for; None if it must wait for the stream."""
         cdef int event = peek(frame)
         peer.n_sent += 1
+        if not self.stream:
+            peer.current_kind(now, self.limits)
         if taggable and self._may_tag(peer, frame, now):
             frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != PLAIN else -1)
             if peer.kind != TAGGING and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
@@ -1391,7 +1393,7 @@ cdef class Exchange:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
         if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
             return False
-        if peer.current_kind(now, self.limits) == PLAIN:
+        if peer.kind == PLAIN:
             for i in range(2):
                 if n <= BUFFERS[i] < n + TAG_SIZE:
                     return False
@@ -1475,7 +1477,8 @@ cdef class Exchange:
 
     cdef _schedule(self, Peer peer, Send send, double now):
         """Set when a send is repeated for the first time."""
-        send.interval = peer.retry_interval(self.limits)
+        # One slow round trip, when this program stood still, must not leave a message without a second try.
+        send.interval = min(peer.retry_interval(self.limits), max(self.limits.max_retry, (send.deadline - now) / 4))
         send.retry_at = now + send.interval
         if send.retry_at < self.alarm:
             self.alarm = send.retry_at
