@@ -514,7 +514,7 @@ cdef class Courier:
             Whether to begin.
         """
         transport = self.owner._transport if wanted else None
-        self.timing = transport if isinstance(getattr(transport, 'waited', None), float) else None
+        self.timing = transport if getattr(transport, 'knows_age', None) is True else None
         if wanted and self.timing is None and self.stalls is None:
             self.stalls = StallMonitor.of(self.loop)
             self.stalls.subscribe(self._count_received)

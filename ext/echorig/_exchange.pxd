@@ -68,9 +68,9 @@ cdef class Exchange:
     cdef Py_ssize_t waiting
     cdef int refusing        # the events whose messages are not accepted
     cdef Send ended          # by the last frame
+    cdef long long identity  # of the last frame: its run, times 2**32, plus its number; -1 without a tag
     cdef Py_ssize_t n_doubted
     cdef list settled        # the peers that have said of a doubted message whether it is wanted
-    cdef long long identity  # of the last frame: its run, times 2**32, plus its number; -1 without a tag
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
     cdef Run last_run
@@ -97,6 +97,7 @@ cdef class Exchange:
     cdef _move(self, Peer peer, addr, double now)
     cdef _place(self, Peer peer, addr)
     cdef _join(self, Peer peer, Peer other)
+    cdef bint _is_wanted(self, Peer peer, long long asked)
     cdef bint _is_answer(self, bytes frame) noexcept
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, double waited, bint ask)
     cdef unsigned int _ask_about(self, long long identity, addr) except 0
@@ -107,6 +108,7 @@ cdef class Exchange:
     cdef _repeat(self, Peer peer, Send send, double now)
     cdef _learn(self, Peer peer, int kind, double now)
     cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept
     cdef _probe(self, Peer peer, double now)
     cdef _stop_probing(self, Peer peer)
     cdef Peer _find_peer(self, addr)
@@ -125,7 +127,9 @@ cdef class Exchange:
     cdef _fly(self, Peer peer, Send send, double now)
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef _let_fly(self, Peer peer, double now)
+    cdef bint _let_one_fly(self, Peer peer, double now) except -1
     cdef bint _may_follow(self, Peer peer, double now) noexcept
+    cdef Send _next_of(self, Peer peer, double now)
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
     cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)

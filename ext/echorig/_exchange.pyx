@@ -29,8 +29,8 @@ from libc.math cimport ceil
 from echorig._codec cimport compare, peek
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
 from echorig._tags cimport (
-    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, is_echo, is_intact, is_ping, is_same, make_ping, parse, read_answered,
-    reply_to_ping, set_ack, with_life, write,
+    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, identity, is_echo, is_intact, is_ping, is_same, make_ping, parse,
+    read_answered, reply_to_ping, set_ack, with_life, write,
 )
 
 # The same for Python.
@@ -320,6 +320,8 @@ cdef class Exchange:
         """Return what is sent of a message that nobody waits for; None if it must wait for the stream."""
         cdef int event = peek(frame)
         peer.n_sent += 1
+        if not self.stream:
+            peer.current_kind(now, self.limits)
         if taggable and self._may_tag(peer, frame, now):
             frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != PLAIN else -1)
             if peer.kind != TAGGING and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
@@ -509,12 +511,12 @@ cdef class Exchange:
 
     cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
         """Take in which program has answered the ping of a number."""
-        cdef long long identity = read_answered(frame)
+        cdef long long program = read_answered(frame)
         cdef unsigned int number
         cdef Run run
-        if identity < 0 or self.is_own(<unsigned int>(identity >> 32)):
+        if program < 0 or self.is_own(<unsigned int>(program >> 32)):
             return
-        number = <unsigned int>(identity >> 32)
+        number = <unsigned int>(program >> 32)
         run = self.runs.get(number)
         if run is None:
             if peer.run is None or peer.run.run != number:
@@ -603,16 +605,13 @@ cdef class Exchange:
         return peer
 
     cdef _move(self, Peer peer, addr, double now):
-        """Take in that a program has another address, which may have been another's, or its own all the time."""
+        """Take in that a program has another address; who was there is gone, or the same program."""
         cdef Peer other = self.peers.pop(addr, None)
         before = peer.addr
         del self.peers[before]
         self.moved.pop(addr, None)
         self.last_addr = self.last_peer = None
         self._place(peer, addr)
-        if other is not None and other.run is not None and (other.run.run - peer.run.run + 1) & RUNS > 2:
-            self._place(other, before)  # they may have changed places
-            return
         if len(self.moved) >= self.limits.max_peers:
             del self.moved[next(iter(self.moved))]
         self.moved[before] = peer
@@ -628,7 +627,7 @@ cdef class Exchange:
             send.addr = addr
 
     cdef _join(self, Peer peer, Peer other):
-        """Take over what is on its way to the same program as another peer."""
+        """Take over what is on its way to a peer that was at the same address."""
         cdef Send send
         peer.flying += other.flying
         if other.queue:
@@ -648,6 +647,8 @@ cdef class Exchange:
             if other.kind != UNKNOWN:
                 peer.kind = other.kind
                 peer.kind_since = other.kind_since
+        if peer.kind == TAGGING and peer.probes is not None:
+            self._stop_probing(peer)
         if peer.srtt == 0.0:
             peer.srtt = other.srtt
             peer.rttvar = other.rttvar
@@ -662,8 +663,12 @@ cdef class Exchange:
         peer.n_restarts += other.n_restarts
         peer.n_damaged += other.n_damaged
         peer.n_expired += other.n_expired
-        if other.run is not None and other.run.peer is other:
-            other.run.peer = peer
+        if other.run is not None:
+            if (other.run.run - peer.run.run + 1) & RUNS > 2:  # of another program, which this one has replaced
+                other.run.peer = None
+                peer.n_restarts += 1
+            elif other.run.peer is other:
+                other.run.peer = peer
         for addr, moved in self.moved.items():
             if moved is other:
                 self.moved[addr] = peer
@@ -685,7 +690,7 @@ cdef class Exchange:
         self._hear(peer, now)
         if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
-            if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
+            if asked >= 0 and self._is_wanted(peer, asked):
                 self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
@@ -731,6 +736,11 @@ cdef class Exchange:
         return V_DELIVER
 
     # --- messages that may not be wanted any more ---
+
+    cdef bint _is_wanted(self, Peer peer, long long asked):
+        """Tell whether the confirmation of a message, of a run and number, is waited for."""
+        cdef Send send = self._find(peer, <unsigned int>(asked & LAST_NUMBER))
+        return send is not None and identity(send.frame) == asked
 
     cdef bint _is_answer(self, bytes frame) noexcept:
         """Tell whether a message answers one of ours: it is we who know how long we wait for that."""
@@ -839,6 +849,7 @@ cdef class Exchange:
         if peer.due and peer.is_due(frame, now, self.limits):
             self._hear(peer, now)
             peer.n_strays += 1
+            self._let_fly(peer, now)  # a ping may have waited for that
             return V_SWALLOWED
         if broken and self.limits.tags:
             return self._damaged(peer)
@@ -935,6 +946,7 @@ cdef class Exchange:
         cdef Peer peer = self._peer(addr, now)
         cdef Send send
         peer.refused = True
+        peer.unechoed = None  # nobody is there to deal with it
         if not peer.heard:
             if peer.probes is not None and len(peer.probes) > 1:  # of one ping, it may have been something earlier
                 self._stop_probing(peer)
@@ -1041,6 +1053,11 @@ cdef class Exchange:
                 if peer.paced or peer.queue:
                     if peer.quiet_until > now:
                         self.alarm = min(self.alarm, peer.quiet_until)
+            if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
+                if self._is_at_work(peer, now):
+                    self.alarm = min(self.alarm, peer.unechoed_at + REST)
+                else:
+                    self._let_fly(peer, now)
             for send in peer.flying:
                 self.alarm = min(self.alarm, send.deadline, send.retry_at)
             if peer.queue:
@@ -1064,7 +1081,8 @@ cdef class Exchange:
             send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            if tagging or len(peer.flying) == 1:  # to others it could hurt what is on its way
+            # To others it could hurt what is on its way, and a plain one is sent nothing again.
+            if tagging or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not self._is_at_work(peer, now)):
                 send.number = self._next_number()
                 send.frame = make_ping(self.number_run, send.number)
                 send.pings.append((send.number, now))
@@ -1114,8 +1132,14 @@ cdef class Exchange:
             return False
         if peer.current_kind(now, self.limits) != UNKNOWN or peer.flying:
             return False
-        # A ping behind a message that a plain peer is at work on would make it take our next echo for a message.
-        return peer.unechoed is None or now - peer.unechoed_at >= REST
+        return not self._is_at_work(peer, now)
+
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept:
+        """Tell whether a peer may be dealing with a message.
+
+        A ping behind it would make a plain one take our next echo for a message.
+        """
+        return peer.unechoed is not None and now < peer.unechoed_at + REST
 
     cdef _probe(self, Peer peer, double now):
         """Send a ping that asks a peer what it is."""
@@ -1369,7 +1393,7 @@ cdef class Exchange:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
         if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
             return False
-        if peer.current_kind(now, self.limits) == PLAIN:
+        if peer.kind == PLAIN:
             for i in range(2):
                 if n <= BUFFERS[i] < n + TAG_SIZE:
                     return False
@@ -1400,12 +1424,14 @@ cdef class Exchange:
         peer.n_sent += 1
         if send.deadline < self.alarm:
             self.alarm = send.deadline
-        if peer.queue or not self._may_fly(peer, send, now):
+        if (peer.queue and _newest(peer.queue) is not None) or not self._may_fly(peer, send, now):
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
             if now < peer.quiet_until < self.alarm:
                 self.alarm = peer.quiet_until
+            if send.pings is not None and self._is_at_work(peer, now):
+                self.alarm = min(self.alarm, peer.unechoed_at + REST)
         else:
             self._fly(peer, send, now)
 
@@ -1423,7 +1449,10 @@ cdef class Exchange:
             return True
         if self.stream:
             return self._may_follow(peer, now)
+        if send.pings is not None and self._is_at_work(peer, now):
+            return False
         if self._must_probe(peer, send, now):
+            send.probed = True
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
             peer.probe_until = now + min((send.deadline - now) / 2, REST)
@@ -1449,27 +1478,48 @@ cdef class Exchange:
 
     cdef _schedule(self, Peer peer, Send send, double now):
         """Set when a send is repeated for the first time."""
-        send.interval = peer.retry_interval(self.limits)
+        # One slow round trip, when this program stood still, must not leave a message without a second try.
+        send.interval = min(peer.retry_interval(self.limits), max(self.limits.max_retry, (send.deadline - now) / 4))
         send.retry_at = now + send.interval
         if send.retry_at < self.alarm:
             self.alarm = send.retry_at
 
     cdef _let_fly(self, Peer peer, double now):
         """Send what has waited for its turn."""
-        cdef Send send
         if self.stream and (peer.paced or peer.queue):
             self._drain(peer, now)
             return
         if peer.probes is not None:
             return
+        if peer.queue and peer.held and (<Send>peer.queue[0]).probed:  # those that are held came after it
+            self._let_one_fly(peer, now)
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        # After this program stood still the first one may be out of time; `expire` ends it.
-        while peer.queue and (<Send>peer.queue[0]).deadline > now and self._may_fly(peer, peer.queue[0], now):
-            send = peer.queue.popleft()
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
+        while peer.queue and self._let_one_fly(peer, now):
+            pass
+
+    cdef bint _let_one_fly(self, Peer peer, double now) except -1:
+        """Send the next of those that wait for their turn, if there is one that may leave now."""
+        cdef Send send = self._next_of(peer, now)
+        if send is None:
+            return False
+        peer.queue.remove(send)
+        self._fly(peer, send, now)
+        self.outbox.append((send.frame, send.addr))
+        return True
+
+    cdef Send _next_of(self, Peer peer, double now):
+        """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
+        cdef Send send
+        for send in peer.queue:
+            if send.deadline <= now:  # this program stood still; `expire` ends it
+                return None
+            if self._may_fly(peer, send, now):
+                return send
+            if send.pings is None:
+                return None
+        return None
 
     cdef bint _in_window(self, Peer peer) noexcept:
         """Tell whether the next number may be sent to a peer: what is to be confirmed must not fall out of its window."""
@@ -1507,18 +1557,14 @@ cdef class Exchange:
 
     cdef _drain(self, Peer peer, double now):
         """Send what has waited for a stream, as far as it may leave now."""
-        cdef Send send
         while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
             frame, event = peer.paced.popleft()
             self.outbox.append((frame, peer.addr))
             peer.quiet_until = now + STREAM_GAP
             if event != 0:
                 peer.sent_message(frame, event, now)
-        while (peer.queue and not peer.paced and (<Send>peer.queue[0]).deadline > now
-                and self._may_fly(peer, peer.queue[0], now)):
-            send = peer.queue.popleft()
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
+        while peer.queue and not peer.paced and self._let_one_fly(peer, now):
+            pass
         if (peer.paced or peer.queue) and now < peer.quiet_until < self.alarm:
             self.alarm = peer.quiet_until
 
