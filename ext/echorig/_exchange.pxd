@@ -127,6 +127,7 @@ cdef class Exchange:
     cdef _fly(self, Peer peer, Send send, double now)
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef _let_fly(self, Peer peer, double now)
+    cdef bint _let_one_fly(self, Peer peer, double now) except -1
     cdef bint _may_follow(self, Peer peer, double now) noexcept
     cdef Send _next_of(self, Peer peer, double now)
     cdef bint _in_window(self, Peer peer) noexcept

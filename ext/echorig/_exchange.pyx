@@ -1452,6 +1452,7 @@ cdef class Exchange:
         if send.pings is not None and self._is_at_work(peer, now):
             return False
         if self._must_probe(peer, send, now):
+            send.probed = True
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
             peer.probe_until = now + min((send.deadline - now) / 2, REST)
@@ -1485,22 +1486,28 @@ cdef class Exchange:
 
     cdef _let_fly(self, Peer peer, double now):
         """Send what has waited for its turn."""
-        cdef Send send
         if self.stream and (peer.paced or peer.queue):
             self._drain(peer, now)
             return
         if peer.probes is not None:
             return
+        if peer.queue and peer.held and (<Send>peer.queue[0]).probed:  # those that are held came after it
+            self._let_one_fly(peer, now)
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        while peer.queue:
-            send = self._next_of(peer, now)
-            if send is None:
-                break
-            peer.queue.remove(send)
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
+        while peer.queue and self._let_one_fly(peer, now):
+            pass
+
+    cdef bint _let_one_fly(self, Peer peer, double now) except -1:
+        """Send the next of those that wait for their turn, if there is one that may leave now."""
+        cdef Send send = self._next_of(peer, now)
+        if send is None:
+            return False
+        peer.queue.remove(send)
+        self._fly(peer, send, now)
+        self.outbox.append((send.frame, send.addr))
+        return True
 
     cdef Send _next_of(self, Peer peer, double now):
         """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
@@ -1550,18 +1557,14 @@ cdef class Exchange:
 
     cdef _drain(self, Peer peer, double now):
         """Send what has waited for a stream, as far as it may leave now."""
-        cdef Send send
         while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
             frame, event = peer.paced.popleft()
             self.outbox.append((frame, peer.addr))
             peer.quiet_until = now + STREAM_GAP
             if event != 0:
                 peer.sent_message(frame, event, now)
-        while (peer.queue and not peer.paced and (<Send>peer.queue[0]).deadline > now
-                and self._may_fly(peer, peer.queue[0], now)):
-            send = peer.queue.popleft()
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
+        while peer.queue and not peer.paced and self._let_one_fly(peer, now):
+            pass
         if (peer.paced or peer.queue) and now < peer.quiet_until < self.alarm:
             self.alarm = peer.quiet_until
 
