@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     'ground': (
-        *('signals', '_version', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop', 'stall'),
-        *('allow', 'rejections', 'tls_errors'),
+        *('signals', '_version', 'checks', 'errors', 'messages', 'tuning', 'uri', 'names', 'loop', 'stall'),
+        *('allow', 'options', 'rejections', 'safe_log', 'tls_errors'),
     ),
     'wire': ('_codec', '_tags', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
     'model': (
-        *('concealed', 'safe_log', 'log_limit', 'notices', 'redact', 'service'),
+        *('concealed', 'log_limit', 'notices', 'redact', 'service'),
         *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),

@@ -21,6 +21,7 @@ from echorig import (
 from rigs import REF, free_port
 from test_tcp import certificate  # noqa: F401
 
+TAG_SIZE = 128
 QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02)
 
 
@@ -88,14 +89,14 @@ async def test_nothing_is_sent_twice(lab):
     client.default_echo_timeout = 60.0
     sends = [asyncio.ensure_future(client.info(0, i)) for i in range(3)]
     reader, writer = await accepted.get()
-    await reader.readexactly(3 * len(client.encode([64, 0, 0])) + 3 * 32)  # heard, and never confirmed
+    await reader.readexactly(3 * len(client.encode([64, 0, 0])) + 3 * TAG_SIZE)  # heard, and never confirmed
     writer.transport.abort()
     outcomes = await asyncio.gather(*sends, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConnectionClosedError] * 3
     reader, writer = await asyncio.wait_for(accepted.get(), 5)
     await asyncio.sleep(0)
     sending = asyncio.ensure_future(client.info(0, 'next'))
-    frame = await asyncio.wait_for(reader.readexactly(len(client.encode([64, 0, 'next'])) + 32), 5)
+    frame = await asyncio.wait_for(reader.readexactly(len(client.encode([64, 0, 'next'])) + TAG_SIZE), 5)
     assert frame.startswith(b'[64, 0, "next"')
     writer.write(frame)
     await sending

@@ -221,8 +221,10 @@ async def test_one_byte_at_a_time(lab):
     assert server.rejected[BAD].cut == 2
 
 
-async def test_a_message_after_the_other_is_no_unfinished_one(lab):
+async def test_a_message_after_the_other_is_no_unfinished_one(lab, monkeypatch):
     """What is cut into pieces all the time, but always ends, is welcome."""
+    now = [0.0]
+    monkeypatch.setattr('echorig.crowd.monotonic', lambda: now[0])
     server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
     heard = listening(server)
     async with connections(server, 1) as [(_, writer)]:
@@ -230,6 +232,7 @@ async def test_a_message_after_the_other_is_no_unfinished_one(lab):
         for i in range(60):
             writer.write(b'%d][64, 20, ' % i)
             await until(lambda i=i: len(heard) == i + 1)
+            now[0] += 0.15
             await asyncio.sleep(0.01)
         assert [data for _, data in heard] == list(range(60))
 

@@ -341,7 +341,7 @@ async def test_a_stream_is_bounded_and_counts_what_it_drops(lab, caplog):
         assert (stream.dropped, len(stream), len(wide), wide.dropped) == (7, 3, 10, 0)
         assert [(await stream.__anext__())[0][1] for _ in range(3)] == [7, 8, 9]
     assert 'More than 3 messages wait to be read; the oldest is dropped (1 so far)' in caplog.text
-    for limit in (0, -1, 'x'):
+    for limit in (0, -1):
         with pytest.raises(ValueError, match='limit'):
             server.events(limit=limit)
     with pytest.raises(ValueError):

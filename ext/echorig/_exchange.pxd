@@ -59,6 +59,7 @@ cdef class Exchange:
     cdef dict runs           # {run: Run}; none of streams
     cdef dict former         # {address: (run, restarts)} of connections that are gone
     cdef set own_runs        # ours, once there have been several
+    cdef double begun        # when it had to do with somebody for the first time; negative before
     cdef double full_until   # there is no room for strangers
     cdef Limits limits
     cdef bint stream
@@ -68,6 +69,7 @@ cdef class Exchange:
     cdef Py_ssize_t waiting
     cdef int refusing        # the events whose messages are not accepted
     cdef Send ended          # by the last frame
+    cdef long long identity  # of the last frame: its run, times 2**32, plus its number; -1 without a tag
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
     cdef Run last_run
@@ -84,13 +86,16 @@ cdef class Exchange:
     cdef int _returned(self, bytes frame, Tag *tag, addr, double now) except -1
     cdef int _message(self, bytes frame, Tag *tag, addr, double now, double waited, bint sure) except -1
     cdef int _untagged(self, bytes frame, addr, double now, bint broken) except -1
+    cdef bint _is_echo_of(self, Peer peer, bytes frame)
     cdef int _damaged(self, Peer peer) noexcept
     cdef _hear(self, Peer peer, double now)
     cdef Peer _sender(self, Tag *tag, addr, double now)
-    cdef _meet(self, Peer peer, bytes frame, double now)
+    cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now)
     cdef _succeed(self, Peer peer, Run run)
     cdef _know(self, Peer peer, unsigned int number, double now)
-    cdef _move(self, Peer peer, addr)
+    cdef _move(self, Peer peer, addr, double now)
+    cdef _place(self, Peer peer, addr)
+    cdef _join(self, Peer peer, Peer other)
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask)
     cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number)
     cdef _time_out(self, Peer peer, Send send, double now)
@@ -119,7 +124,7 @@ cdef class Exchange:
     cdef bint _may_follow(self, Peer peer, double now) noexcept
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
-    cdef bytes _pace(self, Peer peer, bytes frame, double now)
+    cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)
     cdef _drain(self, Peer peer, double now)
     cdef Send _find(self, Peer peer, unsigned int number)
     cdef _confirm(self, Peer peer, Send send, unsigned int number, double now)

@@ -195,6 +195,7 @@ cdef class Exchange:
         self.number = max(number, 1)
         self.max_frame = max_frame
         self.alarm = NEVER
+        self.begun = -1.0
 
     # --- sending ---
 
@@ -326,9 +327,13 @@ cdef class Exchange:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif event != 0:
             peer.owe(frame, now, self.limits)
-        if event != 0 and peer.kind != TAGGING:
+        if peer.kind == TAGGING:
+            return frame
+        if self.stream:
+            return self._pace(peer, frame, event, now)
+        if event != 0:
             peer.sent_message(frame, event, now)
-        return self._pace(peer, frame, now) if self.stream and peer.kind != TAGGING else frame
+        return frame
 
     def place(self, addr):
         """Return where the program is now that was at an address.
@@ -380,6 +385,7 @@ cdef class Exchange:
     #   another run, it lay in the socket for longer than wanted  EXPIRED      -
     #   another run, that may be so                               DOUBTED      -
     #   another run, received before                              ECHO         with the flag
+    #   another run, too old to say                               IGNORED      -
     #   another run, a notice                                     NOTICE       -              (once)
     #   another run, of an event that is refused                  REFUSED      -
     #   another run, else                                         DELIVER      with the flag
@@ -427,6 +433,7 @@ cdef class Exchange:
         if not frame:
             return V_IGNORED
         self.n_received += 1
+        self.identity = -1
         state = parse(frame, &tag)
         if state != T_WHOLE:
             return self._untagged(frame, addr, now, state == T_BROKEN)
@@ -470,10 +477,10 @@ cdef class Exchange:
         self._hear(peer, now)
         if send is not None:
             if is_ping(frame) if send.pings is not None else is_same(send.frame, frame):
+                self._know(peer, tag.number, now)  # before the next one leaves
                 self._confirm(peer, send, tag.number, now)
-                self._know(peer, tag.number, now)
-                if send.pings is not None:
-                    self._meet(peer, frame, now)
+                if send.pings is not None and peer.addr == addr:
+                    self._meet(peer, frame, tag.number, now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now)
@@ -483,10 +490,11 @@ cdef class Exchange:
         if is_ping(frame):
             if peer.doubted:
                 self._answered_doubt(peer, frame, tag.number)
-            self._meet(peer, frame, now)
+            if peer.addr == addr:  # else another program may be where it was
+                self._meet(peer, frame, tag.number, now)
             if peer.asked and tag.number >= peer.asked:
                 for send in peer.flying:
-                    if send.tagged and send.pings is None and send.flown_after <= tag.number:
+                    if send.tagged and send.pings is None and send.flown_after <= tag.number and send.deadline > now:
                         self._repeat(peer, send, now)
         peer.n_strays += 1
         return V_SWALLOWED
@@ -500,8 +508,8 @@ cdef class Exchange:
                         peer.measure(now - at)
             self._learn(peer, TAGGING, now)
 
-    cdef _meet(self, Peer peer, bytes frame, double now):
-        """Take in which program has answered a ping."""
+    cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
+        """Take in which program has answered the ping of a number."""
         cdef long long identity = read_answered(frame)
         cdef unsigned int number
         cdef Run run
@@ -509,13 +517,22 @@ cdef class Exchange:
             return
         number = <unsigned int>(identity >> 32)
         run = self.runs.get(number)
-        if run is None and (peer.run is None or peer.run.run != number):
-            self._succeed(peer, self._new_run(number, now))
+        if run is None:
+            if peer.run is None or peer.run.run != number:
+                self._succeed(peer, self._new_run(number, now))
+        elif run.peer is None:
+            if peer.run is None:
+                peer.run = run
+                run.peer = peer
+        elif run.peer is not peer and asked >= run.heard_before:  # else it may have moved on since
+            self._move(run.peer, peer.addr, now)
 
     cdef _succeed(self, Peer peer, Run run):
         """Take in that a program is where another was, or none."""
         cdef Run before = peer.run
         if before is not None:
+            if before.run == (run.run + 1) & RUNS:  # a late one of those before its numbers came to their end
+                return
             before.peer = None
             if run.run != (before.run + 1) & RUNS:  # else the numbers of the same program have come to their end
                 peer.n_restarts += 1
@@ -578,38 +595,85 @@ cdef class Exchange:
         else:
             peer = run.peer
             if peer.addr != addr and tag.number > run.latest:
-                self._move(peer, addr)
+                self._move(peer, addr, now)
         if tag.number > run.latest:
             run.latest = tag.number
+            run.heard_before = self.number
         run.used_at = now
         self.last_run = run
         return peer
 
-    cdef _move(self, Peer peer, addr):
-        """Take in that a program has another address, which may have been another's."""
+    cdef _move(self, Peer peer, addr, double now):
+        """Take in that a program has another address, which may have been another's, or its own all the time."""
         cdef Peer other = self.peers.pop(addr, None)
-        cdef Send send
         before = peer.addr
         del self.peers[before]
         self.moved.pop(addr, None)
-        for one, where in ((peer, addr), (other, before)):
-            if one is None:
-                continue
-            (<Peer>one).addr = where
-            self.peers[where] = one
-            for send in [*(<Peer>one).flying, *((<Peer>one).queue or ())]:
-                send.addr = where
-        if other is None:
-            if len(self.moved) >= self.limits.max_peers:
-                del self.moved[next(iter(self.moved))]
-            self.moved[before] = peer
         self.last_addr = self.last_peer = None
+        self._place(peer, addr)
+        if other is not None and other.run is not None and (other.run.run - peer.run.run + 1) & RUNS > 2:
+            self._place(other, before)  # they may have changed places
+            return
+        if len(self.moved) >= self.limits.max_peers:
+            del self.moved[next(iter(self.moved))]
+        self.moved[before] = peer
+        if other is not None:
+            self._join(peer, other)
+            self._let_fly(peer, now)
+
+    cdef _place(self, Peer peer, addr):
+        cdef Send send
+        peer.addr = addr
+        self.peers[addr] = peer
+        for send in [*peer.flying, *(peer.queue or ())]:
+            send.addr = addr
+
+    cdef _join(self, Peer peer, Peer other):
+        """Take over what is on its way to the same program as another peer."""
+        cdef Send send
+        peer.flying += other.flying
+        if other.queue:
+            peer.queue = deque(sorted([*(peer.queue or ()), *other.queue], key=_started))
+        if other.held:
+            peer.held = deque([*(peer.held or ()), *other.held])
+        if other.due:
+            peer.due = [*(peer.due or ()), *other.due][-self.limits.max_due:]
+        if other.doubted:
+            peer.doubted = deque([*(peer.doubted or ()), *other.doubted])
+        if other.unechoed_at > peer.unechoed_at:
+            peer.unechoed = other.unechoed
+            peer.unechoed_at = other.unechoed_at
+        if other.last_seen > peer.last_seen:
+            peer.last_seen = other.last_seen
+            peer.heard = True
+            if other.kind != UNKNOWN:
+                peer.kind = other.kind
+                peer.kind_since = other.kind_since
+        if peer.srtt == 0.0:
+            peer.srtt = other.srtt
+            peer.rttvar = other.rttvar
+        peer.min_rtt = min(peer.min_rtt, other.min_rtt)
+        peer.n_sent += other.n_sent
+        peer.n_confirmed += other.n_confirmed
+        peer.n_failed += other.n_failed
+        peer.n_retransmitted += other.n_retransmitted
+        peer.n_duplicates += other.n_duplicates
+        peer.n_strays += other.n_strays
+        peer.n_malformed += other.n_malformed
+        peer.n_restarts += other.n_restarts
+        peer.n_damaged += other.n_damaged
+        peer.n_expired += other.n_expired
+        if other.run is not None and other.run.peer is other:
+            other.run.peer = peer
+        for addr, moved in self.moved.items():
+            if moved is other:
+                self.moved[addr] = peer
 
     cdef int _message(self, bytes frame, Tag *tag, addr, double now, double waited, bint sure) except -1:
         """A frame of another program: a message or a ping."""
         cdef Peer peer
         cdef Run run
-        cdef int event
+        cdef int event, state
         cdef long long asked
         cdef bint new
         if not is_intact(frame, tag):
@@ -618,18 +682,24 @@ cdef class Exchange:
         if peer is None:
             return V_IGNORED
         run = self.last_run
+        self.identity = <long long>tag.run << 32 | tag.number
         self._hear(peer, now)
-        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest:  # a late one says what it was
-            self._learn(peer, TAGGING, now)
-        if is_ping(frame):
+        if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
             if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
                 self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
             return V_ECHO
+        # A late one says what it was. Soon after this program has begun it may also be what a plain peer sends back to the
+        # one that was here before.
+        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest and (
+            self.stream or now - self.begun >= REST
+        ):
+            self._learn(peer, TAGGING, now)
         event = peek(frame)
-        new = self.stream or run.is_new(tag.number)
+        state = 1 if self.stream else run.judge(tag.number)
+        new = state == 1
         if new:
             if tag.life and waited * 1000 > tag.life:
                 if not sure:
@@ -649,8 +719,10 @@ cdef class Exchange:
                 run.accept(tag.number)
             return V_NOTICE
         if not new:
-            self.reply = set_ack(frame)
             peer.n_duplicates += 1
+            if state < 0:  # to confirm it would say that it was delivered, which nobody knows
+                return V_IGNORED
+            self.reply = set_ack(frame)
             return V_ECHO
         if event > 0 and event & self.refusing:
             return V_REFUSED  # the number is not noted: when it comes again, it is new
@@ -705,9 +777,11 @@ cdef class Exchange:
         cdef Py_ssize_t i
         if broken and self._find_peer(addr) is None:
             return self._damaged(None)
-        peer = self._met(addr, now)
-        if peer is None:
-            return V_IGNORED
+        peer = self._find_peer(addr)
+        if peer is None or (peer.addr != addr and not self._is_echo_of(peer, frame)):
+            peer = self._met(addr, now)
+            if peer is None:
+                return V_IGNORED
         # A stream loses nothing: the echo that is due came first, if it equals the one waited for.
         if self.stream and peer.due and peer.is_due(frame, now, self.limits):
             self._hear(peer, now)
@@ -734,7 +808,11 @@ cdef class Exchange:
         if event == 0:
             return V_NOTICE
         if event > 0 and peer.kind != PLAIN and self.limits.tags and not self.limits.signed:
-            self._learn(peer, PLAIN, now)
+            if peer.kind == TAGGING:  # it may send bytes as they are, or be another program by now
+                peer.kind = UNKNOWN
+                peer.kind_since = self.number
+            else:
+                self._learn(peer, PLAIN, now)
         for i in range(len(peer.flying)):
             send = peer.flying[i]
             if send.pings is not None:
@@ -752,8 +830,19 @@ cdef class Exchange:
             return V_REFUSED
         if peer.is_storm(frame, event, now, self.limits):
             return V_STORM
-        self.reply = self._pace(peer, frame, now) if self.stream else frame
+        self.reply = self._pace(peer, frame, 0, now) if self.stream else frame
         return V_DELIVER
+
+    cdef bint _is_echo_of(self, Peer peer, bytes frame):
+        """Tell whether a frame without a tag is the echo of something that was sent to a peer."""
+        cdef Send send
+        for send in peer.flying:
+            if compare(send.frame, frame, self.limits.min_truncated, self.limits.max_size) != 0:
+                return True
+        for sent, _ in peer.due or ():
+            if compare(sent, frame, self.limits.min_truncated, self.limits.max_size) != 0:
+                return True
+        return False
 
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept:
         """Set the size of a truncated echo.
@@ -1124,6 +1213,8 @@ cdef class Exchange:
     cdef Peer _new_peer(self, addr, double now):
         cdef Peer peer = Peer()
         self.peers[addr] = peer
+        if self.begun < 0.0:
+            self.begun = now
         peer.addr = addr
         peer.active = now
         peer.kind_since = self.number
@@ -1223,6 +1314,10 @@ cdef class Exchange:
             self.number = 1
             for peer in self.peers.values():
                 peer.kind_since = peer.asked = 0
+                for send in peer.flying:
+                    (<Send>send).flown_after = 0
+            for run in self.runs.values():
+                (<Run>run).heard_before = 0
         else:
             self.number = number + 1
         return number
@@ -1281,7 +1376,7 @@ cdef class Exchange:
             other = peer.flying[i]
             if (send.alone or other.alone) and (other.pings is None or send.pings is not None):
                 return False
-        if peer.kind == TAGGING:
+        if (peer.kind if self.stream else peer.current_kind(now, self.limits)) == TAGGING:
             return True
         if self.stream:
             return self._may_follow(peer, now)
@@ -1327,7 +1422,8 @@ cdef class Exchange:
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        while peer.queue and self._may_fly(peer, peer.queue[0], now):
+        # After this program stood still the first one may be out of time; `expire` ends it.
+        while peer.queue and (<Send>peer.queue[0]).deadline > now and self._may_fly(peer, peer.queue[0], now):
             send = peer.queue.popleft()
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
@@ -1349,14 +1445,19 @@ cdef class Exchange:
     cdef bint _may_follow(self, Peer peer, double now) noexcept:
         return not peer.paced and now >= peer.quiet_until
 
-    cdef bytes _pace(self, Peer peer, bytes frame, double now):
-        """Return a frame that may be written to a stream now; None if it gets into `outbox` later."""
+    cdef bytes _pace(self, Peer peer, bytes frame, int event, double now):
+        """Return a frame that may be written to a stream now; None if it gets into `outbox` later.
+
+        The event is that of a message whose echo will show that it was read; 0 for what is not echoed.
+        """
         if peer.kind == TAGGING or self._may_follow(peer, now):
             peer.quiet_until = now + STREAM_GAP
+            if event != 0:
+                peer.sent_message(frame, event, now)
             return frame
         if peer.paced is None:
             peer.paced = deque()
-        peer.paced.append(frame)
+        peer.paced.append((frame, event))
         if peer.quiet_until < self.alarm:
             self.alarm = peer.quiet_until
         return None
@@ -1365,9 +1466,13 @@ cdef class Exchange:
         """Send what has waited for a stream, as far as it may leave now."""
         cdef Send send
         while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
-            self.outbox.append((peer.paced.popleft(), peer.addr))
+            frame, event = peer.paced.popleft()
+            self.outbox.append((frame, peer.addr))
             peer.quiet_until = now + STREAM_GAP
-        while peer.queue and not peer.paced and self._may_fly(peer, peer.queue[0], now):
+            if event != 0:
+                peer.sent_message(frame, event, now)
+        while (peer.queue and not peer.paced and (<Send>peer.queue[0]).deadline > now
+                and self._may_fly(peer, peer.queue[0], now)):
             send = peer.queue.popleft()
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
@@ -1434,3 +1539,7 @@ cdef class Exchange:
 
 def _used_at(Run run):
     return run.used_at
+
+
+def _started(Send send):
+    return send.started

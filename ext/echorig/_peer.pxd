@@ -19,11 +19,12 @@ cdef class Run:
     cdef unsigned int newest       # the highest number accepted
     cdef bint used                 # there is one
     cdef unsigned int latest       # the highest number received, those of pings included
+    cdef unsigned int heard_before # which number of ours was the next when that one came
     cdef Peer peer                 # where this program is; None once another has taken its place
     cdef double used_at
     cdef uint64_t window[WORDS]
 
-    cdef bint is_new(self, unsigned int number) noexcept
+    cdef int judge(self, unsigned int number) noexcept
     cdef void accept(self, unsigned int number) noexcept
 
 cdef class Peer:

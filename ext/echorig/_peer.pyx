@@ -43,17 +43,19 @@ cdef class Limits:
 cdef class Run:
     """One remote program, and which of its messages were received: the anti-replay window of RFC 4303, section 3.4.3.
 
-    Bit i of `window` stands for the number `newest` - i. What is below the window counts as received: its sender sends
+    Bit i of `window` stands for the number `newest` - i. What is below the window is not wanted any more: its sender sends
     nothing that far ahead of a message which is still to be confirmed.
     """
 
-    cdef bint is_new(self, unsigned int number) noexcept:
-        """Tell whether a number has not been received."""
+    cdef int judge(self, unsigned int number) noexcept:
+        """Tell whether a number is new (1), was received (0), or is below the window (-1)."""
         cdef unsigned int behind
         if not self.used or number > self.newest:
-            return True
+            return 1
         behind = self.newest - number
-        return behind < WINDOW and not self.window[behind >> 6] >> (behind & 63) & 1
+        if behind >= WINDOW:
+            return -1
+        return not self.window[behind >> 6] >> (behind & 63) & 1
 
     cdef void accept(self, unsigned int number) noexcept:
         """Note that a number was received."""

@@ -3,8 +3,9 @@
 
 1. A tag is 128 bytes directly before the final ``]``, each a space (0) or a tab (1), the most significant bit first:
    the ACK flag and the run (31 bits), the number, the life in milliseconds, the check (32 bits each).
-2. The check is the CRC-32C (RFC 3720, appendix B.4) of all bytes before the tag and of run, number and life, each in
-   four bytes, the most significant first. The ACK flag is not part of it, so that an echo needs no other check.
+2. The check is the CRC-32C (RFC 3720, appendix B.4) of all bytes before the tag and of the first three words, each in
+   four bytes, the most significant first. The flag is always in the same place, and a CRC is linear: with the flag it is
+   the check without it, exclusive or a constant.
 3. An answer has 64 bytes more before its tag: a tab, then the run and the number of the message that it answers.
 4. A ping is an array of nothing but such a field and a tag.
 5. Nothing here raises on bytes from the network.
@@ -24,13 +25,15 @@ cdef extern from "_crc.h":
 
 cdef enum:
     WORD = 32            # bytes of white space for 32 bits
-    MANY_BLANKS = 64     # so many before the last byte were a tag; nobody else writes them
+    MANY_BLANKS = 112    # so many before the last byte were a tag; MATLAB's notices quote one, with its tabs as \t
     PING_SIZE = TAG_SIZE + FIELD_SIZE + 2
 
 cdef unsigned int FLAG = 0x80000000
 cdef bytes EMPTY_PING = b'[' + b' ' * FIELD_SIZE + b']'
 
 er_crc_init()
+# What the flag changes in the check: 12 bytes before its end, so that it depends on nothing else.
+cdef uint32_t FLAG_IN_CHECK = er_crc_by_table(0, b'\x80' + b'\0' * 11, 12)
 cdef bint _has_instruction = er_crc_supported()
 
 
@@ -49,7 +52,7 @@ cdef inline void _big_endian(unsigned char *out, unsigned int value) noexcept:
 
 cdef uint32_t _check(const unsigned char *body, Py_ssize_t n, unsigned int run, unsigned int number, unsigned int life) noexcept:
     cdef unsigned char values[12]
-    _big_endian(values, run)
+    _big_endian(values, run)  # with the flag, where there is one
     _big_endian(values + 4, number)
     _big_endian(values + 8, life)
     return ~_crc(_crc(0xFFFFFFFF, body, n), values, 12)
@@ -74,7 +77,7 @@ cdef int parse(bytes frame, Tag *tag) noexcept:
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     cdef const unsigned char *at = src + n - 1 - TAG_SIZE
-    cdef long long first, number, life
+    cdef long long first, number, life, check
     cdef int blanks = 0
     if n < TAG_SIZE + 2:
         return T_NONE
@@ -82,11 +85,13 @@ cdef int parse(bytes frame, Tag *tag) noexcept:
         first = er_read_bits(at)
         number = er_read_bits(at + WORD)
         life = er_read_bits(at + 2 * WORD)
-        if first >= 0 and number >= 0 and life >= 0 and er_read_bits(at + 3 * WORD) >= 0:
+        check = er_read_bits(at + 3 * WORD)
+        if (first | number | life | check) >= 0:
             tag.ack = (first & FLAG) != 0
             tag.run = <unsigned int>(first & ~FLAG)
             tag.number = <unsigned int>number
             tag.life = <unsigned int>life
+            tag.check = <unsigned int>check
             return T_WHOLE
     if src[0] != 91:
         return T_NONE
@@ -99,7 +104,7 @@ cdef bint is_intact(bytes frame, const Tag *tag) noexcept:
     """Tell whether the check of a tagged frame is right."""
     cdef Py_ssize_t body = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
-    return er_read_bits(src + body + 3 * WORD) == _check(src, body, tag.run, tag.number, tag.life)
+    return tag.check == _check(src, body, tag.run | FLAG if tag.ack else tag.run, tag.number, tag.life)
 
 
 cdef long long identity(bytes frame) noexcept:
@@ -172,9 +177,13 @@ cpdef bint is_echo(bytes sent, bytes received) noexcept:
     cdef Py_ssize_t n = PyBytes_GET_SIZE(sent), flag = n - 1 - TAG_SIZE
     cdef const char *a = PyBytes_AS_STRING(sent)
     cdef const char *b = PyBytes_AS_STRING(received)
+    cdef long long checks
     if n != PyBytes_GET_SIZE(received) or flag < 1:
         return False
-    return memcmp(a, b, <size_t>flag) == 0 and memcmp(a + flag + 1, b + flag + 1, TAG_SIZE) == 0
+    if memcmp(a, b, <size_t>flag) != 0 or memcmp(a + flag + 1, b + flag + 1, 3 * WORD - 1) != 0 or b[n - 1] != 93:
+        return False
+    checks = er_read_bits(<const unsigned char *>a + flag + 3 * WORD) ^ er_read_bits(<const unsigned char *>b + flag + 3 * WORD)
+    return checks == (0 if a[flag] == b[flag] else FLAG_IN_CHECK)
 
 
 cpdef bint is_ping(bytes frame) noexcept:
@@ -250,10 +259,14 @@ cpdef bytes set_ack(bytes frame):
     """
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
     cdef bytes copy
+    cdef unsigned char *out
     if n < TAG_SIZE + 2:
         raise ValueError(f'{frame!r} has no tag')
     copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
-    PyBytes_AS_STRING(copy)[n - 1 - TAG_SIZE] = 9
+    out = <unsigned char *>PyBytes_AS_STRING(copy) + n - 1 - TAG_SIZE
+    if out[0] != 9:
+        out[0] = 9
+        er_write_bits(out + 3 * WORD, <unsigned int>er_read_bits(out + 3 * WORD) ^ FLAG_IN_CHECK)
     return copy
 
 
@@ -279,12 +292,9 @@ cpdef bytes make_ping(unsigned int run, unsigned int number, long long question=
 
 cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted):
     """Return the echo of a ping: with the flag, this program's run, and the number asked about if it is still wanted."""
-    cdef bytes reply
     if PyBytes_GET_SIZE(frame) != PING_SIZE:
         return set_ack(frame)
-    reply = write(b'[]', tag.run, tag.number, tag.life, <long long>run << 32 | wanted)
-    PyBytes_AS_STRING(reply)[PING_SIZE - 1 - TAG_SIZE] = 9
-    return reply
+    return set_ack(write(b'[]', tag.run, tag.number, tag.life, <long long>run << 32 | wanted))
 
 
 # --- the same for Python ---
@@ -369,6 +379,8 @@ def strip_tag(bytes frame not None) -> bytes:
     cdef Tag found
     if parse(frame, &found) != T_WHOLE:
         return frame
+    if is_ping(frame):
+        return b'[]'
     if len(frame) > SIGNED_SIZE + 1 and not frame[-1 - SIGNED_SIZE:-1].strip(b' \t'):
         return frame[:-1 - SIGNED_SIZE] + b']'
     return frame[:-1 - (TAG_SIZE if read_answered(frame) < 0 else TAG_SIZE + FIELD_SIZE)] + b']'

@@ -43,13 +43,23 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer 
     if not tuning.tags:
         raise ValueError('With key=, messages have numbers: Tuning(tags=False) is not possible')
     return Signer(
-        key,
+        _as_bytes(key),
         stream=not is_udp,
         max_peers=tuning.max_peers,
         retry=tuning.first_retry,
         max_held=_HELD if is_udp else tuning.max_unsent,
         idle=tuning.due_age,
     )
+
+
+def _as_bytes(key: bytes | str) -> bytes | str:
+    """Refuse text that has no bytes; the error that says so by itself would carry the key."""
+    if isinstance(key, str):
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise ValueError('key must be text that can be written as UTF-8, or bytes') from None
+    return key
 
 
 class AccessControl:

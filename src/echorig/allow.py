@@ -14,9 +14,10 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
+from .checks import described, short
 from .uri import IPAddress, Uri, as_address, parse
 
-__all__ = ['Allowed', 'allowed', 'check_server']
+__all__ = ['Allowed', 'allowed', 'check_server', 'entries']
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _ADDRESS = (ipaddress.IPv4Address, ipaddress.IPv6Address)
@@ -110,14 +111,16 @@ def _parsed(entry: Any) -> IPAddress | _Network | str:
         return entry
     if not isinstance(entry, str):
         raise TypeError(
-            f'Invalid entry {entry!r} in allow=: {_ACCEPTED}, as text or as an ipaddress object, '
-            f'not {type(entry).__name__}'
+            f'Invalid entry {short(entry)} in allow=: {_ACCEPTED}, as text or as an ipaddress object, '
+            f'not {described(entry)}'
         )
     if '/' in entry:
         try:
             return ipaddress.ip_network(entry)
         except ValueError as ex:
-            raise ValueError(f'Invalid network {entry!r} in allow=: {ex}; it takes {_ACCEPTED}') from None
+            raise ValueError(
+                f'Invalid network {short(entry)} in allow=: {str(ex)[:200]}; it takes {_ACCEPTED}'
+            ) from None
     try:
         return ipaddress.ip_address(entry)
     except ValueError:
@@ -127,8 +130,33 @@ def _parsed(entry: Any) -> IPAddress | _Network | str:
     except ValueError:
         is_name = False
     if not is_name:
-        raise ValueError(f'Invalid entry {entry!r} in allow=: it takes {_ACCEPTED}, without a scheme or a port')
+        raise ValueError(f'Invalid entry {short(entry)} in allow=: it takes {_ACCEPTED}, without a scheme or a port')
     return entry
+
+
+def entries(allow: Any) -> list[IPAddress | _Network | str]:
+    """Read the ``allow=`` of a communicator, without resolving the names in it.
+
+    Parameters
+    ----------
+    allow : str, ipaddress object, or iterable of those
+        Who may talk to it.
+
+    Returns
+    -------
+    list
+        Addresses, networks and names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An entry is none.
+    """
+    if isinstance(allow, (str, *_ADDRESS, *_NETWORK)):
+        allow = [allow]
+    elif isinstance(allow, (bytes, bytearray)) or not isinstance(allow, Iterable):
+        raise TypeError(f'allow= takes {_ACCEPTED}, or several of them, not {described(allow)}')
+    return [_parsed(entry) for entry in allow]
 
 
 async def allowed(allow: Any) -> Allowed | None:
@@ -151,12 +179,8 @@ async def allowed(allow: Any) -> Allowed | None:
     """
     if allow is None:
         return None
-    if isinstance(allow, (str, *_ADDRESS, *_NETWORK)):
-        allow = [allow]
-    elif isinstance(allow, (bytes, bytearray)) or not isinstance(allow, Iterable):
-        raise TypeError(f'allow= takes {_ACCEPTED}, or several of them, not {type(allow).__name__}')
     found: list[IPAddress | _Network] = []
-    for entry in map(_parsed, list(allow)):
+    for entry in entries(allow):
         if isinstance(entry, str):
             found += await asyncio.get_running_loop().run_in_executor(None, _addresses, entry)
         else:

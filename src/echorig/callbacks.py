@@ -11,10 +11,11 @@ from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any
 
+from .checks import described
 from .messages import ExpMessage
 from .uri import Address
 
-__all__ = ['CallbackTable', 'Listener', 'WithService', 'each', 'is_success']
+__all__ = ['CallbackTable', 'Listener', 'WithService', 'checked_listener', 'each', 'is_success']
 
 Listener = Callable[..., Any] | asyncio.Future[Any]
 
@@ -33,8 +34,43 @@ def is_success(future: asyncio.Future[Any]) -> bool:
     -------
     bool
         True if it is done, was not cancelled and holds no exception.
+
+    Raises
+    ------
+    TypeError
+        `future` is none.
     """
+    if not hasattr(future, 'cancelled'):
+        raise TypeError(f'future must be an asyncio.Future, not {described(future)}')
     return future.done() and not future.cancelled() and future.exception() is None
+
+
+def checked_listener(callback: Any, what: str = 'callback', futures: bool = True) -> Any:
+    """Return a callback, which must be callable, or may be a future.
+
+    Parameters
+    ----------
+    callback : callable or asyncio.Future
+        What the user gave.
+    what : str
+        The name of the argument.
+    futures : bool
+        Whether it may be a future.
+
+    Returns
+    -------
+    callable or asyncio.Future
+        The callback.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    if not callable(callback) and not (futures and asyncio.isfuture(callback)):
+        or_future = ' or a Future' if futures else ''
+        raise TypeError(f'{what} must be callable{or_future}, not {described(callback)}')
+    return callback
 
 
 class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
@@ -52,8 +88,7 @@ class CallbackTable(dict[ExpMessage, list[tuple[Listener, bool]]]):
         TypeError
             The listener is neither callable nor a future.
         """
-        if not callable(listener) and not asyncio.isfuture(listener):
-            raise TypeError(f'A callback must be callable or a Future, not {type(listener).__name__}: {listener!r}')
+        checked_listener(listener)
         events = each(event)
         for single in events:
             self[single] = [*self[single], (listener, len(events) > 1)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from .callbacks import checked_listener
 from .errors import EchoError
 from .safe_log import SafeLog
 from .streams import Stream
@@ -51,12 +52,13 @@ class Changes(Generic[_T]):
 
     def add(self, callback: Callable[[_T], Any]) -> None:
         """Tell a function, or a coroutine function, which runs as a task; it is called as ``callback(change)``."""
-        if not callable(callback):
-            raise TypeError(f'A callback must be callable, not {type(callback).__name__}: {callback!r}')
+        checked_listener(callback, futures=False)
         self._callbacks = [*self._callbacks, callback]
 
     def remove(self, callback: Callable[[_T], Any] | None = None) -> int:
         """Tell a callback no longer, or none of them, and count those removed."""
+        if callback is not None:
+            checked_listener(callback, futures=False)
         before = len(self._callbacks)
         self._callbacks = [] if callback is None else [own for own in self._callbacks if own != callback]
         return before - len(self._callbacks)
@@ -146,6 +148,11 @@ class ConnectionChanges:
         -------
         int
             How many were removed.
+
+        Raises
+        ------
+        TypeError
+            `callback` is not callable.
         """
         return self._connection_changes.remove(callback)
 
@@ -165,7 +172,7 @@ class ConnectionChanges:
 
         Raises
         ------
-        ValueError
-            The limit is no positive number.
+        TypeError, ValueError
+            The limit is no positive whole number.
         """
         return self._connection_changes.stream(limit, self._check_usable)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ._version import __version__
+from .checks import path, words
 from .entry import EXAMPLE_REF, main
 from .errors import EchoError
 from .loop import run
@@ -50,8 +51,10 @@ def entry(argv: Sequence[str] | None = None) -> int:
     ------
     SystemExit
         The arguments are not valid (code 2), or help or the version was asked for (0).
+    TypeError
+        They are no texts.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = sys.argv[1:] if argv is None else words(argv)
     if argv[:1] == ['demo']:
         from .demo.__main__ import entry as demo  # only where it is asked for
 
@@ -82,8 +85,8 @@ def _run(options: argparse.Namespace) -> int:
     rig = f'{options.name} ({options.uri})' if options.name else options.uri
     if options.key_file:
         try:
-            kwargs['key'] = Path(options.key_file).read_bytes()
-        except OSError as ex:
+            kwargs['key'] = Path(path(options.key_file, '--key-file')).read_bytes()
+        except (OSError, ValueError) as ex:
             return _failed(f'cannot read the key: {ex}', 2)
     try:
         run(interruptible(main(options.role, options.uri, options.name, **kwargs)))

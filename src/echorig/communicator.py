@@ -9,13 +9,15 @@ from typing import Any
 
 from . import _codec
 from ._dispatch import deliver
-from .callbacks import CallbackTable, Listener
+from .callbacks import CallbackTable, Listener, checked_listener
+from .checks import described, flag
 from .concealed import told, without
 from .errors import ConnectionClosedError, EchoError
 from .log_limit import LogLimit, OncePerPeer
 from .messages import ExpMessage
 from .names import validate_uri
 from .notices import event_of_notice, is_about_no_message
+from .options import check_identity
 from .redact import legible, shown
 from .safe_log import SafeLog
 from .service import Service
@@ -85,6 +87,7 @@ class Communicator(Service):
         logger: logging.Logger | None = None,
         tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
+        check_identity(name, logger, tuning, 'logger')
         self.server_uri = validate_uri(server_uri)
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
@@ -168,9 +171,12 @@ class Communicator(Service):
         Raises
         ------
         TypeError, ValueError
-            There is no such event.
+            There is no such event, or `callback` is neither callable nor a future.
         """
         event = ExpMessage.validate(event)
+        flag(cancel_futures, 'cancel_futures')
+        if callback is not None:
+            checked_listener(callback)
         if callback is None:  # nobody has cancelled the tasks that wait in on_event, so they are told what happened
             told = self._waiting.fail(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
         else:
@@ -340,7 +346,14 @@ class Communicator(Service):
         Any
             The message; where `data` is no JSON, its text (with a warning). Bytes that are no UTF-8 appear in
             it as ``\\xNN``.
+
+        Raises
+        ------
+        TypeError
+            `data` is not bytes.
         """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f'data must be bytes, not {described(data)}')
         data = bytes(data)
         try:
             return _codec.decode(data)

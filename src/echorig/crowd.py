@@ -5,8 +5,7 @@
 2. A connection that has ever said anything is never closed for silence: an experiment may be hours away.
 3. Ordinary messages cost nothing: only a message that is not whole yet, or a peer that does not read, brings anybody
    here, and one timer looks at everything else, while a server has connections.
-4. Whoever is late is closed only when the timer comes by once more: if it was this program that stood still, what was
-   sent in time is read meanwhile.
+4. Whoever is late is closed only after the sockets have been read once more, see `stall`.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .rejections import CUT
+from .stall import Later, after_poll, call_later
 from .uri import Address
 
 if TYPE_CHECKING:
-    import asyncio
-
     from .connection import Connection
     from .link import Link
 
@@ -29,7 +27,6 @@ __all__ = ['Crowd', 'most_connections']
 
 _LOOKS = 4  # at each connection, within the shortest time-out
 _AT_ONCE = 1  # connection that is read again in each turn, of those that bring very much
-_LONGEST_SLEEP = 3600.0  # seconds; a time-out may be infinite, a timer may not
 
 
 class Guest(Protocol):
@@ -47,14 +44,13 @@ class Guest(Protocol):
 class Member:
     """What is known of one connection."""
 
-    __slots__ = ('asked_at', 'guest', 'heard_at', 'host', 'late', 'received', 'since', 'splitter')
+    __slots__ = ('asked_at', 'guest', 'heard_at', 'host', 'received', 'since', 'splitter')
 
     def __init__(self, guest: Guest, host: str, splitter: Any, now: float) -> None:
         self.guest, self.host, self.splitter = guest, host, splitter
         self.since = self.heard_at = now
         self.received = 0
         self.asked_at: float | None = None
-        self.late = False
 
     def look(self, now: float) -> tuple[bool, float]:
         """Return whether it has ever said anything whole, and when it was last seen to have said anything."""
@@ -88,7 +84,7 @@ class Heap:
     def __init__(self, limit: int, size: Callable[[Connection], int]) -> None:
         self.limit = limit
         self.size = size
-        self.holders: dict[Connection, tuple[int, float, bool]] = {}
+        self.holders: dict[Connection, tuple[int, float]] = {}
         self._at_most = 0
 
     def add(self, n: int) -> Connection | None:
@@ -143,8 +139,8 @@ class Crowd:
         self.ended_inside = 0
         self._unfinished = Heap(tuning.max_unfinished, lambda connection: connection.unfinished)
         self._unsent = Heap(tuning.max_unsent, lambda connection: connection.unsent)
-        self._interval = min(tuning.message_timeout / _LOOKS, tuning.idle_timeout / 2 / _LOOKS, _LONGEST_SLEEP)
-        self._timer: asyncio.TimerHandle | None = None
+        self._interval = min(tuning.message_timeout / _LOOKS, tuning.idle_timeout / 2 / _LOOKS)
+        self._timer: Later | None = None
         self._resting: deque[Connection] = deque()
 
     def __len__(self) -> int:
@@ -175,7 +171,7 @@ class Crowd:
             return False
         self._members[guest] = self._hosts.setdefault(host, {})[guest] = Member(guest, host, splitter, monotonic())
         if self._timer is None:
-            self._timer = self._owner._loop.call_later(self._interval, self._look_around)
+            self._timer = call_later(self._owner._loop, self._interval, self._look_around)
         return True
 
     def leave(self, guest: Guest) -> None:
@@ -228,7 +224,7 @@ class Crowd:
         frames = connection._splitter.frames
         entry = self._unfinished.holders.get(connection)
         if entry is None or entry[0] != frames:
-            self._unfinished.holders[connection] = frames, monotonic(), False
+            self._unfinished.holders[connection] = frames, monotonic()
         while (most := self._unfinished.add(n)) is not None:
             self._unfinished.drop(most)
             most.cut(f'it held most of the unfinished {self._unfinished.limit} bytes (Tuning.max_unfinished)')
@@ -236,7 +232,7 @@ class Crowd:
 
     def reads_slowly(self, connection: Connection) -> None:
         """Take in that much waits to be sent to a peer."""
-        self._unsent.holders[connection] = 0, 0.0, False
+        self._unsent.holders[connection] = 0, 0.0
         self._owner._delivery.slow = len(self._unsent.holders)
         self.wrote(connection.unsent)
 
@@ -272,27 +268,42 @@ class Crowd:
     # --- as time goes by ---
 
     def _look_around(self) -> None:
-        self._timer = None
+        late = self._late()
+        if late:
+            self._timer = after_poll(
+                self._owner._loop, self._close_late, lambda: [guest._splitter.received for guest, _ in late]
+            )
+        else:
+            self._sleep()
+
+    def _close_late(self) -> None:
+        for connection, why in self._late():
+            self._unfinished.drop(connection)
+            connection.cut(why)
+        self._sleep()
+
+    def _sleep(self) -> None:
+        self._timer = call_later(self._owner._loop, self._interval, self._look_around) if self._members else None
+
+    def _late(self) -> list[tuple[Connection, str]]:
+        """Return which connections are late, and with what; ask those of which nothing has been heard for long."""
         now, tuning = monotonic(), self._owner.tuning
-        for connection, (frames, since, late) in list(self._unfinished.holders.items()):
+        late: list[tuple[Connection, str]] = []
+        for connection, (frames, since) in list(self._unfinished.holders.items()):
             if not connection.unfinished or connection._splitter.frames != frames:
                 self._unfinished.drop(connection)
-            elif late:
-                self._unfinished.drop(connection)
-                connection.cut(f'a message was not over within {tuning.message_timeout:g} s (Tuning.message_timeout)')
             elif now - since >= tuning.message_timeout:
-                self._unfinished.holders[connection] = frames, since, True
+                why = f'a message was not over within {tuning.message_timeout:g} s (Tuning.message_timeout)'
+                late.append((connection, why))
         for member in list(self._members.values()):
             member.look(now)
             if member.splitter is None or member.received:
                 continue
-            if member.late:
-                member.guest.cut(f'nothing came within {tuning.idle_timeout:g} s (Tuning.idle_timeout)')
-            elif member.asked_at is None:
+            if member.asked_at is None:
                 if now - member.since >= tuning.idle_timeout / 2:
                     member.asked_at = now
                     self._owner._delivery.ask(member.guest.addr, tuning.idle_timeout / 2)
             elif now - member.asked_at >= tuning.idle_timeout / 2:
-                member.late = True
-        if self._members and self._timer is None:
-            self._timer = self._owner._loop.call_later(self._interval, self._look_around)
+                why = f'nothing came within {tuning.idle_timeout:g} s (Tuning.idle_timeout)'
+                late.append((cast('Connection', member.guest), why))
+        return late

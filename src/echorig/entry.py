@@ -7,10 +7,12 @@ from time import perf_counter
 from typing import Any
 
 from ._codec import encode
+from .checks import described, seconds
 from .errors import EchoError, EchoTimeoutError
 from .messages import ExpMessage
 from .protocol import EchoProtocol
 from .redact import shown
+from .stall import wait_for
 
 __all__ = ['EXAMPLE_REF', 'main']
 
@@ -37,7 +39,7 @@ async def main(role: str, server_uri: Any, name: str | None = None, **kwargs: An
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         The role, the URI or the timeout is not valid.
     EchoError, OSError
         The message was not confirmed, or the address or the output cannot be used.
@@ -47,7 +49,7 @@ async def main(role: str, server_uri: Any, name: str | None = None, **kwargs: An
     elif role == 'client':
         await _tell(server_uri, name, kwargs)
     else:
-        raise ValueError(f'The role must be "server" or "client", not {role!r}')
+        raise ValueError(f'The role must be "server" or "client", not {described(role)}')
 
 
 async def _serve(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> None:
@@ -80,10 +82,10 @@ async def _serve(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> N
 async def _tell(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> None:
     exp_ref = kwargs.pop('exp_ref', EXAMPLE_REF)
     timeout = kwargs.pop('timeout', None)
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f'The timeout must be a positive number of seconds, not {timeout!r}')
+    if timeout is not None:
+        timeout = seconds(timeout, 'timeout')
     try:
-        com = await asyncio.wait_for(EchoProtocol.client(server_uri, name, **kwargs), timeout)
+        com = await wait_for(EchoProtocol.client(server_uri, name, **kwargs), timeout)
     except EchoError:
         raise
     except asyncio.TimeoutError as ex:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 import socket
 from time import monotonic
@@ -24,6 +23,7 @@ from .access import AccessControl, signer_for
 from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
+from .checks import described, number_of, seconds, set_checked
 from .connection import Connection
 from .crowd import Crowd
 from .delivery import Delivery
@@ -31,13 +31,14 @@ from .errors import ConnectionClosedError
 from .last_sent import LastSent
 from .log_limit import LogLimit
 from .messenger import Messenger
+from .options import polling
 from .peers import Peers
 from .reconnecting import Reconnecting
 from .redact import Shown
 from .rejections import Rejections
 from .tuning import DEFAULT_TUNING, Tuning
 from .udp import max_size as udp_limit
-from .uri import Address, address_text, as_address
+from .uri import Address, address_text, as_address, checked_address
 
 __all__ = ['Link']
 
@@ -75,6 +76,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     Server: asyncio.Server | None = None
     default_echo_timeout: float = 1.0
     max_message_size: int = 65535
+    __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
 
     def __init__(
         self,
@@ -142,9 +144,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     def role(self, value: str) -> None:
         if self._role:
             raise AttributeError('The role of a communicator cannot be changed')
-        role = value.strip().lower() if isinstance(value, str) else value
+        role = value.strip().lower() if isinstance(value, str) else ''
         if role not in ('client', 'server'):
-            raise ValueError(f'The role must be "client" or "server", not {value!r}')
+            raise ValueError(f'The role must be "client" or "server", not {described(value)}')
         self._role = role
 
     @property
@@ -158,10 +160,8 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         return self._delivery.busy_poll
 
     @busy_poll.setter
-    def busy_poll(self, seconds: float) -> None:
-        if not 0.0 <= seconds < math.inf:  # nor is not-a-number
-            raise ValueError(f'busy_poll must be a number of seconds, 0 or more, not {seconds!r}')
-        self._delivery.busy_poll = seconds
+    def busy_poll(self, value: float) -> None:
+        self._delivery.busy_poll = polling(value)
 
     @property
     def is_connected(self) -> bool:
@@ -312,6 +312,8 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if self._delivery.lost_transport:
             self._transport.close()  # some loops want it said even of one that is gone
         self.connection_made(connection.transport)
+        if self._role == 'client':
+            connection.addr = self._server_addr  # the same object, which is quicker to look up
         self._connections[connection.addr] = connection
         if self._delivery.lost_transport:  # a client that has found its server again, and may lose it again
             self._delivery.lost_transport = False
@@ -406,7 +408,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         return ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
 
     def _is_from(self, sender: Address, addr: Any) -> bool:
-        host, port = as_address(addr)
+        host, port = checked_address(addr)
         return sender == (self._names.get(host, host), port)
 
     async def __aenter__(self: _Self) -> _Self:

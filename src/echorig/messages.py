@@ -6,6 +6,8 @@ import sys
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
+from .checks import described, short
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -85,15 +87,15 @@ class ExpMessage(IntFlag):
         if isinstance(event, str):
             found = ExpMessage.__members__.get(event.strip().upper())
             if found is None:
-                raise ValueError(f'Unknown event {event!r}; choose from {", ".join(ExpMessage.__members__)}')
+                raise ValueError(f'Unknown event {short(event)}; choose from {", ".join(ExpMessage.__members__)}')
             event = found
         elif not isinstance(event, int) or isinstance(event, bool):
-            raise TypeError(f'An event is a name, a number or an ExpMessage, not {type(event).__name__}: {event!r}')
+            raise TypeError(f'An event is a name, a number or an ExpMessage, not {described(event)}')
         elif not isinstance(event, ExpMessage) or event < 0:
             # Before Python 3.11 the inverse of a flag is negative (~ALYX is -129).
             code = event & _ALL if isinstance(event, ExpMessage) else event
             if not 0 <= code <= _ALL:
-                raise ValueError(f'Unknown event code {event}; codes are the powers of 2 up to {_TOP}')
+                raise ValueError(f'Unknown event code {short(event)}; codes are the powers of 2 up to {_TOP}')
             event = ExpMessage(code)
         if not allow_bitwise and event not in _SINGLE:
             raise ValueError(f'A single event is needed here, not {int(event)}; choose from {", ".join(_names)}')

@@ -11,7 +11,8 @@ from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
 from .service import Service
-from .uri import Address, as_address
+from .stall import wait_for
+from .uri import Address, checked_address
 
 __all__ = ['Messenger']
 
@@ -33,7 +34,7 @@ class Messenger(Communicator):
 
     def _is_from(self, sender: Address, addr: Any) -> bool:
         """Tell whether a message came from an address that a user gave."""
-        return sender == as_address(addr)
+        return sender == checked_address(addr)
 
     async def init(self, data: Any = None, addr: Any = None) -> None:
         """Tell the remote host to get ready for an experiment.
@@ -105,7 +106,7 @@ class Messenger(Communicator):
         ------
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
-        ValueError
+        TypeError, ValueError
             There is no such status.
         """
         await self.confirmed_send(Service.status(self, status), addr=addr)
@@ -126,7 +127,7 @@ class Messenger(Communicator):
         ------
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
-        ValueError
+        TypeError, ValueError
             There is no such status.
         """
         await self.confirmed_send(Service.info(self, status, data), addr=addr)
@@ -179,11 +180,11 @@ class Messenger(Communicator):
         try:
             await self.confirmed_send(message, addr=addr)
             until = monotonic() + self.response_timeout
-            _, data, sender, *_ = await asyncio.wait_for(answer, self.response_timeout)
+            _, data, sender, *_ = await wait_for(answer, self.response_timeout)
             while addr is not None and not self._is_from(sender, addr):
                 # Another client's; the right one may have come in the same turn.
                 left = max(0.0, until - monotonic())
-                data, sender = await asyncio.wait_for(self._waiting.next(ExpMessage.ALYX), left)
+                data, sender = await wait_for(self._waiting.next(ExpMessage.ALYX), left)
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:

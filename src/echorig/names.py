@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from typing import Any
 
+from .checks import flag, short, text
 from .uri import LISTEN_PORT, SCHEMES, IPAddress, Uri, is_valid_ip, parse, require_port
 
 __all__ = ['external_ip', 'hostname2ip', 'resolve', 'resolve_host', 'validate_uri']
@@ -48,14 +49,18 @@ def hostname2ip(hostname: str | None = None) -> IPAddress:
 
     Raises
     ------
+    TypeError
+        It is no text.
     ValueError
         The name does not resolve.
     """
+    if hostname is not None:
+        text(hostname, 'hostname')
     hostname = hostname or socket.gethostname()
     try:
         found = socket.getaddrinfo(hostname, None, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as ex:
-        raise ValueError(f'Failed to resolve the host name {hostname!r}: {ex}') from ex
+    except (OSError, ValueError) as ex:  # also of characters that a name cannot have
+        raise ValueError(f'Failed to resolve the host name {short(hostname)}: {str(ex)[:200]}') from ex
     return _preferred(found)
 
 
@@ -103,6 +108,7 @@ def validate_uri(
         The host name does not resolve or has characters that a name cannot have; or the port is not in 1 to
         65535.
     """
+    flag(resolve_host, 'resolve_host')
     parsed = parse(uri, default_port, default_proc)
     require_port(parsed)
     if resolve_host and not is_valid_ip(parsed.host):
@@ -157,7 +163,9 @@ async def resolve(uri: str | IPAddress, any_port: bool = False) -> tuple[Uri, Ur
     """
     given = parse(uri)
     if given.scheme not in SCHEMES:
-        raise ValueError(f'Unknown scheme {given.scheme!r} in {uri!r}; choose from {", ".join(SCHEMES)}')
+        raise ValueError(
+            f'Unknown scheme {short(given.scheme)} in the URI {short(uri)}; choose from {", ".join(SCHEMES)}'
+        )
     if not any_port:
         require_port(given)
     return given, Uri(given.scheme, await resolve_host(given.host), given.port)

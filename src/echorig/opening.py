@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from .checks import described, short, text
 from .errors import EchoTimeoutError
+from .options import check_options
 from .protocol import EchoProtocol
 from .rig_set import failed
+from .stall import wait
 
 __all__ = ['opened']
 
@@ -34,15 +38,24 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
     ------
     ServicesError, ServicesTimeoutError
         At least one could not be opened.
+    TypeError
+        A name or a URI is none, or an option is of a wrong type; nothing has been opened.
     ValueError
         There is no key for one of them.
     """
-    each = {name: _with_its_key(name, kwargs) for name in uris}
+    for name, uri in uris.items():
+        text(name, 'rigs', ' for each name')
+        if not isinstance(uri, (str, IPv4Address, IPv6Address)):
+            raise TypeError(f'rigs must have a URI for {short(name)}, a str, not {described(uri)}')
+    options = {**kwargs}
+    keys = options.pop('key', None)
+    check_options(None, options.get('log'), options)
+    each = {name: {**options, 'key': _key_of(name, keys)} for name in uris}
     tasks = {name: asyncio.ensure_future(EchoProtocol.client(uri, name, **each[name])) for name, uri in uris.items()}
     whole = False
     try:
         if tasks:
-            await asyncio.wait(tasks.values(), timeout=timeout or None)
+            await wait(list(tasks.values()), timeout or None)
         failures: dict[str, Exception] = {}
         for name, task in tasks.items():
             if not task.done():
@@ -62,13 +75,13 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
             await _undo(list(tasks.values()))
 
 
-def _with_its_key(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    keys = kwargs.get('key')
-    if not isinstance(keys, Mapping):
-        return kwargs
-    if name not in keys:
-        raise ValueError(f'key= has no key for {name}; it has those of {", ".join(map(str, keys)) or "nobody"}')
-    return {**kwargs, 'key': keys[name]}
+def _key_of(name: str, keys: Any) -> Any:
+    if isinstance(keys, Mapping):
+        if name not in keys:
+            raise ValueError(f'key= has no key for {name}; it has those of {", ".join(map(str, keys)) or "nobody"}')
+        keys = keys[name]
+    check_options(name, None, {'key': keys})
+    return keys
 
 
 async def _undo(tasks: list[asyncio.Task[EchoProtocol]]) -> None:

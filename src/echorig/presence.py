@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from .changes import Changes, ConnectionChange, ConnectionChanges
+from .checks import seconds
 from .errors import ConnectionClosedError, EchoTimeoutError, PeerUnreachableError
 from .failure import Failure
 from .peers import Peers, PeerStatistics
@@ -91,15 +92,13 @@ class Presence(Mapping[str, RigPresence]):
 
     Raises
     ------
-    ValueError
-        A time is not positive.
+    TypeError, ValueError
+        A time is not a positive number.
     """
 
     def __init__(self, rigs: RigSet, interval: float, timeout: float, limit: int) -> None:
-        if not interval > 0 or not timeout > 0:
-            raise ValueError(f'The interval and the timeout must be positive, not {interval!r} and {timeout!r}')
         self._set = rigs
-        self._interval, self._timeout = interval, timeout
+        self._interval, self._timeout = seconds(interval, 'interval', endless=False), seconds(timeout, 'timeout')
         self._rigs = {name: RigPresence(since=monotonic()) for name in rigs}
         self._changes: Changes[PresenceChange] = Changes('changes', limit, SafeLog(rigs.logger))
         self._looks: dict[str, _Look] = {}
@@ -146,6 +145,11 @@ class Presence(Mapping[str, RigPresence]):
         -------
         int
             How many were removed.
+
+        Raises
+        ------
+        TypeError
+            `callback` is not callable.
         """
         return self._changes.remove(callback)
 
@@ -165,8 +169,8 @@ class Presence(Mapping[str, RigPresence]):
 
         Raises
         ------
-        ValueError
-            The limit is no positive number.
+        TypeError, ValueError
+            The limit is no positive whole number.
         """
         return self._changes.stream(limit)
 

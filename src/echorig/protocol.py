@@ -8,20 +8,26 @@ from typing import Any
 from . import sockets, tcp, udp
 from ._codec import is_raw
 from .allow import allowed, check_server
+from .checks import seconds, short
 from .errors import EchoError
 from .failure import Failure, failure_of
 from .link import Link
 from .names import resolve, resolve_host
+from .options import check_options, check_socket, settings
 from .redact import Shown
-from .tuning import DEFAULT_TUNING, Tuning
-from .uri import Address, Uri, as_address, is_valid_ip
+from .uri import Address, Uri, as_address, checked_address, is_valid_ip
 
 __all__ = ['EchoProtocol']
 
 
-def _settings(kwargs: dict[str, Any]) -> tuple[Tuning, bytes | str | None]:
-    """Take out of the keyword arguments what is for the communicator and not for the loop."""
-    return kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None)
+def _sendable(data: Any) -> Any:
+    """Return a message; text that has no bytes is refused in words."""
+    if isinstance(data, str) and not data.isascii():
+        try:
+            data.encode()
+        except UnicodeEncodeError as ex:
+            raise ValueError(f'data must be text that can be written as UTF-8, not {short(data)}') from ex
+    return data
 
 
 class EchoProtocol(Link):
@@ -110,13 +116,15 @@ class EchoProtocol(Link):
         OSError
             The address is in use, or is not one of this computer.
         """
+        check_options(name, log, kwargs)
         allow = await allowed(kwargs.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
+        check_socket(kwargs.get('sock'), uri, 'server')
         own = sockets.bound(uri, kwargs)
         if sock := kwargs.get('sock'):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
         try:
-            com = EchoProtocol(str(uri), 'server', name, log, *_settings(kwargs))
+            com = EchoProtocol(str(uri), 'server', name, log, *settings(kwargs))
         except BaseException:
             if own is not None:
                 own.close()
@@ -183,10 +191,12 @@ class EchoProtocol(Link):
         OSError
             There is no way to the address.
         """
+        check_options(name, log, kwargs)
         allow = await allowed(kwargs.pop('allow', None))
         given, uri = await resolve(server_uri)
+        check_socket(kwargs.get('sock'), uri, 'client')
         check_server(allow, uri, kwargs.get('sock'), name or str(given))
-        com = EchoProtocol(str(uri), 'client', name, log, *_settings(kwargs))
+        com = EchoProtocol(str(uri), 'client', name, log, *settings(kwargs))
         com._names[given.host] = uri.host
         own = sockets.connected(uri, kwargs)
         try:
@@ -218,7 +228,7 @@ class EchoProtocol(Link):
         """
         if addr is None:
             return any(not echo.done() for _, echo in self._last_sent.values())
-        host, port = as_address(addr)
+        host, port = checked_address(addr)
         pair = self._last_sent.get((self._names.get(host, host), port))
         return pair is not None and not pair[1].done()
 
@@ -256,8 +266,10 @@ class EchoProtocol(Link):
         TypeError
             In the server role, `addr` is missing; or the message cannot be written as JSON.
         """
+        if timeout is not None:
+            timeout = seconds(timeout, 'timeout')
         target = self._server_addr if addr is None and self._role == 'client' else await self._resolved(addr)
-        send = self._delivery.begin(data, target, timeout)
+        send = self._delivery.begin(_sendable(data), target, timeout)
         try:
             await send.waiter
         except BaseException as ex:
@@ -285,6 +297,8 @@ class EchoProtocol(Link):
         EchoTimeoutError, PeerUnreachableError, ConnectionClosedError, ValueError, TypeError
             As in `confirmed_send`.
         """
+        if timeout is not None:
+            timeout = seconds(timeout, 'timeout')
         target = await self._resolved(addr)
         return await self._delivery.ping(target, timeout)
 
@@ -305,8 +319,10 @@ class EchoProtocol(Link):
         MessageTooLongError, TypeError, ValueError
             As in `confirmed_send`; over TCP an address that is not connected is only logged.
         """
+        if addr is not None:
+            addr = checked_address(addr)
         self._check_open()
-        frame = self._delivery.frame(data)
+        frame = self._delivery.frame(_sendable(data))
         try:
             target = self._target(addr)
         except ValueError:
@@ -329,7 +345,7 @@ class EchoProtocol(Link):
         except (EchoError, OSError, ValueError) as ex:
             self._log.warning('Message not sent: %s', ex)
 
-    def _target(self, addr: Any) -> Address:
+    def _target(self, addr: Address | None) -> Address:
         """Return the address to send to, with names that are known replaced by numbers."""
         if addr is None:
             if self._role == 'client':
@@ -337,12 +353,13 @@ class EchoProtocol(Link):
             if len(self._connections) == 1:
                 return next(iter(self._connections))
             raise TypeError("send() in the server role needs 'addr', the (host, port) of the client")
-        host, port = as_address(addr)
+        host, port = addr
         target = self._names.get(host, host), port
         if self._role == 'client' and target != self._server_addr and is_valid_ip(target[0]):
             raise ValueError(f'Unexpected remote address {addr}: {self.name} is connected to {self.server_uri}')
         if not self._is_udp and self._role == 'server' and is_valid_ip(target[0]) and target not in self._connections:
             raise ValueError(f'Unexpected remote address {addr}: no client is connected from there')
+        self._check_reachable(target)
         return target
 
     async def _resolved(self, addr: Any) -> Address:
@@ -351,12 +368,18 @@ class EchoProtocol(Link):
             if self._role == 'server':
                 raise TypeError("In the server role, 'addr' is required: the (host, port) of the client")
             return self._server_addr
-        host, port = as_address(addr)
+        host, port = checked_address(addr)
         if host not in self._names and not is_valid_ip(host):
             self._names[host] = await resolve_host(host)
         target = self._names.get(host, host), port
-        if (':' in target[0]) != (':' in self._server_addr[0]):
-            raise ValueError(f'{addr} and {self.server_uri} are not both IPv4 or both IPv6 addresses')
+        self._check_reachable(target)
         if self._role == 'client' and target != self._server_addr:
             raise ValueError(f'Unexpected remote address {addr}: {self.name} is connected to {self.server_uri}')
         return target
+
+    def _check_reachable(self, target: Address) -> None:
+        """Refuse an address to which no message can go."""
+        if target[1] == 0:
+            raise ValueError(f'Unexpected remote address addr={target}: ports are 1 to 65535')
+        if is_valid_ip(target[0]) and (':' in target[0]) != (':' in self._server_addr[0]):
+            raise ValueError(f'addr={target} and {self.server_uri} are not both IPv4 or both IPv6 addresses')

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from .errors import TLSError
+from .stall import wait_for
 
 if TYPE_CHECKING:
     from .link import Link
@@ -59,13 +60,13 @@ class Reconnecting:
 
     async def _run(self) -> None:
         owner, tuning, attempts = self._owner, self._owner.tuning, 0
-        while not owner._delivery.closed:  # a cancellation may be lost in `wait_for`, before Python 3.12
+        while not owner._delivery.closed:
             delay = self._delay * random.uniform(1 - _JITTER, 1 + _JITTER)
             self._delay = min(2 * self._delay, tuning.max_reconnect)
             await asyncio.sleep(delay)
             attempts += 1
             try:
-                await asyncio.wait_for(self._connect(), tuning.reconnect_timeout)
+                await wait_for(self._connect(), tuning.reconnect_timeout)
             except Exception as ex:  # refused, unreachable, out of time, no certificate: all of it may pass
                 level = logging.DEBUG
                 if isinstance(ex, TLSError):  # somebody must put it right

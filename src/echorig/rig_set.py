@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import UserDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
-from .callbacks import Listener, WithService
+from .callbacks import Listener, WithService, checked_listener
+from .checks import described, flag, limit, set_checked, short, text
 from .errors import (
     ServicesError,
     ServicesTimeoutError,
@@ -25,10 +26,12 @@ from .messages import ExpMessage
 from .presence import Presence
 from .rig_listener import RigListener
 from .service import Service
+from .stall import Later, call_later
 
-__all__ = ['RigSet', 'failed', 'outcome']
+__all__ = ['RigSet', 'each_rig', 'failed', 'outcome']
 
 _Self = TypeVar('_Self', bound='RigSet')
+_R = TypeVar('_R')
 
 
 class RigSet(Service, UserDict[str, Any]):
@@ -44,22 +47,24 @@ class RigSet(Service, UserDict[str, Any]):
     Raises
     ------
     TypeError
-        One of them is no `Service`.
+        One of them is no `Service`, or the time-out no number.
     ValueError
-        Two have the same name.
+        Two have the same name, or the time-out is negative.
     """
 
     # `server` is a documented name that nothing sets.
-    __slots__ = ('server', 'timeout')
+    __slots__ = ('server',)
+
+    __setattr__ = set_checked(timeout=limit)
+    timeout: float | None = 10.0
+    """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
 
     def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
         super().__init__()
         rigs: dict[str, Any] = {}
-        for rig in remote_rigs:
-            if not isinstance(rig, Service):
-                raise TypeError(f'A rig must be a Service, such as an EchoProtocol, not {type(rig).__name__}: {rig!r}')
+        for rig in each_rig(remote_rigs, Service, 'a Service, such as an EchoProtocol'):  # type: ignore[type-abstract]
             if rig.name in rigs:
-                raise ValueError(f'Two rigs are called {rig.name!r}: give each its own name')
+                raise ValueError(f'Two rigs are called {short(rig.name)}: give each its own name')
             rigs[rig.name] = rig
         self.data = MappingProxyType(rigs)  # type: ignore[assignment]
         self.timeout = timeout
@@ -91,8 +96,8 @@ class RigSet(Service, UserDict[str, Any]):
         TypeError, ValueError
             `callback` is neither callable nor a future, or there is no such event.
         """
-        if return_service and not callable(callback):
-            raise TypeError(f'With return_service, the callback must be callable, not {callback!r}')
+        ExpMessage.validate(event)
+        checked_listener(callback, futures=not flag(return_service, 'return_service'))
         for rig in self.values():
             rig.assign_callback(event, WithService(callback, rig) if return_service else callback)  # type: ignore[arg-type]
 
@@ -110,7 +115,15 @@ class RigSet(Service, UserDict[str, Any]):
         -------
         dict of str to int
             How many were removed, by name of the rig.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` is neither callable nor a future, or there is no such event.
         """
+        ExpMessage.validate(event)
+        if callback is not None:
+            checked_listener(callback)
         return {name: rig.clear_callbacks(event, callback=callback) for name, rig in self.items()}
 
     async def await_all(self, event: str | int | ExpMessage) -> dict[str, Any]:
@@ -189,9 +202,13 @@ class RigSet(Service, UserDict[str, Any]):
         ------
         ServicesTimeoutError, ServicesError
             At least one rig failed.
+        TypeError, ValueError
+            There is no such event, or an argument is of a wrong type.
         """
         event = ExpMessage.validate(event, allow_bitwise=False)
-        method = method or str(event.name).removeprefix('EXP').lower()
+        flag(concurrent, 'concurrent')
+        flag(reverse, 'reverse')
+        method = text(method, 'method') or str(event.name).removeprefix('EXP').lower()
         rigs = list(self.values())
         if reverse:
             rigs.reverse()
@@ -207,10 +224,10 @@ class RigSet(Service, UserDict[str, Any]):
     ) -> dict[str, Any]:
         """Tell rigs something in order while all of them are listened to, and return what became of each.
 
-        The time for the answers begins at once, or with the echo.
+        The time for the answers begins when they have been told, or with the echo.
         """
         loop = asyncio.get_running_loop()
-        begun, timer = loop.time(), None
+        timer: Later | None = None
         over, left = loop.create_future(), len(rigs)
         listeners: list[RigListener] = []
 
@@ -234,9 +251,8 @@ class RigSet(Service, UserDict[str, Any]):
                 await asyncio.sleep(0)  # those that send take theirs, one right after the other
                 if from_echo:
                     await asyncio.wait([listener.sending for listener in listeners if listener.sending is not None])
-                    begun = loop.time()
             if self.timeout:
-                timer = loop.call_at(begun + self.timeout, expire)
+                timer = call_later(loop, self.timeout, expire, lambda: [_last_seen(rig) for rig in rigs])
             if listeners:
                 await over
             return {listener.rig.name: listener.outcome for listener in listeners}
@@ -258,6 +274,22 @@ class RigSet(Service, UserDict[str, Any]):
         if failures:
             raise failed(responses, failures)
         return responses
+
+
+def _last_seen(rig: Any) -> object:
+    """Return something that changes with each message from a rig."""
+    peers = getattr(rig, 'peers', None)
+    return [peer.last_seen for peer in peers.values()] if isinstance(peers, Mapping) else None
+
+
+def each_rig(rigs: Iterable[Any], kind: type[_R], what: str) -> Iterator[_R]:
+    """Go through the rigs that a user gave, each of which must be of a kind."""
+    if not isinstance(rigs, Iterable) or isinstance(rigs, (str, bytes)):
+        raise TypeError(f'remote_rigs must be several rigs, such as a list of them, not {described(rigs)}')
+    for rig in rigs:
+        if not isinstance(rig, kind):
+            raise TypeError(f'A rig (in remote_rigs) must be {what}, not {described(rig)}')
+        yield rig
 
 
 def failed(responses: Mapping[str, Any], failures: Mapping[str, Exception]) -> ServicesError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from .checks import path as checked_path
+
 __all__ = ['read_rigs']
 
 
@@ -22,6 +24,8 @@ def read_rigs(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises
     ------
+    TypeError
+        It is no path; a number, for example, which stands for a file that the process has open.
     ImportError
         PyYAML is not installed.
     OSError
@@ -29,12 +33,13 @@ def read_rigs(path: str | os.PathLike[str]) -> dict[str, str]:
     ValueError
         It is not YAML, or not of that form.
     """
+    name = checked_path(path, 'rigs')
     try:
         import yaml
     except ImportError as ex:
         raise ImportError(f"Reading {path} needs PyYAML: pip install 'echorig[yaml]'") from ex
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(name, encoding='utf-8') as file:
             content = yaml.safe_load(file.read())
     except (yaml.YAMLError, UnicodeDecodeError) as ex:
         raise ValueError(f'{path} is no YAML: {ex}') from ex

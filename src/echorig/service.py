@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import date
+from numbers import Integral
 from typing import Any
 
+from .checks import described, flag, number_of, short, text
 from .concealed import conceal
 from .messages import PROTOCOL_VERSION, ExpMessage, ExpStatus
 
@@ -65,15 +69,12 @@ class Service(ABC):
 
         Raises
         ------
+        TypeError
+            It is neither, or a part is of another type.
         ValueError
-            A dict lacks one of the parts.
+            A dict lacks one of the parts, or the sequence is no number.
         """
-        if isinstance(exp_ref, dict):
-            try:
-                exp_ref = f'{exp_ref["date"]}_{int(exp_ref["sequence"])}_{exp_ref["subject"]}'
-            except KeyError as ex:
-                raise ValueError(f'The experiment reference {exp_ref!r} has no {ex}') from ex
-        return _EXPSTART, exp_ref or None, data
+        return _EXPSTART, (exp_ref if type(exp_ref) is str else _reference(exp_ref)) or None, data
 
     @abstractmethod
     def stop(self, data: Any = None, immediately: bool = False) -> Any:
@@ -91,7 +92,7 @@ class Service(ABC):
         tuple of (ExpMessage, Any)
             EXPEND or EXPINTERRUPT, and the details.
         """
-        return _EXPINTERRUPT if immediately else _EXPEND, data
+        return _EXPINTERRUPT if flag(immediately, 'immediately') else _EXPEND, data
 
     @abstractmethod
     def status(self, status: Any) -> Any:
@@ -109,7 +110,7 @@ class Service(ABC):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             There is no such status.
         """
         return _EXPSTATUS, _as_status(status)
@@ -132,7 +133,7 @@ class Service(ABC):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             There is no such status.
         """
         return _EXPINFO, _as_status(status), data
@@ -168,14 +169,42 @@ class Service(ABC):
         tuple of (ExpMessage, str or None, dict)
             ALYX, the database URL, and ``{user: token}`` (empty in a request).
         """
-        if not alyx:
+        if alyx is None:
             return _ALYX, None, {}
-        return _ALYX, alyx.base_url, conceal({alyx.user: alyx._token} if alyx.is_logged_in else {})
+        try:
+            return _ALYX, alyx.base_url, conceal({alyx.user: alyx._token} if alyx.is_logged_in else {})
+        except AttributeError:  # nothing of it is shown: it may hold a token
+            raise TypeError(f'alyx must be a one.webclient.AlyxClient or None, not {type(alyx).__name__}') from None
+
+
+def _reference(exp_ref: Any) -> str | None:
+    """Return an experiment reference as text; None if there is none."""
+    if exp_ref is None or isinstance(exp_ref, str):
+        return exp_ref
+    if not isinstance(exp_ref, Mapping):
+        raise TypeError(f'exp_ref must be a str, or a dict of date, sequence and subject, not {described(exp_ref)}')
+    try:
+        day, sequence, subject = exp_ref['date'], exp_ref['sequence'], exp_ref['subject']
+    except KeyError as ex:
+        raise ValueError(f'The experiment reference exp_ref={short(exp_ref)} has no {ex}') from ex
+    if isinstance(day, date):
+        day = day.strftime('%Y-%m-%d')
+    text(day, "exp_ref['date']", ' or a datetime.date')
+    text(subject, "exp_ref['subject']")
+    if isinstance(sequence, str):
+        digits = sequence.strip()
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+            raise ValueError(f"exp_ref['sequence'] must be a number, not {short(sequence)}")
+        sequence = int(digits)
+    number = number_of(sequence, "exp_ref['sequence']", 2**63, 0)
+    return f'{day}_{number}_{subject}'
 
 
 def _as_status(status: Any) -> ExpStatus:
+    if not isinstance(status, str) and (isinstance(status, bool) or not isinstance(status, Integral)):
+        raise TypeError(f'status must be an ExpStatus, its number or its name, not {described(status)}')
     try:
-        return ExpStatus[status.strip().upper()] if isinstance(status, str) else ExpStatus(status)
+        return ExpStatus[status.strip().upper()] if isinstance(status, str) else ExpStatus(int(status))
     except (KeyError, ValueError) as ex:
         names = ', '.join(f'{member.name} ({member.value})' for member in ExpStatus)
-        raise ValueError(f'Unknown status {status!r}; choose from {names}') from ex
+        raise ValueError(f'Unknown status {short(status)}; choose from {names}') from ex

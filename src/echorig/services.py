@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from .checks import described, flag, limit, seconds
 from .messages import ExpMessage
 from .opening import opened
 from .presence import Presence
 from .rig_set import RigSet, outcome
 from .rigs_file import read_rigs
+from .service import Service
 from .tuning import DEFAULT_TUNING
 
 __all__ = ['Services']
@@ -88,7 +90,13 @@ class Services(RigSet):
         >>> async with await Services.connect('remote_devices.yaml') as rigs:  # doctest: +SKIP
         ...     await rigs.init()
         """
-        uris = dict(rigs) if isinstance(rigs, Mapping) else await asyncio.to_thread(read_rigs, rigs)
+        limit(timeout, 'timeout')
+        if isinstance(rigs, Mapping):
+            uris = dict(rigs)
+        elif isinstance(rigs, (str, os.PathLike)):
+            uris = await asyncio.to_thread(read_rigs, rigs)
+        else:  # before anything is opened: a number would be taken for an open file
+            raise TypeError(f'rigs must be a mapping of names to URIs, or the path of a file, not {described(rigs)}')
         return cls(await opened(uris, timeout, kwargs), timeout)
 
     async def ping(self, timeout: float | None = None) -> dict[str, Any]:
@@ -106,11 +114,11 @@ class Services(RigSet):
 
         Raises
         ------
-        ValueError
-            The timeout is not positive.
+        TypeError, ValueError
+            The timeout is not a positive number.
         """
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
+        if timeout is not None:
+            timeout = seconds(timeout, 'timeout')
         work = [partial(rig.ping, timeout=timeout) for rig in self.values()]
         return dict(zip(self, await asyncio.gather(*map(outcome, work)), strict=True))
 
@@ -131,8 +139,8 @@ class Services(RigSet):
 
         Raises
         ------
-        ValueError
-            A time is not positive.
+        TypeError, ValueError
+            A time is not a positive number.
 
         Examples
         --------
@@ -193,6 +201,7 @@ class Services(RigSet):
         ServicesError
             At least one rig failed in another way.
         """
+        Service.start(self, exp_ref)  # which no rig could be told
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
     async def stop(self, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
@@ -219,7 +228,7 @@ class Services(RigSet):
         ServicesError
             At least one rig failed in another way.
         """
-        event = ExpMessage.EXPINTERRUPT if immediately else ExpMessage.EXPEND
+        event = ExpMessage.EXPINTERRUPT if flag(immediately, 'immediately') else ExpMessage.EXPEND
         return await self._signal(event, 'stop', data=data, immediately=immediately, **{'reverse': True, **kwargs})
 
     async def status(self, status: Any, **kwargs: Any) -> dict[str, Any]:
@@ -244,6 +253,7 @@ class Services(RigSet):
         ServicesError
             At least one rig failed in another way.
         """
+        Service.status(self, status)
         return await self._signal(ExpMessage.EXPSTATUS, 'status', status, **kwargs)
 
     async def info(self, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
@@ -270,6 +280,7 @@ class Services(RigSet):
         ServicesError
             At least one rig failed in another way.
         """
+        Service.status(self, status)
         return await self._signal(ExpMessage.EXPINFO, 'info', status, data=data, **kwargs)
 
     async def cleanup(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
@@ -311,4 +322,5 @@ class Services(RigSet):
         ServicesError
             At least one rig failed in another way.
         """
+        Service.alyx(self, alyx)
         await self._gather({name: partial(rig.alyx, alyx) for name, rig in self.items()})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from .checks import number_of
 from .safe_log import SafeLog
 
 __all__ = ['Stream']
@@ -53,9 +55,7 @@ class Stream(Generic[_T]):
         leave: Callable[[Any], None],
         max_bytes: float = math.inf,
     ) -> None:
-        if not isinstance(limit, int) or limit < 1:
-            raise ValueError(f'The limit of a stream must be a positive number, not {limit!r}')
-        self.limit = limit
+        self.limit = number_of(limit, 'limit', sys.maxsize)
         self.dropped = 0
         self._what = what
         self._logger = logger

@@ -99,7 +99,7 @@ class _Handshake:
 def _tls_options(owner: Link, kwargs: dict[str, Any], server_side: bool) -> tuple[ssl_module.SSLContext, float]:
     """Take what is meant for TLS out of the arguments for the loop."""
     context = kwargs.pop('ssl')
-    timeout = kwargs.pop('ssl_handshake_timeout', None) or owner.tuning.handshake_timeout
+    timeout = kwargs.pop('ssl_handshake_timeout', owner.tuning.handshake_timeout)
     kwargs.pop('ssl_shutdown_timeout', None)  # nothing is waited for
     try:
         bios = ssl_module.MemoryBIO(), ssl_module.MemoryBIO()

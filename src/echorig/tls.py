@@ -18,10 +18,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from .stall import Later, call_later
+
 __all__ = ['Tls']
 
 _RECORD = 64 * 1024  # bytes read from OpenSSL at a time; it returns one record, of 16 KiB at most
-_LONGEST = 3600.0  # seconds; a time-out may be infinite, a timer may not
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -78,7 +79,7 @@ class Tls(asyncio.Protocol):
         self._timeout, self._grace = timeout, grace
         self._begin, self._failed, self._made, self._gone = begin, failed, made, gone
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Later | asyncio.TimerHandle | None = None
         self._backlog: deque[memoryview] = deque()  # what OpenSSL would not take before it has read more
         self._error: BaseException | None = None
         self._over = False  # nothing more is read or written
@@ -92,7 +93,7 @@ class Tls(asyncio.Protocol):
             self._over = True
             self._transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(min(self._timeout, _LONGEST), self._too_slow)
+        self._timer = call_later(asyncio.get_running_loop(), self._timeout, self._too_slow)
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:

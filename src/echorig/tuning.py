@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .checks import flag, number_of, seconds
 
 __all__ = ['DEFAULT_TUNING', 'Tuning']
 
@@ -17,6 +20,8 @@ class Tuning:
 
     Raises
     ------
+    TypeError
+        A value is of another type than its field.
     ValueError
         A value is out of its range.
     """
@@ -70,12 +75,12 @@ class Tuning:
     first among those that have never sent a message. A lab has a few dozen computers."""
 
     message_timeout: float = 60.0
-    """float: How long a message may take from its first byte over TCP to its last, in seconds, and up to half as
-    much again: the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
+    """float: How long a message may take from its first byte over TCP to its last, in seconds, and up to a quarter
+    more: the largest one over a slow wireless network takes a third of it. Then its connection is closed."""
 
     idle_timeout: float = 600.0
-    """float: How long a TCP connection to a server may be there before anything comes, in seconds, and up to half as
-    much again. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
+    """float: How long a TCP connection to a server may be there before anything comes, in seconds, and up to a quarter
+    more. After half of it the peer is sent a ping, which every one answers. A connection that has ever brought
     anything is never closed for silence; after this time without traffic the system begins to find out whether the
     other computer is still there."""
 
@@ -150,9 +155,14 @@ class Tuning:
     """float: The time over which such warnings are counted, in seconds."""
 
     def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            if not getattr(self, name) > 0 and name not in ('tags', 'fast_datagrams'):
-                raise ValueError(f'Tuning.{name} must be positive, not {getattr(self, name)!r}')
+        for field in fields(self):
+            value, what = getattr(self, field.name), f'Tuning.{field.name}'
+            if field.type == 'int':  # numbers of things have 32 bits where they are compiled, sizes 64
+                default: Any = field.default
+                value = number_of(value, what, 2**62 if default >= 2**20 else 2**31 - 1)
+            else:
+                value = (flag if field.type == 'bool' else seconds)(value, what)
+            object.__setattr__(self, field.name, value)  # as a plain number, where it was one of numpy
         if self.max_numbers > _SLOTS:
             raise ValueError(f'Tuning.max_numbers must be at most {_SLOTS}, not {self.max_numbers}')
         if not self.min_retry <= self.max_retry:

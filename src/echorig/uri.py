@@ -10,7 +10,10 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any
+
+from .checks import described, short, text
 
 __all__ = [
     'LISTEN_PORT',
@@ -21,6 +24,7 @@ __all__ = [
     'address_text',
     'as_address',
     'canonical',
+    'checked_address',
     'is_valid_ip',
     'parse',
     'require_port',
@@ -132,11 +136,14 @@ def parse(uri: str | IPAddress, default_port: int | str = LISTEN_PORT, default_p
     ValueError
         The host or the port is not valid.
     """
+    text(default_proc, 'default_proc')
+    if not isinstance(default_port, str):
+        default_port = _port(default_port, 'the argument', 'default_port')
     if isinstance(uri, str):
         return _parse_text(uri, default_port, default_proc)
     if isinstance(uri, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
-        return Uri(default_proc, str(uri), _port(default_port, uri))
-    raise TypeError(f'A URI is a str or an ipaddress object, not {type(uri).__name__}: {uri!r}')
+        return Uri(default_proc, str(uri), _port(default_port, 'the URI', uri))
+    raise TypeError(f'A URI is a str or an ipaddress object, not {described(uri)}')
 
 
 @lru_cache(maxsize=1024)
@@ -149,15 +156,15 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
     if rest.startswith('['):
         host, bracket, port = rest[1:].partition(']')
         if not bracket or (port and not port.startswith(':')) or not is_valid_ip(host):
-            raise ValueError(f'Invalid IPv6 address in {uri!r}')
+            raise ValueError(f'Invalid IPv6 address in the URI {short(uri)}')
         port = port[1:]
     elif is_valid_ip(rest):
         host = rest  # also a bare IPv6 address, whose colons are no port
     else:
         host, _, port = rest.partition(':')
         if host and not is_valid_ip(host) and not _is_hostname(host):
-            raise ValueError(f'Invalid host name {host!r} in {uri!r}')
-    return Uri(scheme, canonical(host), _port(port or default_port, uri))
+            raise ValueError(f'Invalid host name {short(host)} in the URI {short(uri)}')
+    return Uri(scheme, canonical(host), _port(port or default_port, 'the URI', uri))
 
 
 def _is_hostname(host: str) -> bool:
@@ -166,13 +173,20 @@ def _is_hostname(host: str) -> bool:
     return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not (len(labels) > 1 and labels[-1].isdigit())
 
 
-def _port(port: int | str, uri: object) -> int:
-    try:
+def _port(port: Any, what: str, value: object) -> int:
+    """Return a port as a number; `what` and `value` say where it stands."""
+    if type(port) is int:
+        number = port
+    elif isinstance(port, str):
+        number = int(port) if port.isascii() and port.isdigit() and len(port) < 10 else -1
+    elif isinstance(port, bool) or not isinstance(port, Real):
+        raise TypeError(f'Invalid port {described(port)} in {what} {short(value)}: a port is a number, 1 to 65535')
+    elif isinstance(port, Integral):
         number = int(port)
-    except (TypeError, ValueError):
-        number = -1
+    else:
+        number = int(float(port)) if port == port // 1 else -1  # nor is not-a-number
     if not 0 <= number <= 65535:
-        raise ValueError(f'Invalid port number {port!r} in {uri!r}: ports are 1 to 65535')
+        raise ValueError(f'Invalid port number {short(port)} in {what} {short(value)}: ports are 1 to 65535')
     return number
 
 
@@ -182,13 +196,50 @@ def require_port(uri: Uri) -> None:
         raise ValueError(f'Invalid port number 0 in {uri}: ports are 1 to 65535')
 
 
-def as_address(addr: Any) -> Address:
-    """Bring an address given by a user into the form that the library uses.
+def checked_address(addr: Any, what: str = 'addr') -> Address:
+    """Return an address given by a user in the form that the library uses.
 
     Parameters
     ----------
     addr : sequence of (str, int)
         A host name or IP address, and a port as a number or text. What IPv6 adds to it is folded in.
+    what : str
+        The name of the argument.
+
+    Returns
+    -------
+    tuple of (str, int)
+        The host and port.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no such pair.
+    """
+    if type(addr) is tuple and len(addr) == 2:  # of most messages
+        host, port = addr
+        if type(host) is str and type(port) is int and 0 <= port < 65536 and (known := _shortest(host)):
+            return known, port
+    if not isinstance(addr, (tuple, list)) or len(addr) not in (2, 4):
+        raise TypeError(f"{what} must be a (host, port) pair such as ('192.168.0.12', 11001), not {described(addr)}")
+    host = addr[0]
+    if not isinstance(host, (str, ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        raise TypeError(f'{what} must begin with a host name or IP address, a str, not {described(host)}')
+    if isinstance(host, str) and host and not is_valid_ip(host) and not _is_hostname(host):
+        raise ValueError(f'{what} must begin with a host name or IP address, which {short(host)} cannot be')
+    port = _port(addr[1], what, addr)
+    if len(addr) == 4 and (isinstance(addr[3], bool) or not isinstance(addr[3], int)):
+        raise TypeError(f'{what} must end with the scope of an IPv6 address, an int, not {described(addr[3])}')
+    return as_address((host, port, *addr[2:]))
+
+
+def as_address(addr: Any) -> Address:
+    """Bring an address that the system gave into the form that the library uses; a user's: `checked_address`.
+
+    Parameters
+    ----------
+    addr : sequence of (str, int)
+        A host name or IP address, and a port. What IPv6 adds to it is folded in.
 
     Returns
     -------
@@ -201,8 +252,8 @@ def as_address(addr: Any) -> Address:
         It is no such pair.
     """
     if not isinstance(addr, (tuple, list)) or len(addr) < 2:
-        raise TypeError(f'An address is a (host, port) pair, not {addr!r}')
-    host, port = canonical(str(addr[0])), _port(addr[1], addr)
+        raise TypeError(f'An address is a (host, port) pair, not {described(addr)}')
+    host, port = canonical(str(addr[0])), _port(addr[1], 'the address', addr)
     if len(addr) == 4 and addr[3] and '%' not in host:
         host = f'{host}%{addr[3]}'
     return host, port

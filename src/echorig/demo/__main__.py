@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from ..checks import words
 from ..loop import run
 from ..signals import Interrupted, interruptible
 from .processes import RigProcess, has_incumbent
@@ -42,9 +43,11 @@ def entry(argv: Sequence[str] | None = None) -> int:
     ------
     SystemExit
         The arguments are not valid (code 2), or help was asked for (0).
+    TypeError
+        They are no texts.
     """
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse_args(None if argv is None else words(argv))
     if not 1 <= options.rigs + options.tcp <= _MOST:
         parser.error(f'--rigs and --tcp together must be 1 to {_MOST}')
     if importlib.util.find_spec('rich') is None:

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import __version__, loop_name
+from ..checks import path as checked_path
 from .session import EVENTS, RigRecord, Session
 
 __all__ = ['View', 'histogram', 'percentile', 'report', 'save_svg']
@@ -88,14 +89,17 @@ def save_svg(session: Session, path: str) -> None:
 
     Raises
     ------
+    TypeError
+        It is no path.
     OSError
         It cannot be written.
     """
+    name = checked_path(path, 'path')
     console = Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, color_system='truecolor')
     console.print(report(session, console))
     # The font would be fetched from elsewhere by whoever looks at the picture.
     picture = re.sub(r'@font-face \{.*?\}', '', console.export_svg(title='echorig demo'), flags=re.DOTALL)
-    with open(path, 'w', encoding='utf-8') as file:
+    with open(name, 'w', encoding='utf-8') as file:
         file.write(picture)
 
 

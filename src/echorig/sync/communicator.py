@@ -118,7 +118,7 @@ class EchoProtocol(Handle):
         event : str, int or ExpMessage
             The event or combination of events.
         timeout : float, optional
-            How long to wait, in seconds; by default without limit.
+            How long to wait, in seconds, 0 for what has been kept; by default without limit.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class EchoProtocol(Handle):
         EchoTimeoutError
             It did not come in time (a `TimeoutError`).
         TypeError, ValueError
-            There is no such event.
+            There is no such event, or the time-out is no number, or negative.
         ConnectionClosedError
             The communicator is closed, or is closed meanwhile, or the connection is lost.
 

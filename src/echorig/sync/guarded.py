@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..callbacks import WithService
+from ..callbacks import WithService, checked_listener
 
 __all__ = ['Guarded']
 
@@ -22,9 +22,7 @@ class Guarded(WithService):
     """
 
     def __init__(self, callback: Callable[..., Any], *extra: Any) -> None:
-        if not callable(callback):
-            raise TypeError(f'A callback must be callable, not {type(callback).__name__}: {callback!r}')
-        super().__init__(callback, None)
+        super().__init__(checked_listener(callback, futures=False), None)
         self._extra = extra
 
     def __eq__(self, other: object) -> bool:

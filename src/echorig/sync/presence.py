@@ -69,8 +69,8 @@ class Presence(Mapping[str, RigPresence]):
 
         Raises
         ------
-        ValueError
-            The limit is no positive number.
+        TypeError, ValueError
+            The limit is no positive whole number.
         """
         return Stream(lambda: self._presence.events(limit), self._owner)
 

@@ -13,9 +13,11 @@ from math import inf
 from typing import Any, TypeVar
 
 from .._origin import Origin
+from ..checks import seconds
 from ..errors import EchoTimeoutError
 from ..messages import ExpMessage
 from ..protocol import EchoProtocol
+from ..stall import call_later
 from ..streams import Stream
 from .background import Background
 from .ways import Calls
@@ -25,8 +27,10 @@ __all__ = ['confirmed', 'limited', 'on_event', 'reads_events', 'reads_stream', '
 _T = TypeVar('_T')
 
 
-def limited(owner: Background, timeout: float | None) -> Calls:
-    """Return the way for calls with this timeout; without one they may wait for ever."""
+def limited(owner: Background, timeout: float | None, zero: bool = False) -> Calls:
+    """Return the way for calls with this timeout, which is checked; without one they may wait for ever."""
+    if timeout is not None:
+        timeout = seconds(timeout, 'timeout', zero=zero)
     return owner.waits if timeout is None or timeout == inf else owner.calls
 
 
@@ -40,11 +44,13 @@ class _Reading:
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
         self.is_ended = False
+        self._is_over = False
         self._coroutine = coroutine
         self._awaited: asyncio.Future[Any] | None = None
 
     def end(self) -> None:
-        """Cancel what it waits for, unless that is there."""
+        """Cancel what it waits for, unless that is there; and what it waits for next."""
+        self._is_over = True
         if self._awaited is not None and not self._awaited.done():
             self.is_ended = True
             self._awaited.cancel()
@@ -54,6 +60,8 @@ class _Reading:
         try:
             self._awaited = next(steps)
             while True:
+                if self._is_over and not self.is_ended:
+                    self.end()
                 try:
                     yield self._awaited
                 except BaseException as ex:
@@ -71,7 +79,7 @@ async def within(timeout: float | None, coroutine: Coroutine[Any, Any, _T], what
     if timeout is None or timeout == inf:
         return await coroutine
     reading = _Reading(coroutine)
-    timer = asyncio.get_running_loop().call_later(timeout, reading.end)
+    timer = call_later(asyncio.get_running_loop(), timeout, reading.end)
     try:
         return await reading  # type: ignore[no-any-return]
     except asyncio.CancelledError:
@@ -96,9 +104,10 @@ def reads_events(owner: Background, com: EchoProtocol, event: str | int | ExpMes
         data, addr, *came = seen
         com._waiting.put_back((came[0] if came else ExpMessage.validate(event), data, addr, origin, 0))
 
-    return limited(owner, timeout).undoing(undo)
+    ExpMessage.validate(event)
+    return limited(owner, timeout, zero=True).undoing(undo)
 
 
 def reads_stream(owner: Background, stream: Stream[Any], timeout: float | None) -> Calls:
     """Return the way for the next of a stream: what nobody has seen is the next to be read."""
-    return limited(owner, timeout).undoing(stream.put_back)
+    return limited(owner, timeout, zero=True).undoing(stream.put_back)

@@ -8,7 +8,10 @@ from os import PathLike
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
+from ..callbacks import checked_listener
+from ..checks import flag
 from ..messages import ExpMessage
+from ..rig_set import each_rig
 from ..service import Service
 from ..services import Services as Asynchronous
 from .communicator import EchoProtocol
@@ -53,10 +56,7 @@ class Services(Service, UserDict[str, EchoProtocol]):
 
     def __init__(self, remote_rigs: Iterable[EchoProtocol], timeout: float | None = 10.0) -> None:
         super().__init__()
-        rigs = list(remote_rigs)
-        for rig in rigs:
-            if not isinstance(rig, EchoProtocol):
-                raise TypeError(f'A rig must be an echorig.sync.EchoProtocol, not {type(rig).__name__}: {rig!r}')
+        rigs = list(each_rig(remote_rigs, EchoProtocol, 'an echorig.sync.EchoProtocol'))
         self._rigs = Asynchronous([rig.asynchronous for rig in rigs], timeout)
         self._owner = rigs[0]._owner if rigs else background()
         self.submit = SubmitServices(self._rigs, self._owner)
@@ -113,6 +113,9 @@ class Services(Service, UserDict[str, EchoProtocol]):
         TypeError, ValueError
             `callback` is not callable, or there is no such event.
         """
+        ExpMessage.validate(event)
+        checked_listener(callback, futures=False)
+        flag(return_service, 'return_service')
         for rig in self.values():
             guarded = Guarded(callback, rig) if return_service else Guarded(callback)
             self._owner.run(rig.asynchronous.assign_callback, event, guarded)
@@ -126,7 +129,7 @@ class Services(Service, UserDict[str, EchoProtocol]):
         return self._calls.call(self._rigs.await_all, event)
 
     def ping(self, timeout: float | None = None) -> dict[str, Any]:
-        return limited(self._owner, timeout or 1.0).call(self._rigs.ping, timeout)
+        return limited(self._owner, 1.0 if timeout is None else timeout).call(self._rigs.ping, timeout)
 
     def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
         """Find out in the background which rigs are there, and be told when one comes, goes or begins anew.
@@ -145,8 +148,8 @@ class Services(Service, UserDict[str, EchoProtocol]):
 
         Raises
         ------
-        ValueError
-            A time is not positive.
+        TypeError, ValueError
+            A time is not a positive number.
 
         Examples
         --------

@@ -180,8 +180,8 @@ class Handle(Service):
 
         Raises
         ------
-        ValueError
-            The limit is no positive number.
+        TypeError, ValueError
+            The limit is no positive whole number.
         """
         return Stream(lambda: self.asynchronous.connection_events(limit), self._owner)
 

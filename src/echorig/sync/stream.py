@@ -58,7 +58,7 @@ class Stream(Generic[_T]):
         Parameters
         ----------
         timeout : float, optional
-            How long to wait, in seconds; by default without limit.
+            How long to wait, in seconds, 0 for what is there already; by default without limit.
 
         Returns
         -------
@@ -71,6 +71,8 @@ class Stream(Generic[_T]):
             Nothing happened in time (a `TimeoutError`).
         ConnectionClosedError
             What it tells of is closed, or the stream has ended.
+        TypeError, ValueError
+            The time-out is no number, or negative.
         """
         try:
             return reads_stream(self._owner, self._stream, timeout).call(get, self._stream, timeout)

@@ -97,7 +97,7 @@ class SubmitServices:
         return self._calls.submit(self._rigs.await_all, event)
 
     def ping(self, timeout: float | None = None) -> Future[dict[str, Any]]:
-        return limited(self._owner, timeout or 1.0).submit(self._rigs.ping, timeout)
+        return limited(self._owner, 1.0 if timeout is None else timeout).submit(self._rigs.ping, timeout)
 
     def init(self, data: Any = None, concurrent: bool = True) -> Future[dict[str, Any]]:
         return self._calls.submit(self._rigs.init, data, concurrent)

@@ -8,11 +8,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from ..checks import number_of, seconds, short, text
 from ..errors import EchoError
 from ..messages import ExpMessage
 from ..names import resolve
 from ..sync.process import background
-from ..uri import Address, parse
+from ..uri import Address, checked_address, parse
 from .blocking_rig import BlockingFakeRig
 from .habits import Echorig, Habits
 from .inbox import Inbox
@@ -64,15 +65,18 @@ class FakeRig:
 
     Raises
     ------
-    ValueError
-        There is no such kind.
+    TypeError, ValueError
+        There is no such kind, or the URI is not valid.
     """
 
     def __init__(
         self, uri: str = 'udp://127.0.0.1:0', kind: str = 'echorig', name: str = 'rig', buffer: int = 512
     ) -> None:
-        if kind not in HABITS:
-            raise ValueError(f'Unknown kind of rig {kind!r}; choose from {", ".join(HABITS)}')
+        if text(kind, 'kind') not in HABITS:
+            raise ValueError(f'Unknown kind of rig {short(kind)}; choose from {", ".join(HABITS)}')
+        parse(uri)
+        text(name, 'name')
+        number_of(buffer, 'buffer')
         self.uri = uri
         self.kind = kind
         self.name = name
@@ -151,8 +155,10 @@ class FakeRig:
         ------
         EchoTimeoutError
             It did not come in time (a `TimeoutError`).
+        TypeError, ValueError
+            There is no such event, or the time-out is no number, or negative.
         """
-        return await self._inbox.wait_for(event, timeout)
+        return await self._inbox.wait_for(event, seconds(timeout, 'timeout', zero=True))
 
     async def tell(self, message: Any, addr: Address | None = None, timeout: float = 1.0) -> None:
         """Send a message without being asked, and wait for its echo.
@@ -170,13 +176,14 @@ class FakeRig:
         ------
         EchoError
             It was not confirmed.
-        ValueError
-            Nobody has been heard yet, and there is no `addr`.
+        TypeError, ValueError
+            Nobody has been heard yet, and there is no `addr`; or an argument is not valid.
         """
         if addr is None:
             if not self.received:
                 raise ValueError(f'{self.name} has heard nobody yet: whom should it tell?')
             addr = self.received[-1].addr
+        addr, timeout = checked_address(addr), seconds(timeout, 'timeout')
         try:
             await self._opened.tell(message, addr, timeout)
         except EchoError as ex:

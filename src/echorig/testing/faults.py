@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ..checks import described, short
+
 __all__ = ['Counters', 'Rule', 'Ways', 'corrupted', 'dice', 'each_way']
 
 T = TypeVar('T')
@@ -71,10 +73,10 @@ class Rule:
     def check(self, value: Any) -> None:
         """Raise `ValueError` if a value is out of range, `TypeError` if it is no number."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f'{self.name} must be a number or a pair of numbers, not {value!r}')
+            raise TypeError(f'{self.name} must be a number or a pair of numbers, not {described(value)}')
         if not 0 <= value <= self.high or value == float('inf'):
             limit = f'at most {self.high:g}' if self.high != float('inf') else 'finite'
-            raise ValueError(f'{self.name} must be at least 0 and {limit}, not {value!r}')
+            raise ValueError(f'{self.name} must be at least 0 and {limit}, not {short(value)}')
 
 
 def each_way(rules: list[Rule], settings: dict[str, Any]) -> Ways[dict[str, Any]]:
@@ -102,7 +104,7 @@ def each_way(rules: list[Rule], settings: dict[str, Any]) -> Ways[dict[str, Any]
         value = settings[rule.name]
         pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
         if len(pair) != 2:
-            raise ValueError(f'{rule.name} must be a number or a (there, back) pair, not {value!r}')
+            raise ValueError(f'{rule.name} must be a number or a (there, back) pair, not {short(value)}')
         for way, one in zip(ways, pair, strict=True):
             rule.check(one)
             way[rule.name] = one

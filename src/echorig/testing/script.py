@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..callbacks import each
+from ..checks import described, flag, number_of, seconds, text
 from ..messages import ExpMessage
 from ..redact import shown
 from ..uri import Address
@@ -74,10 +75,17 @@ class Script:
         TypeError, ValueError
             There is no such event, or a value is out of range.
         """
-        if times is not None and times < 1:
-            raise ValueError(f'times must be at least 1, not {times!r}')
-        if not reaction.echo_delay >= 0 or not reaction.answer_delay >= 0:
-            raise ValueError('A delay must be a number of seconds, at least 0')
+        if times is not None:
+            number_of(times, 'times')
+        flag(reaction.echo, 'echo')
+        seconds(reaction.echo_delay, 'echo_delay', zero=True)
+        seconds(reaction.answer_delay, 'answer_delay', zero=True)
+        if isinstance(reaction.answer, (str, bytes)) or not (
+            reaction.answer is None or isinstance(reaction.answer, (bool, Sequence)) or callable(reaction.answer)
+        ):
+            raise TypeError(f'answer must be a bool, a list of data or callable, not {described(reaction.answer)}')
+        if reaction.notice is not None:
+            text(reaction.notice, 'notice')
         for event in each(ExpMessage.validate(events)):
             own = reaction
             if reaction.answer_event is not None:

@@ -1,0 +1,117 @@
+"""The delivery tag, written down anew from docs/protocol.md: nothing here calls the code under test."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TAG, FIELD = 128, 64  # bytes of white space
+_BITS = bytes.maketrans(b' \t', b'01')
+_BLANKS = bytes.maketrans(b'01', b' \t')
+_POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
+
+
+def _entry(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
+    return value
+
+
+_TABLE = [_entry(value) for value in range(256)]
+
+
+class Tag(NamedTuple):
+    """What stands in the white space."""
+
+    flag: bool
+    run: int
+    number: int
+    life: int  # milliseconds; 0 is no limit
+    check: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The run and the number."""
+        return self.run, self.number
+
+
+def crc32c(data: bytes) -> int:
+    """Return the checksum of RFC 3720, appendix B.4."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ _TABLE[(value ^ byte) & 255]
+    return value ^ 0xFFFFFFFF
+
+
+def has_tag(frame: bytes) -> bool:
+    """Tell whether there are 128 spaces or tabs before the final bracket."""
+    return len(frame) >= TAG + 2 and frame[-1:] == b']' and not frame[-TAG - 1 : -1].strip(b' \t')
+
+
+def read(frame: bytes) -> Tag | None:
+    """Read a tag; None if there is none."""
+    if not has_tag(frame):
+        return None
+    value = int(frame[-TAG - 1 : -1].translate(_BITS), 2)
+    return Tag(
+        bool(value >> 127),
+        value >> 96 & 0x7FFFFFFF,
+        value >> 64 & 0xFFFFFFFF,
+        value >> 32 & 0xFFFFFFFF,
+        value & 0xFFFFFFFF,
+    )
+
+
+def check(before: bytes, run: int, number: int, life: int) -> int:
+    """Return the check of a tag that follows some bytes."""
+    return crc32c(before + run.to_bytes(4, 'big') + number.to_bytes(4, 'big') + life.to_bytes(4, 'big'))
+
+
+def is_right(frame: bytes, tag: Tag) -> bool:
+    """Tell whether the check of a tag fits."""
+    return tag.check == check(frame[: -TAG - 1], tag.run, tag.number, tag.life)
+
+
+def looks_damaged(frame: bytes) -> bool:
+    """Tell whether a frame had a tag and is not what was sent."""
+    tag = read(frame)
+    if tag is not None:
+        return not is_right(frame, tag)
+    part = frame[-TAG - 1 : -1]
+    return frame[:1] == b'[' and len(frame) >= TAG + 2 and part.count(b' ') + part.count(b'\t') >= TAG // 2
+
+
+def written(before: bytes, run: int, number: int, life: int, flag: bool = False) -> bytes:
+    """Put a tag and a bracket behind some bytes."""
+    value = flag << 127 | run << 96 | number << 64 | life << 32 | check(before, run, number, life)
+    return before + f'{value:0128b}'.encode().translate(_BLANKS) + b']'
+
+
+def echoed(frame: bytes) -> bytes:
+    """Set the ACK flag."""
+    return frame[: -TAG - 1] + b'\t' + frame[-TAG:]
+
+
+def named(frame: bytes) -> tuple[int, int] | None:
+    """Return which message the field before the tag names, as run and number; None if there is no such field."""
+    field = frame[-TAG - FIELD - 1 : -TAG - 1]
+    if len(frame) < TAG + FIELD + 2 or field[:1] != b'\t' or field.strip(b' \t'):
+        return None
+    value = int(field.translate(_BITS), 2)
+    return value >> 32 & 0x7FFFFFFF, value & 0xFFFFFFFF
+
+
+def field(run: int, number: int) -> bytes:
+    """Write the field that names a message."""
+    return f'{1 << 63 | run << 32 | number:064b}'.encode().translate(_BLANKS)
+
+
+def bare(frame: bytes) -> bytes:
+    """Return a message without its tag and without the field before it."""
+    if not has_tag(frame):
+        return frame
+    return frame[: -TAG - 1 - (0 if named(frame) is None else FIELD)] + b']'
+
+
+def is_ping(frame: bytes) -> bool:
+    """Tell whether it is a tagged array of nothing but white space."""
+    return has_tag(frame) and frame[:1] == b'[' and not frame[1 : -TAG - 1].strip(b' \t')
