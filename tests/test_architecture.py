@@ -26,7 +26,7 @@ FLOORS = {
     'wire': ('_codec', '_tags', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
     'model': (
         *('concealed', 'log_limit', 'notices', 'redact', 'service'),
-        *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('callbacks', 'streams', 'changes', '_origin', '_turn', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (

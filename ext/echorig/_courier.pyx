@@ -155,6 +155,7 @@ cdef class Courier:
     cdef object stalls              # tells how long the loop stood still, where the transport does not know
     cdef double fresh_at            # when a message came that was read at once
     cdef bint arriving              # what is being received has just come from the transport
+    cdef bint releasing             # what was doubted is being received
     cdef object timing              # the transport, if it knows how long each datagram lay in the socket
 
     def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None, Signer signer=None):
@@ -315,12 +316,12 @@ cdef class Courier:
         """
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
-        cdef double now = _now(), waited = 0.0
+        cdef double now = _now(), waited = 0.0 if self.arriving else -1.0
         cdef long long identity
         cdef int kind
         if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
             exchange.set_max_size(self.owner.max_message_size)
-        elif self.arriving and n > TAG_SIZE + 1 and frame[n - 1 - TAG_SIZE] != 9:  # no echo of ours
+        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.n_doubted):  # no mere echo
             # What is read so soon behind a message that had just come has just come, too: nothing overtakes in a socket.
             if now - self.fresh_at > RECENT:
                 waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
@@ -364,8 +365,14 @@ cdef class Courier:
                     'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
                     Shown(frame), addr[0], addr[1], waited,
                 )
-        while exchange.released:
-            self.take(*exchange.released.pop(0))
+        if exchange.settled and not self.releasing:
+            self.releasing = True
+            try:
+                while (wanted := exchange.next_wanted(_now())) is not None:
+                    self.take(wanted[0], wanted[1])
+            finally:
+                self.releasing = False
+            self.flush()
 
     cdef long long _answers(self, bytes frame) except -2:
         """Return which message of ours a message answers: -1 if it names none, 0 if one of another program."""
@@ -507,7 +514,7 @@ cdef class Courier:
             Whether to begin.
         """
         transport = self.owner._transport if wanted else None
-        self.timing = transport if isinstance(getattr(transport, 'waited', None), float) else None
+        self.timing = transport if getattr(transport, 'knows_age', None) is True else None
         if wanted and self.timing is None and self.stalls is None:
             self.stalls = StallMonitor.of(self.loop)
             self.stalls.subscribe(self._count_received)

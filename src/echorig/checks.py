@@ -69,9 +69,10 @@ def seconds(value: Any, what: str, *, zero: bool = False, endless: bool = True) 
     except OverflowError:  # an integer that no float can hold
         number = inf if value > 0 else -inf
     if not (number > 0 or (zero and number == 0)) or (number == inf and not endless):  # nor is not-a-number
-        least = 'a number of seconds, 0 or more' if zero else 'a positive (non-zero) number of seconds'
-        most = ', or math.inf for no limit' if endless else ', and finite'
-        raise ValueError(f'{what} must be {least}{most}, not {short(value)}')
+        what = 'Timeout' if what == 'timeout' else what  # with the words of iblutil, which programs may look for
+        least = 'number of seconds, 0 or more' if zero else 'non-zero number of seconds, positive'
+        most = 'or math.inf for no limit' if endless else 'and finite'
+        raise ValueError(f'{what} must be {least} {most}, not {short(value)}')
     return number
 
 
