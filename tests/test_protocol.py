@@ -108,7 +108,7 @@ async def test_arguments_are_checked_before_anything_is_sent(lab, transport):
     for timeout in (0, -1, float('nan')):
         with pytest.raises(ValueError, match='non-zero'):
             await client.confirmed_send([1], timeout=timeout)
-    with pytest.raises(ValueError, match='default_echo_timeout must be a positive'):
+    with pytest.raises(ValueError, match='default_echo_timeout must be non-zero'):
         client.default_echo_timeout = 0
     await client.init()
     with pytest.raises(TypeError, match='object'):
@@ -402,7 +402,7 @@ async def test_statistics_of_peers(lab):
     ours, theirs = client.peers[addr], next(iter(server.peers.values()))
     assert (ours.kind, ours.sent, ours.confirmed, ours.failed, ours.retransmitted) == ('tagging', 3, 3, 0, 0)
     assert 0 < ours.min_rtt <= ours.srtt < 1
-    assert (theirs.kind, theirs.sent, theirs.srtt) == ('tagging', 0, None)
+    assert (theirs.kind, theirs.sent, theirs.srtt) == ('unknown', 0, None)
     assert list(client.peers) == [addr]
     assert ('10.0.0.1', 5) not in client.peers
     client.send(b'nonsense')

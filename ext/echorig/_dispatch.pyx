@@ -18,6 +18,7 @@ from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 
 from echorig._codec cimport decode
 from echorig._origin cimport Origin
+from echorig._turn cimport Turn
 from echorig._origin import current as _current
 from echorig.concealed import conceal
 from echorig.messages import ExpMessage
@@ -79,7 +80,7 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, lo
         origin = Origin(com._identity, code, addr, number, answers)
     heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin, len(data)))
     if not heard:
-        waiting.keep_for_this_turn(bit, (event, message, addr, origin, len(data)))
+        (<Turn>waiting.turn).keep(bit, (event, message, addr, origin, len(data)))
     listeners = callbacks[event]
     if listeners:
         token = PyContextVar_Set(_current, origin)

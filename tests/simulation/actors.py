@@ -1,49 +1,111 @@
-"""The programs: a rig, which drives an `Exchange` as the shell in `echorig` does."""
+"""The programs: what all have, and a rig, which drives an `Exchange` as the shell in `echorig` does."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from echorig import Tuning
 from echorig._exchange import DELIVER, ECHO, NOTICE, Exchange
 
+from . import tags
 from .invariants import Watch, need
-from .network import MESSAGE, NEVER, PING, STRAY, Message, Network, Packet
+from .network import MESSAGE, NEVER, PING, STRAY, Message, Network, Packet, Program
 from .network import NOTICE as NOTICE_KIND
 
 MAX_PEERS = 8
 _TAGGING, _PLAIN = Tuning(max_peers=MAX_PEERS), Tuning(max_peers=MAX_PEERS, tags=False)
 _MIN_SLEEP = 0.001  # what the shell's timer waits at least
+_SOCKET = 300  # datagrams that wait in a socket; what comes then is lost
+_THOUGHT = (0.0, 0.0, 0.002, 0.0, 0.03, 0.4, 0.0, 1.5)  # how long an answer takes, in seconds
 NOTICE_FRAME = b'[0, "ValueError: no", 2]'
 
 
-class Node(Protocol):
-    """What all programs have."""
+class Node:
+    """A program with a socket, in which what comes while it stands still waits.
 
-    name: str
-    plain: bool
-    memory: int
-    alive: bool
+    Parameters
+    ----------
+    name : str
+        Its name, which is also its first address.
+    network, watch
+        Where it is, and who looks on.
+    """
 
-    def do(self, what: str, dst: str, how: dict[str, Any]) -> None: ...
-    def receive(self, packet: Packet) -> None: ...
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    plain = True
+
+    def __init__(self, name: str, network: Network, watch: Watch) -> None:
+        self.name, self.network, self.watch = name, network, watch
+        self.address = name
+        self.addresses = [name]  # those that others may know
+        self.memory = -1
+        self.alive = False
+        self.socket: deque[Packet] = deque()
+        self.still_until = 0.0
+
+    @property
+    def program(self) -> Program:
+        """Which program runs now."""
+        return self.name, self.memory
+
+    def start(self) -> None:
+        """Begin with nothing known."""
+        self.alive = True
+        self.memory += 1
+        self.socket.clear()
+        self.still_until = 0.0
+
+    def stop(self) -> None:
+        """End without a word."""
+        self.alive = False
+
+    def freeze(self, seconds: float) -> None:
+        """Do nothing for a while."""
+        until = self.network.now + seconds
+        if until > self.still_until:
+            self.still_until = until
+            self.network.at(until, self.read)
+
+    def arrive(self, packet: Packet) -> None:
+        """Take a packet into the socket, and read it if the program does not stand still."""
+        packet.arrived = self.network.now
+        if self.network.now >= self.still_until and not self.socket:
+            self.receive(packet)
+        elif len(self.socket) < _SOCKET:
+            self.socket.append(packet)
+        else:
+            packet.root.faulted = True
+            self.network.disturbed(self.network.now)
+
+    def read(self) -> None:
+        """Read what lies in the socket."""
+        while self.alive and self.socket and self.network.now >= self.still_until:
+            self.receive(self.socket.popleft())
+
+    def receive(self, packet: Packet) -> None:
+        """Deal with a packet."""
+        raise NotImplementedError
+
+    def do(self, what: str, dst: str, how: dict[str, Any]) -> None:
+        """Do what the schedule says."""
+        raise NotImplementedError
 
 
-class Rig:
+class Rig(Node):
     """A program with echorig.
 
     Parameters
     ----------
     name : str
-        Its address.
+        Its first address.
     network, watch, rng
-        Where it is, who looks on, and where its first numbers come from.
+        Where it is, who looks on, and where its runs come from.
     plain : bool
         Whether it does without tags.
+    first : int
+        The first number of its first run.
     make_exchange : callable
         Makes its `Exchange`, or one with a rule broken.
     """
@@ -55,33 +117,36 @@ class Rig:
         watch: Watch,
         rng: Random,
         plain: bool = False,
+        first: int = 1,
         make_exchange: Callable[..., Any] = Exchange,
     ) -> None:
-        self.name, self.plain, self.network, self.watch = name, plain, network, watch
+        super().__init__(name, network, watch)
+        self.plain = plain
+        self.first = first
         self._rng, self._make = rng, make_exchange
-        self.memory = -1
-        self.excused: dict[str, float] = {}  # when something last came from a peer that may be taken for a wrong echo
-        self.refused: dict[str, float] = {}  # when the system last said that nobody listens there
-        self.misled: set[str] = set()  # peers whose old echoes came to a program that cannot know them
         self.start()
 
     def start(self) -> None:
         """Begin with nothing known."""
-        self.alive = True
-        self.memory += 1
-        self.born = self.memory
+        super().start()
         self.flooded = -1.0
         self.open: list[Message] = []
         self.said: list[Message] = []
+        self.unsent: dict[bytes, list[Message]] = {}
         self.by_frame: dict[bytes, Message] = {}
+        self.by_identity: dict[tuple[int, int], Message] = {}
+        self.held: set[Message] = set()  # those that wait in the exchange and that nobody waits for
+        self.series: dict[Message, tuple[str, int, float]] = {}
+        self.watch.begins(self)
+        self.run = self._rng.getrandbits(31)
         tuning = _PLAIN if self.plain else _TAGGING
-        self.exchange = self._make(tuning, False, 65535, self._rng.getrandbits(31))
+        self.exchange = self._make(tuning, False, 65535, run=self.run, number=self.first)
         self.armed = NEVER
         self._timer: object = None
 
     def stop(self) -> None:
         """End without a word."""
-        self.alive = False
+        super().stop()
         self.open = []
         self.armed = NEVER
         self._timer = None
@@ -93,58 +158,97 @@ class Rig:
         network = self.network
         if what in ('send', 'raw'):
             self.say(dst, how['frame'], how['timeout'], what == 'send')
-        elif what in ('tell', 'notice'):
-            frame = self.exchange.sent(how.get('frame', NOTICE_FRAME), dst, network.now)
-            message = self._message(dst, MESSAGE if what == 'tell' else NOTICE_KIND, frame)
-            network.allowance += 4
-            self._transmit(frame, dst, message)
+        elif what == 'tell':
+            self.tell(dst, how['frame'], MESSAGE)
+        elif what == 'notice':
+            self.tell(dst, NOTICE_FRAME, NOTICE_KIND)
+        elif what == 'burst':
+            for i in range(min(how['number'], 8) if self.plain else how['number']):
+                self.tell(dst, b'[64, "%s %d"]' % (how['text'], i), MESSAGE)
+        elif what == 'series':
+            number = min(how['number'], 8) if self.plain else how['number']
+            self._continue(dst, how['text'], number, how['timeout'])
         elif what == 'ping':
             message = self._message(dst, PING, b'')
-            self._open(message, self.exchange.ping(dst, message, network.now, how['timeout']), how['timeout'])
+            self._open(message, how['timeout'])
+            message.send = self.exchange.ping(dst, message, network.now, how['timeout'])
+            self.flush()
         elif what == 'cancel':
-            waiting = [message for message in self.said if message.outcome is None]
-            if waiting:
-                message = waiting[-1 - how['back'] % len(waiting)]
-                self.open.remove(message)
-                message.outcome = -1
-                self.watch.forget(self, message)
-                if message.dst in self.refused:
-                    self.watch.blur(message)
-                self._over(message.send)
-                self.exchange.cancel(message.send, network.now)
-                network.note(f'{self.name} no longer waits for message {message.index}')
-                self.flush()
+            self._cancel(how['back'])
         elif what == 'flood':
             for i in range(3 * MAX_PEERS):
                 self.exchange.receive(b'[32, 20]', f'stranger {i}', network.now)
                 need(self.exchange.n_peers <= MAX_PEERS + len(self.open), 'too many peers are remembered')
             self.flooded = network.now
-            self.memory += 1  # whom it did not wait for it has forgotten
-            for message in self.open:
-                message.memory = self.memory
+            self.watch.flooded(self)
+            self.flush()
 
-    def say(self, dst: str, frame: bytes, timeout: float, taggable: bool = True) -> None:
+    def say(
+        self, dst: str, frame: bytes, timeout: float, taggable: bool = True, question: Message | None = None
+    ) -> Message:
         """Send a message and wait for its echo."""
-        message = self._message(dst, MESSAGE, frame)
-        self._open(message, self.exchange.send(frame, dst, message, self.network.now, timeout, taggable), timeout)
-
-    def _message(self, dst: str, kind: str, frame: bytes) -> Message:
-        message = Message(self.name, dst, self.memory, kind, frame, has_tag(frame) and not self.plain, code(frame))
-        self.by_frame[frame] = message
+        message = self._message(dst, MESSAGE, frame, question)
+        self._open(message, timeout)
+        message.send = self.exchange.send(frame, dst, message, self.network.now, timeout, taggable, _answered(question))
+        self.flush()
         return message
 
-    def _open(self, message: Message, send: Any, timeout: float) -> None:
-        message.send = send
+    def tell(self, dst: str, frame: bytes, kind: str) -> None:
+        """Send a message and do not wait for its echo."""
+        message = self._message(dst, kind, frame)
+        self.network.allowance += 4
+        try:
+            out = self.exchange.sent(frame, dst, self.network.now, True, -1)
+        except OSError:
+            self.network.note(f'{self.name} may say no more')
+            self.unsent[frame].remove(message)
+            need(len(self.held) >= 1024, f'{self.name} may say no more, but only {len(self.held)} wait')
+            return
+        if out is None:
+            self.held.add(message)
+        else:
+            self._transmit(out, self.exchange.place(dst), message)
+        self.flush()
+
+    def _continue(self, dst: str, text: bytes, left: int, timeout: float) -> None:
+        """Send the next message of a series."""
+        if left:
+            message = self.say(dst, b'[64, "%s %d"]' % (text, left), timeout)
+            if message.outcome is None:
+                self.series[message] = dst, left - 1, timeout
+
+    def _cancel(self, back: int) -> None:
+        waiting = [message for message in self.said if message.outcome is None]
+        if waiting:
+            message = waiting[-1 - back % len(waiting)]
+            self.open.remove(message)
+            message.outcome = -1
+            self._unwanted(message)
+            self.watch.cancelled(self, message)
+            self._over(message.send)
+            self.exchange.cancel(message.send, self.network.now)
+            self.network.note(f'{self.name} no longer waits for message {message.index}')
+            self.flush()
+
+    def _message(self, dst: str, kind: str, frame: bytes, question: Message | None = None) -> Message:
+        message = Message(self.name, dst, self.memory, kind, frame, False, code(frame))
+        message.question = question
+        message.started = self.network.now
+        if kind != PING:
+            self.unsent.setdefault(frame, []).append(message)
+        return message
+
+    def _unwanted(self, message: Message) -> None:
+        """Note that a message which was never sent never will be."""
+        if not message.times and message.kind == MESSAGE:
+            self.unsent[message.frame].remove(message)
+
+    def _open(self, message: Message, timeout: float) -> None:
         message.index = len(self.said)
-        message.started, message.deadline = self.network.now, self.network.now + timeout
-        if message.kind == MESSAGE:
-            message.frame = send.frame
-            message.tagged = has_tag(send.frame) and not self.plain
-            self.by_frame[send.frame] = message
+        message.deadline = self.network.now + timeout
         self.open.append(message)
         self.said.append(message)
         self.network.allowance += 6 * (8 + int(10 * timeout))
-        self.flush()
 
     # --- what the shell does ---
 
@@ -155,42 +259,80 @@ class Rig:
             outbox = exchange.outbox.copy()
             exchange.outbox.clear()
             for frame, dst in outbox:
-                message = self.by_frame.get(frame)
-                if message is None:
-                    need(is_ping(frame), f'{self.name} sends what nobody said')
-                    message = Message(self.name, dst, self.memory, PING, frame, True, -1)
-                    self.by_frame[frame] = message
-                self._transmit(frame, dst, message)
+                self._transmit(frame, dst)
             finished = exchange.finished.copy()
             exchange.finished.clear()
             for send in finished:
-                self.open.remove(send.waiter)
+                message = send.waiter
+                self.open.remove(message)
                 self._over(send)
-                self.watch.ended(self, send.waiter, send.outcome)
+                self.watch.ended(self, message, send.outcome)
+                self._unwanted(message)
+                if message in self.series:
+                    dst, left, timeout = self.series.pop(message)
+                    self._continue(dst, message.frame.split(b'"')[1].split()[0], left, timeout)
         if exchange.alarm < self.armed:
             self.armed = exchange.alarm
             self._timer = timer = object()
             self.network.at(max(exchange.alarm, self.network.now + _MIN_SLEEP), self._tick, timer)
 
     def _tick(self, timer: object) -> None:
-        if timer is self._timer:
-            self.armed = NEVER
-            self.exchange.expire(self.network.now)
-            self.flush()
+        if timer is not self._timer:
+            return
+        if self.network.now < self.still_until:
+            self.network.at(self.still_until, self._tick, timer)  # after the socket has been read
+            return
+        self.armed = NEVER
+        self.exchange.expire(self.network.now)
+        self.flush()
 
-    def _transmit(self, frame: bytes, dst: str, message: Message) -> None:
+    def _transmit(self, frame: bytes, dst: str, message: Message | None = None) -> None:
+        tag = tags.read(frame)
+        message = self._which(frame, tag, dst, message)
+        self.watch.sends(self, message, dst, frame, tag)
         message.times += 1
-        self.watch.sends(self, message, dst)
         self._put(frame, dst, message, 0)
 
-    def _put(self, frame: bytes, dst: str, root: Message, hops: int) -> None:
-        self.network.send(self.name, dst, frame, root, hops)
+    def _which(self, frame: bytes, tag: tags.Tag | None, dst: str, message: Message | None) -> Message:
+        """Tell what a frame is that goes out."""
+        if tag is not None:
+            known = self.by_identity.get(tag.identity)
+        else:
+            known = None if self.unsent.get(frame) else self.by_frame.get(frame)
+        if known is not None:
+            return known
+        if tag is not None and tags.is_ping(frame):
+            message = Message(self.name, dst, self.memory, PING, frame, True, -1)
+            message.started = self.network.now
+        else:
+            said = self.unsent.get(tags.bare(frame), [])
+            if message is None:
+                waits = tag is None or tag.life > 0
+                like = [one for one in said if (one.deadline > 0) == waits or tag is None]
+                need(bool(like), f'{self.name} sends what nobody said')
+                until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
+                message = min(like, key=lambda one: (until and round(abs(one.deadline - until), 2), one.dst != dst))
+            said.remove(message)
+            message.frame = frame
+            message.tagged = tag is not None
+            self.held.discard(message)
+        if tag is None:
+            self.by_frame[frame] = message
+        else:
+            self.by_identity[tag.identity] = message
+            message.identity = tag.identity
+        return message
+
+    def _put(self, frame: bytes, dst: str, root: Message, hops: int, src: str | None = None) -> None:
+        self.network.send(src or self.address, dst, frame, root, hops, self.program)
 
     def _over(self, send: Any) -> None:
         """Take in that a send has ended, or is cancelled."""
 
     def _sort(self, packet: Packet) -> int:
-        return self.exchange.receive(packet.frame, packet.src, self.network.now)
+        now = self.network.now
+        verdict: int = self.exchange.receive(packet.frame, packet.src, now, now - packet.arrived)
+        return verdict
 
     def receive(self, packet: Packet) -> None:
         """Take a packet as the shell does: the echo goes out first, then the listeners are told."""
@@ -202,31 +344,35 @@ class Rig:
         if reply:
             root = packet.root
             if packet.damaged:  # the network has made it up
-                root = Message(src, self.name, -1, STRAY, packet.frame, has_tag(packet.frame), code(packet.frame))
-            self._put(reply, src, root, 1 if packet.damaged else packet.hops + 1)
+                root = Message(src, self.name, -1, STRAY, packet.frame, False, code(packet.frame))
+            hops = 1 if packet.damaged else packet.hops + 1
+            self._put(reply, src, root, hops, packet.dst if packet.dst in self.addresses else None)
         if verdict in (DELIVER, NOTICE):
             watch.delivered(self, packet)
             if packet.hops == 0 and b'?' in packet.frame and verdict == DELIVER and not packet.damaged:
-                self.say(src, answer_to(packet.frame, self.network.packets), 0.3)
-        else:
-            self.flush()
+                delay = _THOUGHT[self.network.packets % len(_THOUGHT)]
+                self.network.at(self.network.now + delay, self._answer, self.memory, packet.root, src)
+        self.flush()
+
+    def _answer(self, memory: int, question: Message, dst: str) -> None:
+        if self.alive and self.memory == memory:
+            if self.network.now < self.still_until:
+                self.network.at(self.still_until, self._answer, memory, question, dst)
+            elif self.watch.owners.get(dst) is not self:
+                self.say(dst, answer_to(question.frame, self.network.packets), 0.3, question=question)
 
     def unreachable(self, dst: str) -> None:
         """Take in that the system reports that nobody listens there."""
         if self.alive:
-            self.refused[dst] = self.network.now
+            self.watch.refused(self, dst)
             self.exchange.refused(dst, self.network.now)
             self.flush()
 
 
-def has_tag(frame: bytes) -> bool:
-    """Tell whether there are 32 spaces or tabs before the final bracket; written down anew, to check the other."""
-    return len(frame) >= 34 and frame[-1:] == b']' and not frame[-33:-1].strip(b' \t')
-
-
-def is_ping(frame: bytes) -> bool:
-    """Tell whether it is a tagged empty array."""
-    return has_tag(frame) and frame[:-33] == b'['
+def _answered(question: Message | None) -> int:
+    if question is None or question.identity is None:
+        return -1
+    return question.identity[0] << 32 | question.identity[1]
 
 
 def answer_to(frame: bytes, number: int) -> bytes:

@@ -1,7 +1,7 @@
 """What must hold after every step, whatever the network does.
 
 The network knows where each packet comes from; from that follows what a frame is, and this is compared with what
-the rig took it for, knowing only bytes. See wire.md, sections 4 and 5.
+the rig took it for, knowing only bytes. No invariant asks how long ago something was, or how much was said since.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from echorig._exchange import (
     CONFIRMED,
+    DAMAGED,
     DELIVER,
     ECHO,
+    EXPIRED,
     IGNORED,
     MISMATCH,
     NOTICE,
@@ -19,23 +21,29 @@ from echorig._exchange import (
     SWALLOWED,
     TIMED_OUT,
     UNREACHABLE,
+    WAITING,
 )
 
-from .network import MESSAGE, PING, STRAY, Message, Network, Packet
+from . import tags
+from .network import MESSAGE, NEVER, PING, STORM_PACKETS, STRAY, Message, Network, Packet, Program
 from .network import NOTICE as NOTICE_KIND
-from .network import STORM as STORM_PACKETS
 
 if TYPE_CHECKING:
     from .actors import Node, Rig
 
-NAMES = dict(
-    enumerate(
-        'IGNORED CONFIRMED DELIVER NOTICE SWALLOWED MISMATCH STORM ECHO WAITING TIMED_OUT UNREACHABLE LOST '
-        'REFUSED'.split()
-    )
-)
+NAMES = {
+    IGNORED: 'IGNORED', CONFIRMED: 'CONFIRMED', DELIVER: 'DELIVER', NOTICE: 'NOTICE', SWALLOWED: 'SWALLOWED',
+    MISMATCH: 'MISMATCH', STORM: 'STORM', ECHO: 'ECHO', DAMAGED: 'DAMAGED', EXPIRED: 'EXPIRED', TIMED_OUT: 'TIMED_OUT',
+    UNREACHABLE: 'UNREACHABLE',
+}  # fmt: skip
+WINDOW = 1024  # numbers of which a receiver knows whether it has received them
 _LATE = 0.0021  # by how much the shell's timer may be late, in seconds
+_ROUNDED = 0.0015  # by how much a life in milliseconds may be off, in seconds
 _RECOVERY = 0.35  # in which all that waits is confirmed once the network is calm, but for its latency, in seconds
+_DUE = 59.0  # for how long the echo of what has no tag is surely known as one, in seconds
+_DELAY = 10.0  # for how long a plain peer may be busy before it is taken for another program, in seconds
+_REST = 16.0  # after which messages of others show that they have tags, in seconds
+_PROVEN = 55.0  # for how long a peer is surely remembered to have tags, in seconds
 
 
 class ViolationError(Exception):
@@ -46,6 +54,27 @@ def need(holds: bool, what: str) -> None:
     """Raise if an invariant does not hold."""
     if not holds:
         raise ViolationError(what)
+
+
+class _Notes:
+    """What is known of one program of a rig, to judge it by."""
+
+    def __init__(self) -> None:
+        self.begun = NEVER  # when it first had to do with somebody
+        self.excused: dict[str, float] = {}  # when something last came that may be taken for a wrong echo
+        self.refused: dict[str, float] = {}  # when the system last said that nobody listens there
+        self.flying: dict[str, Message] = {}  # the newest confirmed message that was sent to each address
+        self.newest = (-1, -1)  # the last identity that was sent
+        self.highest: dict[tuple[Program, int], int] = {}  # the highest number received of each run
+        self.heard: set[Program] = set()  # with tags
+        self.runs: set[tuple[Program, int]] = set()  # of each program
+        self.at: dict[str, Program] = {}  # who was last heard from each address
+        self.restarts = 0
+        self.restarts_known = True
+        self.proven: dict[str, float] = {}  # when what is at an address last proved to have tags
+        self.unproven: dict[str, float] = {}  # when it last seemed to have none
+        self.misled: set[str] = set()  # peers from which an echo came for the program that was here before
+        self.moved = False
 
 
 class Watch:
@@ -60,192 +89,361 @@ class Watch:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.nodes: dict[str, Any] = {}
+        self.owners: dict[str, Any] = {}  # who has an address now
         self.signed_for: dict[bytes, tuple[str, str, int]] = {}  # who signed a frame, for which program of whom
+        self.notes: dict[str, _Notes] = {}
+        self.aliases = False  # some program has two addresses
+        self.taken = False  # some address was another program's before
         self._places = 0
-        self._last: dict[tuple[str, int, str], tuple[int, int]] = {}
+        self._last: dict[tuple[Program, str], tuple[int, int]] = {}
         self._waiting = False
         self._clash = False
 
+    def begins(self, rig: Rig) -> None:
+        """A program of a rig starts."""
+        self.notes[rig.name] = _Notes()
+
+    def flooded(self, rig: Rig) -> None:
+        """A rig has heard of so many strangers that it may have forgotten its peers."""
+        notes = self.notes[rig.name]
+        notes.restarts_known = False
+        notes.proven.clear()
+        for message in rig.said:
+            if not message.tagged and message.outcome is not None:
+                self.blur(message)
+        for message in [*rig.by_frame.values(), *rig.by_identity.values()]:
+            if message.index < 0 and (not message.tagged or len(message.frame) > 512):
+                self.blur(message)
+
+    def moved(self, taken: bool) -> None:
+        """A program has another address, and its old one perhaps another program."""
+        self.taken = self.taken or taken
+        for notes in self.notes.values():
+            notes.moved = True
+
+    def refused(self, rig: Rig, dst: str) -> None:
+        """The system tells a rig that nobody listens at an address."""
+        self.notes[rig.name].refused[dst] = self.network.now
+
     # --- what is sent ---
 
-    def sends(self, rig: Rig, message: Message, dst: str) -> None:
+    def sends(self, rig: Rig, message: Message, dst: str, frame: bytes, tag: tags.Tag | None) -> None:
         """A rig sends a message, a ping or a notice, perhaps again."""
+        notes, peer = self.notes[rig.name], self.owners.get(dst)
+        notes.begun = min(notes.begun, self.network.now)
+        self._count()
+        if message.times:
+            need(message.kind == MESSAGE and tag is not None, f'{rig.name} repeats what must not be sent twice')
+            if dst in notes.misled:
+                self.blur(message)
+            need(
+                peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
+            )
+        if tag is not None:
+            self._look_at(rig, message, frame, tag)
+        if message.kind == MESSAGE and not message.times:
+            before = notes.flying.get(dst)
+            if (
+                before is not None
+                and before.send is not None
+                and before.send.outcome == WAITING
+                and not self._may_be_one(rig)
+            ):
+                need(message.index < 0, f'{rig.name} sends message {message.index} before {before.index} is confirmed')
+                if tag is not None and before.identity is not None and before.identity[0] == tag.run:
+                    need(tag.number - before.identity[1] < WINDOW, f'{rig.name} goes too far ahead of a message')
+            if message.index >= 0:
+                notes.flying[dst] = message
+
+    def _look_at(self, rig: Rig, message: Message, frame: bytes, tag: tags.Tag) -> None:
+        notes = self.notes[rig.name]
+        need(tags.is_right(frame, tag) and not tag.flag, f'{rig.name} sends a wrong tag')
+        need((tag.run - rig.run) % 2**31 <= (tag.number < rig.first), f'{rig.name} sends another run')
+        if not message.times:
+            need(((tag.run - rig.run) % 2**31, tag.number) > notes.newest, f'{rig.name} does not count upwards')
+            notes.newest = (tag.run - rig.run) % 2**31, tag.number
+        left = message.deadline - self.network.now if message.kind == MESSAGE and message.deadline else 0.0
+        need(abs(tag.life / 1000 - left) < _ROUNDED, f'{rig.name} sends a wrong life')
+        question = message.question
+        if question is not None and question.identity is not None and not notes.unproven:
+            need(tags.named(frame) == question.identity, f'{rig.name} does not say what it answers')
+
+    def _count(self) -> None:
         network = self.network
         need(network.packets <= network.allowance, 'a storm: more packets than all that was said can account for')
-        if message.times > 1:
-            need(message.kind == MESSAGE and message.tagged, f'{rig.name} repeats what must not be sent twice')
-            need(not self.nodes[dst].plain or dst in rig.misled, f'{rig.name} sends a plain peer a message again')
 
     # --- what is received ---
 
     def about_to_judge(self, rig: Rig, packet: Packet) -> None:
         """Note what the verdict depends on."""
         root = packet.root
-        self._waiting = root.outcome is None and root.send is not None and root.memory == rig.memory
+        self._waiting = root.outcome is None and root.send is not None and root.program == rig.program
         self._clash = False
         cut = len(packet.frame) < len(root.frame)
         plain_message = packet.damaged or root.kind == STRAY or cut or not root.tagged or rig.plain
         if plain_message or packet.hops > 1:
-            rig.excused[packet.src] = self.network.now
-            self._clash = any(message.dst == packet.src for message in rig.open)
+            self.notes[rig.name].excused[packet.src] = self.network.now
+            one = self._may_be_one(rig)
+            self._clash = any(message.dst == packet.src or one for message in rig.open)
 
     def judge(self, rig: Rig, packet: Packet, verdict: int, reply: bytes) -> None:
         """Compare what a rig takes a frame for with what it is."""
         network, root, hops, frame = self.network, packet.root, packet.hops, packet.frame
         if network.log is not None:
-            network.tell(packet, 'gets', NAMES[verdict])
+            network.tell(packet, 'gets', NAMES.get(verdict, str(verdict)))
+        notes = self.notes[rig.name]
+        if verdict not in (IGNORED, SWALLOWED, DAMAGED):
+            notes.begun = min(notes.begun, network.now)
+        if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):  # who sent it seems to have no tags
+            notes.proven.pop(packet.src, None)
+            notes.unproven[packet.src] = network.now
         if packet.damaged or root.kind == STRAY:
+            if not rig.plain and tags.looks_damaged(frame):
+                tag = tags.read(frame)
+                dropped = tag is not None and tag.flag and verdict == SWALLOWED
+                need(verdict == DAMAGED or dropped, f'{rig.name} takes a damaged frame for {NAMES.get(verdict)}')
             need(verdict != CONFIRMED, f'{rig.name} takes a damaged frame for an echo')
             return
         tagged = root.tagged and not rig.plain
+        if tagged:
+            self._note_peer(rig, packet, verdict)
         if hops % 2:
             self._judge_echo(rig, packet, verdict, tagged)
-            return
-        if hops:
+        elif hops:
             need(root.blurred, 'the echo of an echo')
-            return
-        first = not root.delivered.get(rig.memory)
-        forgotten = first and any(memory >= rig.born for memory in root.delivered)
+        else:
+            self._judge_message(rig, packet, verdict, tagged)
+            if verdict in (DELIVER, ECHO):
+                self._judge_reply(rig, packet, reply, tagged)
+        if tagged and root.kind != PING and verdict in (DELIVER, ECHO, NOTICE) and not hops:
+            highest, key = self.notes[rig.name].highest, (root.program, root.identity[0])
+            highest[key] = max(highest.get(key, 0), root.identity[1])
+        root.arrived = min(root.arrived, network.now)
+        if verdict in (MISMATCH, STORM):
+            root.faulted = True  # it is not echoed
+
+    def _judge_message(self, rig: Rig, packet: Packet, verdict: int, tagged: bool) -> None:
+        root, now = packet.root, self.network.now
+        first = not root.delivered.get(rig.program)
+        below = False
+        if tagged and first:
+            below = root.identity[1] <= self.notes[rig.name].highest.get((root.program, root.identity[0]), 0) - WINDOW
         if root.kind == PING:
             allowed = (ECHO,) if tagged else (DELIVER, STORM, MISMATCH)
+        elif below:
+            allowed = (IGNORED,)  # else it would be confirmed, and nobody has delivered it
         elif root.kind == NOTICE_KIND:
-            allowed = (NOTICE, IGNORED) if forgotten else (NOTICE,) if first or not tagged else (IGNORED,)
+            allowed = (NOTICE,) if first or not tagged else (IGNORED,)
         elif tagged:
-            allowed = (DELIVER, ECHO) if forgotten else (DELIVER,) if first else (ECHO,)
+            allowed = (DELIVER,) if first else (ECHO, IGNORED)
         elif self._clash:
-            allowed = (DELIVER, MISMATCH)
+            allowed = (DELIVER, MISMATCH, STORM) if root.blurred else (DELIVER, MISMATCH)
         elif root.blurred:
             allowed = (DELIVER, STORM)
         else:
             allowed = (DELIVER,)
-        need(
-            verdict in allowed,
-            f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {NAMES[verdict]}',
-        )
-        if verdict in (DELIVER, ECHO):
-            echo = frame[:-33] + b'\t' + frame[-32:] if tagged else frame
-            need(reply == echo, f'{rig.name} echoes something else')
+        if tagged and root.kind == MESSAGE and root.deadline:
+            waited, life = now - packet.arrived, root.deadline - packet.sent
+            if waited > life - _ROUNDED:
+                allowed = (*allowed, EXPIRED)
+            if waited > life + _ROUNDED:
+                need(verdict != DELIVER, f'{rig.name} runs late what is no longer wanted')
+        name = NAMES.get(verdict)
+        need(verdict in allowed, f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {name}')
+
+    def _judge_reply(self, rig: Rig, packet: Packet, reply: bytes, tagged: bool) -> None:
+        frame = packet.frame
+        if not tagged:
+            need(reply == frame, f'{rig.name} echoes something else')
+        elif packet.root.kind == PING:
+            tag = tags.read(reply)
+            need(
+                tag is not None and tag.flag and tags.is_ping(reply) and tags.is_right(reply, tag)
+                and tag.identity == packet.root.identity, f'{rig.name} does not answer a ping'
+            )  # fmt: skip
+            run, number = tags.named(reply) or (-1, 0)
+            need((run - rig.run) % 2**31 <= 1 and not number, f'{rig.name} does not say who answers')
+        else:
+            need(reply == tags.echoed(frame), f'{rig.name} echoes something else')
 
     def _judge_echo(self, rig: Rig, packet: Packet, verdict: int, tagged: bool) -> None:
         root = packet.root
-        flagged = tagged and packet.frame[-33:-32] == b'\t'
-        if root.kind == PING and (flagged or root.memory == rig.memory):
-            need(verdict in (CONFIRMED, SWALLOWED), f'{rig.name} takes the echo of a ping for {NAMES[verdict]}')
-        elif root.memory != rig.memory:  # it cannot know, but for the flag
-            if not flagged:
-                rig.misled.add(packet.src)
+        tag = tags.read(packet.frame) if tagged or root.kind == PING else None
+        whole = tag is not None
+        if not whole and self.network.now - root.started > _DUE:
+            self.blur(root)
+        if root.program != rig.program:  # another program has this address, or the same one was started anew
+            if tag is not None and tag.flag and not rig.plain:
+                need(verdict == SWALLOWED, f'{rig.name} takes the echo for another for {NAMES.get(verdict)}')
+            else:
                 self.blur(root)
-            need(not flagged or verdict == SWALLOWED, f'{rig.name} takes an old echo for {NAMES[verdict]}')
+                if self.network.now - self.notes[rig.name].begun > _DELAY:
+                    self.notes[rig.name].misled.add(packet.src)
+                self.notes[rig.name].restarts_known = False
+                need(verdict != CONFIRMED, f'{rig.name} takes the echo for another for its own')
+        elif root.kind == PING and whole:
+            need(verdict in (CONFIRMED, SWALLOWED), f'{rig.name} takes the echo of a ping for {NAMES.get(verdict)}')
+        elif self._waiting and verdict == CONFIRMED:
+            need(root.outcome is None and root.send.outcome == CONFIRMED, f'{rig.name} confirms another message')
+            need(bool(root.delivered.get(packet.by)), 'confirmed, but not delivered by who confirms it')
         elif self._waiting:
             need(
-                verdict == CONFIRMED and root.outcome is None and root.send.outcome == CONFIRMED,
-                f'{rig.name} takes the echo it waits for for {NAMES[verdict]}',
+                self._may_be_one(rig) and verdict == SWALLOWED,
+                f'{rig.name} takes the echo it waits for for {NAMES.get(verdict)}',
             )
-        elif not root.blurred or (tagged and len(packet.frame) == len(root.frame or packet.frame)):  # not cut short
-            need(verdict == SWALLOWED, f'{rig.name} takes a late echo for {NAMES[verdict]}')
+        elif whole or not root.blurred:
+            need(verdict == SWALLOWED or (verdict == DAMAGED and root.tagged and not whole),
+                 f'{rig.name} takes a late echo for {NAMES.get(verdict)}')  # fmt: skip
         else:
             need(verdict != CONFIRMED, f'{rig.name} is confirmed twice')
+
+    def _may_be_one(self, rig: Rig) -> bool:
+        """Tell whether peers at two addresses may be one program."""
+        return len(self.owners) > len(self.nodes) or self.notes[rig.name].moved
+
+    def _note_peer(self, rig: Rig, packet: Packet, verdict: int) -> None:
+        """Note what a frame with a tag tells of the one that sent it: who it is, and that it has tags."""
+        notes, src = self.notes[rig.name], packet.src
+        tag = tags.read(packet.frame)
+        if verdict == EXPIRED:
+            notes.restarts_known = False  # whether that is speaking
+        if tag is None or verdict in (EXPIRED, IGNORED) or (packet.hops and packet.root.program != rig.program):
+            return
+        if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
+            who = packet.by
+            run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
+            if (who, (run + 1) % 2**31) in notes.runs:
+                notes.restarts_known = False  # very late, and of a run that was not heard before
+            notes.runs.add((who, run))
+            if who not in notes.heard:
+                notes.heard.add(who)
+                notes.restarts += src in notes.at
+            for other in [addr for addr, program in notes.at.items() if program == who]:
+                del notes.at[other]
+            notes.at[src] = who
+        known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
+        if known and packet.root.started >= notes.unproven.get(src, 0.0):  # a late one says what it was
+            notes.proven[src] = self.network.now
 
     def delivered(self, node: Node, packet: Packet) -> None:
         """A callback runs."""
         root = packet.root
         if packet.damaged or root.kind in (PING, STRAY):
+            need(root.kind != PING or not getattr(node, 'exchange', None) or node.plain, 'a callback sees a ping')
             return
         if packet.hops:
             if root.src == node.name and root.memory != node.memory:  # another program said it
                 self.blur(root)
             need(root.blurred, f'a callback of {node.name} sees an echo')
             return
-        count = root.delivered[node.memory] = root.delivered.get(node.memory, 0) + 1
+        count = root.delivered[node.program] = root.delivered.get(node.program, 0) + 1
         if count == 1 and root.place < 0:
             self._places += 1
             root.place = self._places
         if count > 1:
-            misled = node.name in getattr(self.nodes[root.src], 'misled', ())
-            may = (not root.tagged or node.plain) and (root.blurred or misled)
-            need(may, f'a callback of {node.name} runs twice')
-
-    def forget(self, node: Any, message: Message) -> None:
-        """Note that a peer which is no longer waited for may be forgotten, if there were many others since."""
-        if message.started <= node.flooded:
-            message.memory = -1
+            need((not root.tagged or node.plain) and root.blurred, f'a callback of {node.name} runs twice')
 
     def blur(self, message: Message) -> None:
         """Note that nobody can tell the echo of a message from a message any more."""
-        message.blurred = True
-        self.network.allowance += STORM_PACKETS
+        if not message.blurred:
+            message.blurred = True
+            self.network.allowance += STORM_PACKETS
 
     # --- what ends ---
 
+    def cancelled(self, rig: Rig, message: Message) -> None:
+        """A message is no longer waited for."""
+        message.ended = self.network.now
+        if message.dst in self.notes[rig.name].refused:
+            self.blur(message)
+
     def ended(self, node: Node, message: Message, outcome: int) -> None:
         """A send has ended."""
-        self.network.note(f'{node.name}: {message.kind} {message.index} has ended as {NAMES[outcome]}')
+        self.network.note(f'{node.name}: {message.kind} {message.index} has ended as {NAMES.get(outcome)}')
         need(message.outcome is None, 'a send ends twice')
         message.outcome = outcome
+        message.ended = self.network.now
         self._judge_end(node, message, outcome)
-        if message.send is not None:
-            self.forget(node, message)
 
     def _judge_end(self, node: Any, message: Message, outcome: int) -> None:
         now, dst = self.network.now, message.dst
-        if message.deadline:
-            need(now <= message.deadline + _LATE, 'a send ends long after its deadline')
         if outcome == CONFIRMED:
             if message.kind == MESSAGE:
                 need(bool(message.delivered), 'confirmed but never delivered')
-                if message.index >= 0:
+                if message.index >= 0 and not self._may_be_one(node):
                     self._in_order(message)
             return
-        need(outcome in (TIMED_OUT, UNREACHABLE, MISMATCH), f'a send ends as {NAMES.get(outcome)}')
-        rig: Any = node
+        notes = self.notes[node.name]
+        need(now <= max(message.deadline, node.still_until) + _LATE, 'a send ends long after its deadline')
+        need(outcome in (TIMED_OUT, UNREACHABLE, MISMATCH), f'a send ends as {NAMES.get(outcome, outcome)}')
         if outcome == TIMED_OUT:
             need(now >= message.deadline, 'a send ends before its deadline')
         elif outcome == UNREACHABLE:
             # One that waited in the queue shares the fate of the one before it.
             since = message.started if message.times else 0.0
-            need(rig.refused.get(dst, -1.0) >= since, 'unreachable, but nobody said so')
+            need(max(notes.refused.values(), default=-1.0) >= since, 'unreachable, but nobody said so')
             self.blur(message)  # the report may have been of another packet: no echo is expected, but one may come
         else:
-            need(rig.excused.get(dst, -1.0) >= message.started, 'a mismatch, but nothing wrong came')
-        peer = self.nodes[dst]
-        # Only a message without a tag, which is not repeated, may hold up those behind it.
-        if (message.tagged or message.kind == PING) and not rig.plain and not peer.plain:
-            calm = max(self.network.calm, message.started)
-            # A ping to a peer not known to have tags is not repeated while a message waits, which it might hurt.
-            for other in rig.said if message.kind == PING else rig.said[: message.index]:
-                if other.dst == dst and not other.tagged and other.kind == MESSAGE:
-                    calm = max(calm, other.deadline)
-            need(now - calm < _RECOVERY + 30 * self.network.latency, 'not confirmed though nothing goes wrong any more')
+            excused = (
+                max(notes.excused.values(), default=-1.0) if self._may_be_one(node) else notes.excused.get(dst, -1.0)
+            )
+            need(excused >= message.started, 'a mismatch, but nothing wrong came')
+        self._judge_failure(node, message)
+
+    def _judge_failure(self, rig: Any, message: Message) -> None:
+        """A message with a tag to a peer with tags may only fail if something went wrong."""
+        now, dst, notes = self.network.now, message.dst, self.notes[rig.name]
+        peer = self.owners.get(dst)
+        untagged = message.kind == MESSAGE and message.times and not message.tagged
+        if rig.plain or peer is None or peer.plain or peer is rig or untagged or self.taken:
+            return
+        if rig.exchange.place(dst) != dst and self.owners.get(rig.exchange.place(dst)) is None:  # it has another
+            return
+        calm = max(self.network.calm, message.started)
+        for other in rig.said[: message.index]:  # those before it come first
+            if (other.dst == dst or self._may_be_one(rig)) and other.ended > calm:
+                calm = other.ended if other.ended != NEVER else now
+        doubtful = self._may_be_one(rig) and bool(notes.unproven)
+        if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
+            # A peer not yet known is sent nothing again.
+            calm = message.started if calm == message.started else now
+        status = rig.exchange.statistics(dst)
+        slow = 8 * (status[8] or 0.0) if status is not None else 0.0  # what it has seen of round trips
+        need(
+            now - calm < _RECOVERY + 30 * self.network.latency + slow,
+            'not confirmed though nothing goes wrong any more',
+        )
 
     def _in_order(self, message: Message) -> None:
-        key = (message.src, message.memory, message.dst)
+        key = (message.program, message.dst)
         index, place = self._last.get(key, (-1, -1))
         need(message.index > index and message.place > place, 'confirmed messages are delivered in another order')
         self._last[key] = (message.index, message.place)
-
-    def plain_failed(self, packet: Packet, message: Message) -> None:
-        """A plain peer got something else than the echo: its own fate if we crossed it, ours if we said too much."""
-        root = packet.root
-        older = root.src == message.src and root.memory != message.memory
-        need(packet.hops == 0 or packet.damaged or root.blurred or older, 'an echo too many ends a plain peer')
-        if packet.hops == 0 and root.kind == MESSAGE:
-            need(root.times == 1 or root.blurred, 'a repetition ends a plain peer')
 
     # --- after each step, and at the end ---
 
     def step(self) -> None:
         """Look at every rig."""
-        network = self.network
-        need(network.packets <= network.allowance, 'a storm: more packets than all that was said can account for')
+        self._count()
         for node in self.nodes.values():
             exchange = getattr(node, 'exchange', None)
             if exchange is not None and node.alive:
                 waiting = len(node.open)
                 need(exchange.n_waiting == waiting, f'{node.name} waits for {exchange.n_waiting} sends, not {waiting}')
-                need(not waiting or node.armed < float('inf'), f'{node.name} waits for ever')
+                need(not waiting or node.armed < NEVER, f'{node.name} waits for ever')
                 need(not exchange.outbox and not exchange.finished, f'{node.name} has left something undone')
+
+    def restarts(self, rig: Rig) -> None:
+        """Compare how many restarts of others a rig has counted."""
+        notes = self.notes[rig.name]
+        if notes.restarts_known and not rig.plain and not self.taken and not self.aliases:
+            counted = sum(rig.exchange.statistics(addr)[11] for addr in rig.exchange.addresses())
+            need(counted == notes.restarts, f'{rig.name} has counted {counted} restarts, not {notes.restarts}')
 
     def end(self) -> None:
         """Nothing happens any more."""
         for node in self.nodes.values():
             need(not getattr(node, 'open', None), f'{node.name} waits for ever')
+            need(not getattr(node, 'held', None), f'{node.name} keeps messages for ever')
+            if getattr(node, 'exchange', None) is not None and node.alive:
+                self.restarts(node)

@@ -2,6 +2,7 @@
 
 1. Faults are listed by the number of the packet, so that a schedule can be made smaller fault by fault.
 2. A packet carries its origin: the message that it is or echoes, and how often it was echoed. No program sees this.
+3. Programs have addresses, which may change; what goes to an address arrives at the program that has it then.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+from . import tags
+
 LOSE, DOUBLE, DELAY, DAMAGE = 'lose', 'double', 'delay', 'damage'
 PING, NOTICE, MESSAGE, STRAY = 'ping', 'notice', 'message', 'stray'
 NEVER = float('inf')
-STORM = 200  # packets that one untagged copy too many may cause before the guard ends it: 2 * 65, and some at the ends
+STORM_PACKETS = (
+    200  # packets that one untagged copy too many may cause before the guard ends it: 2 * 65, and some at the ends
+)
+Program = tuple[str, int]  # the name, and how often it was started before
 
 
 class Message:
@@ -21,30 +27,44 @@ class Message:
 
     Attributes
     ----------
-    src, dst : str
-        From whom to whom.
+    src : str
+        Who says it.
+    dst : str
+        The address that it is for.
     memory : int
-        Which memory of the sender it belongs to: a program started anew does not know it.
+        Which start of the sender it belongs to: a program started anew does not know it.
     kind : str
         ``PING``, ``NOTICE``, ``MESSAGE``, or ``STRAY`` for what nobody said: damaged bytes.
-    delivered : dict of int to int
-        How often it was delivered in each memory of the receiver.
+    identity : tuple of int or None
+        The run and the number of its tag, once it has been sent.
+    delivered : dict of Program to int
+        How often it was delivered to each program.
+    arrived : float
+        When it was first read by the program that it was for; infinity if not yet.
     blurred : bool
-        Whether the network itself made two of a packet of it.
+        Whether nobody can tell it from another message: without a tag, two packets are two messages.
+    faulted : bool
+        Whether the network did anything wrong to a packet of it.
     """
 
     __slots__ = (
+        'arrived',
         'blurred',
         'deadline',
         'delivered',
         'dst',
+        'ended',
         'event',
+        'faulted',
         'frame',
+        'identity',
         'index',
         'kind',
         'memory',
         'outcome',
+        'overwritten',
         'place',
+        'question',
         'send',
         'src',
         'started',
@@ -57,11 +77,21 @@ class Message:
         self.tagged, self.event = tagged, event
         self.index = self.place = -1
         self.started = self.deadline = 0.0
+        self.arrived = self.ended = NEVER
         self.send: Any = None
         self.outcome: int | None = None
-        self.delivered: dict[int, int] = {}
+        self.identity: tuple[int, int] | None = None
+        self.question: Message | None = None
+        self.overwritten: Any = None
+        self.delivered: dict[Program, int] = {}
         self.times = 0
         self.blurred = kind == STRAY
+        self.faulted = False
+
+    @property
+    def program(self) -> Program:
+        """Who said it."""
+        return self.src, self.memory
 
 
 class Packet:
@@ -69,23 +99,32 @@ class Packet:
 
     Attributes
     ----------
+    src, dst : str
+        The addresses.
     root : Message
         What they come from.
     hops : int
         0 for the message itself, 1 for its echo, 2 for the echo of that.
+    by : Program
+        Who has sent this packet.
     damaged : bool
         Whether the network changed them.
+    sent, arrived : float
+        When it was sent, and when it came to the socket of the program.
     """
 
-    __slots__ = ('damaged', 'dst', 'frame', 'hops', 'number', 'root', 'src')
+    __slots__ = ('arrived', 'by', 'damaged', 'dst', 'frame', 'hops', 'number', 'root', 'sent', 'src')
 
-    def __init__(self, src: str, dst: str, frame: bytes, root: Message, hops: int, number: int) -> None:
-        self.src, self.dst, self.frame, self.root, self.hops, self.number = src, dst, frame, root, hops, number
+    def __init__(
+        self, src: str, dst: str, frame: bytes, root: Message, hops: int, by: Program, number: int, sent: float
+    ) -> None:
+        self.src, self.dst, self.frame, self.root, self.hops, self.by = src, dst, frame, root, hops, by
+        self.number, self.sent, self.arrived = number, sent, NEVER
         self.damaged = False
 
 
 class Network:
-    """Time, and packets between programs.
+    """Time, and packets between addresses.
 
     Parameters
     ----------
@@ -130,11 +169,16 @@ class Network:
         what(*args)
         return True
 
-    def send(self, src: str, dst: str, frame: bytes, root: Message, hops: int) -> None:
+    def disturbed(self, until: float) -> None:
+        """Note that something goes wrong until a time."""
+        if until > self.calm:
+            self.calm = until
+
+    def send(self, src: str, dst: str, frame: bytes, root: Message, hops: int, by: Program) -> None:
         """Put a packet on its way."""
         number = self.packets
         self.packets += 1
-        packet = Packet(src, dst, frame, root, hops, number)
+        packet = Packet(src, dst, frame, root, hops, by, number, self.now)
         due = self.now + self.latency
         fault = self._faults.get(number)
         if self.log is not None:
@@ -142,30 +186,30 @@ class Network:
         if fault is None:
             self.at(due, self.arrive, packet)
             return
-        self.calm = max(self.calm, due)
+        self.disturbed(due)
+        root.faulted = True
         if fault[0] == LOSE:
             return
         if fault[0] == DELAY:
             due += fault[1]
         elif fault[0] == DOUBLE:
             root.blurred = True
-            self.allowance += STORM
-            self.at(due + fault[1], self.arrive, packet)
+            self.allowance += STORM_PACKETS
+            copy = Packet(src, dst, frame, root, hops, by, number, self.now)
+            self.at(due + fault[1], self.arrive, copy)
         elif fault[0] == DAMAGE:
             place = fault[1] % len(frame)
             packet.frame = frame[:place] + fault[2] + frame[place + 1 :]
             packet.damaged = packet.frame != frame
-            self.allowance += STORM
-        self.calm = max(self.calm, due + (fault[1] if fault[0] == DOUBLE else 0.0))
+            self.allowance += STORM_PACKETS
         self.at(due, self.arrive, packet)
 
     def tell(self, packet: Packet, does: str, remark: str = '') -> None:
         """Write down what happens to a packet."""
         if self.log is not None:
             what = ('', 'echo of ', 'echo of the echo of ')[min(packet.hops, 2)] + packet.root.kind
-            there = f'-> {packet.dst}' if does == 'sends' else f'<- {packet.src}'
-            who = packet.src if does == 'sends' else packet.dst
-            self.note(f'{who} {does} {there} packet {packet.number}: {what} {shown(packet.frame)}  {remark}'.rstrip())
+            text = f'{packet.src} -> {packet.dst}, packet {packet.number}: {what} {shown(packet.frame)}  {remark}'
+            self.note(f'{does}: {text}'.rstrip())
 
     def note(self, text: str) -> None:
         """Write down a line with the time."""
@@ -174,11 +218,14 @@ class Network:
 
 
 def shown(frame: bytes) -> str:
-    """Show a frame to people: the flag and the number of its tag, and no more than 40 bytes of it."""
-    tag = frame[-33:-1]
-    if len(frame) >= 34 and not tag.strip(b' \t'):
-        value = int(tag.replace(b' ', b'0').replace(b'\t', b'1'), 2)
-        flag = ' ACK' if value >> 31 else ''
-        return f'{shown(frame[:-33] + frame[-1:])} #{value & 0x7FFFFFFF:x}{flag}'
+    """Show a frame to people: what its tag says, and no more than 40 bytes of it."""
+    tag = tags.read(frame)
+    if tag is not None:
+        named = tags.named(frame)
+        about = '' if named is None else f' for {named[0] & 0xFFFF:x}:{named[1]}'
+        life = f', {tag.life} ms' if tag.life else ''
+        wrong = '' if tags.is_right(frame, tag) else ' DAMAGED'
+        flag = ' ACK' if tag.flag else ''
+        return f'{shown(tags.bare(frame))} <{tag.run & 0xFFFF:x}:{tag.number}{flag}{about}{life}{wrong}>'
     text = frame.decode('latin-1')
     return text if len(text) <= 40 else f'{text[:36]}... ({len(text)} bytes)'

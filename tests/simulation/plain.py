@@ -1,4 +1,13 @@
-"""Models of the peers that know nothing of tags, as a reference: the incumbent's rules and MATLAB's."""
+"""Models of the peers that know nothing of tags, as a reference: the incumbent's rules and MATLAB's.
+
+1. A plain peer may be busy for seconds; what comes meanwhile waits in its socket. It echoes before it works.
+2. MATLAB keeps every message, answer and notice that it sends as its last one. A frame equal to that one is an echo;
+   all else is echoed and executed. It cannot read an empty array, and sends a notice that quotes it.
+3. iblutil takes what comes from a peer while it waits for the echo of that peer for this echo, and closes for good if
+   it is not.
+4. What we do must not make it execute a message twice, execute its own message, or close. What the network does to a
+   packet, what it does itself, and a message of a program that crosses its own may.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +16,64 @@ from typing import Any
 
 from echorig._exchange import CONFIRMED
 
-from .actors import NOTICE_FRAME, answer_to, code
-from .invariants import Watch
-from .network import MESSAGE, NOTICE, STORM, STRAY, Message, Network, Packet
+from .actors import NOTICE_FRAME, Node, answer_to, code
+from .invariants import Watch, need
+from .network import MESSAGE, NOTICE, STORM_PACKETS, STRAY, Message, Network, Packet
 
 _BUFFER = 512  # bytes that MATLAB reads of a datagram
 
 
-class _Plain:
+class _Plain(Node):
     """What both have in common: they take a frame for what its bytes say, and echo it as it is."""
 
-    plain = True
-
-    def __init__(self, name: str, network: Network, watch: Watch) -> None:
-        self.name, self.network, self.watch = name, network, watch
-        self.memory = -1
+    def __init__(self, name: str, network: Network, watch: Watch, work: float) -> None:
+        super().__init__(name, network, watch)
+        self.work = work  # how long it is busy with each message, in seconds
         self.start()
 
     def start(self) -> None:
         """Begin with nothing known."""
-        self.alive = True
-        self.memory += 1
+        super().start()
         self.waiting: dict[str, Message] = {}
         self.last = b''
-
-    def stop(self) -> None:
-        """End without a word."""
-        self.alive = False
+        self.last_message: Message | None = None
 
     def _say(self, dst: str, frame: bytes, kind: str) -> Message:
         message = Message(self.name, dst, self.memory, kind, frame, False, code(frame))
         message.started = self.network.now
         self.network.allowance += 4
-        self.network.send(self.name, dst, frame, message, 0)
+        self.network.send(self.address, dst, frame, message, 0, self.program)
         return message
 
-    def _root(self, packet: Packet) -> tuple[Message, int]:
-        """Return what an echo of a packet comes from, and how many hops it will have made."""
+    def _echo(self, packet: Packet, frame: bytes) -> None:
+        root, hops = packet.root, packet.hops + 1
         if packet.damaged:
-            return Message(packet.src, self.name, -1, STRAY, packet.frame, False, code(packet.frame)), 1
-        return packet.root, packet.hops + 1
+            root, hops = Message(packet.src, self.name, -1, STRAY, frame, False, code(frame)), 1
+        self.network.send(self.address, packet.src, frame, root, hops, self.program)
+
+    def _execute(self, packet: Packet, frame: bytes) -> None:
+        """Run the callback, which takes a while, and answer."""
+        self.watch.delivered(self, packet)
+        answers = b'?' in frame and packet.hops == 0 and not packet.damaged
+        if self.work and packet.hops == 0:  # if it were as slow with echoes of echoes, they would never end
+            if answers:  # before it reads again
+                self.network.at(self.network.now + self.work, self._answer, self.memory, packet.src, frame)
+            self.freeze(self.work)
+        elif answers:
+            self._answer(self.memory, packet.src, frame)
+
+    def _answer(self, memory: int, dst: str, frame: bytes) -> None:
+        if self.alive and self.memory == memory:
+            self.do('send', dst, {'frame': answer_to(frame, self.network.packets), 'timeout': 0.3})
+
+    def _is_excused(self, message: Message, packet: Packet) -> bool:
+        """Tell whether what a packet does to a message of this program is nobody's fault."""
+        root = packet.root
+        if packet.damaged or message.faulted or message.blurred or message.memory != self.memory:
+            return True
+        if root.faulted or root.blurred or root.src == self.name:
+            return True
+        return packet.hops == 0 and root.times == 1 and packet.sent <= message.arrived  # they crossed
 
 
 class Iblutil(_Plain):
@@ -59,13 +86,15 @@ class Iblutil(_Plain):
             self.waiting[dst] = message
             self.network.at(self.network.now + how['timeout'], self._time_out, message)
         elif what == 'tell':  # it takes our echo for a message, and so on: only the guard ends this
-            self.network.allowance += STORM
+            self.network.allowance += STORM_PACKETS
             self._say(dst, how['frame'], MESSAGE).blurred = True
         elif what == 'notice':
             self._say(dst, NOTICE_FRAME, NOTICE)
 
     def _time_out(self, message: Message) -> None:
-        if self.alive and self.waiting.get(message.dst) is message:
+        if self.network.now < self.still_until:
+            self.network.at(self.still_until, self._time_out, message)  # after the socket has been read
+        elif self.alive and self.waiting.get(message.dst) is message:
             self.network.note(f'{self.name} closes: no echo in time')
             self.stop()
 
@@ -83,21 +112,19 @@ class Iblutil(_Plain):
                 self.watch.ended(self, message, CONFIRMED)
             else:
                 self.network.note(f'{self.name} closes: this is not the echo of {message.frame!r}')
-                self.watch.plain_failed(packet, message)
+                need(self._is_excused(message, packet), f'{self.name} is made to close by a {packet.root.kind}')
                 self.stop()
             return
         if len(text) < 2:
             return
         if text[1] != '0':
-            self.network.send(self.name, src, frame, *self._root(packet))
+            self._echo(packet, frame)
         try:
             data = json.loads(text)
         except ValueError:
             return
         if isinstance(data, list) and len(data) > 1:
-            self.watch.delivered(self, packet)
-            if '?' in text and packet.hops == 0 and not packet.damaged and self.alive:
-                self.do('send', src, {'frame': answer_to(frame, self.network.packets), 'timeout': 0.3})
+            self._execute(packet, frame)
 
 
 class Matlab(_Plain):
@@ -108,14 +135,22 @@ class Matlab(_Plain):
         if any(message.deadline > self.network.now for message in self.waiting.values()):
             return
         for message in self.waiting.values():
-            message.blurred = True  # should the echo still come, it is taken for a message
-            self.network.allowance += STORM
+            self.watch.blur(message)  # should the echo still come, it is taken for a message
         self.waiting.clear()
-        self.last = NOTICE_FRAME if what == 'notice' else how['frame']
-        message = self._say(dst, self.last, NOTICE if what == 'notice' else MESSAGE)
-        if what != 'notice':
-            message.deadline = self.network.now + how.get('timeout', 0.3)
-            self.waiting[dst] = message
+        frame = NOTICE_FRAME if what == 'notice' else how['frame']
+        self._keep(self._say(dst, frame, NOTICE if what == 'notice' else MESSAGE), None)
+        if what != 'notice' and self.last_message is not None:
+            self.last_message.deadline = self.network.now + how.get('timeout', 0.3)
+            self.waiting[dst] = self.last_message
+
+    def _keep(self, message: Message, because: Packet | None) -> None:
+        """Keep a message as the last one; the echo of the one before it will not be known."""
+        before, self.last_message, self.last = self.last_message, message, message.frame
+        if before is None or before.outcome == CONFIRMED or before.overwritten is not None:
+            return
+        before.overwritten = True
+        if because is None or self._is_excused(before, because) or because.root.kind == MESSAGE:
+            self.watch.blur(before)
 
     def receive(self, packet: Packet) -> None:
         """Ignore an echo; else echo, and run the callback."""
@@ -127,9 +162,13 @@ class Matlab(_Plain):
                 message.deadline = 0.0
                 self.watch.ended(self, message, CONFIRMED)
             return
-        if code(read) != 0:
-            self.network.send(self.name, packet.src, read, *self._root(packet))
-        if code(read) >= 0:
+        if code(read) == 0:
             self.watch.delivered(self, packet)
-            if b'?' in read and packet.hops == 0 and not packet.damaged:
-                self.do('send', packet.src, {'frame': answer_to(read, self.network.packets)})
+            return
+        self._echo(packet, read)
+        if code(read) > 0:
+            self._execute(packet, read)
+        else:
+            self.network.note(f'{self.name} cannot read this, and sends a notice')
+            text = json.dumps([0, 'Error using jsondecode', read.decode('latin-1')])
+            self._keep(self._say(packet.src, text.encode(), NOTICE), packet)

@@ -7,16 +7,14 @@ from random import Random
 from typing import Any
 
 from echorig._exchange import Exchange
-from echorig._signing import Signer
 
-from .actors import Rig
+from .actors import Node, Rig
 from .invariants import ViolationError, Watch
 from .network import Network, Packet
 from .plain import Iblutil, Matlab
 from .schedule import IBLUTIL, MATLAB, NAMES, RIG, UNTAGGED, Schedule
-from .signed import SIGNED, Attacker, SignedRig
 
-_STEPS = 20_000  # more than any schedule takes that ends
+_STEPS = 200_000  # more than any schedule takes that ends
 
 
 class Simulation:
@@ -30,33 +28,31 @@ class Simulation:
         Makes the exchanges of the rigs, or ones with a rule broken.
     log : list of str, optional
         Where to tell what happens.
-    make_signer : callable
-        Makes the signatures of the programs that sign, or ones with a rule broken.
     """
 
     def __init__(
-        self,
-        schedule: Schedule,
-        make_exchange: Callable[..., Any] = Exchange,
-        log: list[str] | None = None,
-        make_signer: Callable[..., Any] = Signer,
+        self, schedule: Schedule, make_exchange: Callable[..., Any] = Exchange, log: list[str] | None = None
     ) -> None:
         self.network = network = Network(schedule.faults, schedule.latency, log)
         self.watch = watch = Watch(network)
+        watch.aliases = schedule.aliases
         network.arrive = self._arrive
         rng = Random(~schedule.seed)
-        self.nodes = nodes = watch.nodes
-        self._unplugged: dict[str, float] = {}
-        self._refusing: set[str] = set()
+        self.nodes: dict[str, Any] = watch.nodes
+        self._unplugged: dict[Node, float] = {}
+        self._refusing: set[Node] = set()
+        self._moves = 0
         for name, kind in zip(NAMES, schedule.cast, strict=False):
-            if kind == SIGNED:
-                nodes[name] = SignedRig(name, network, watch, rng, make_exchange, make_signer)
-            elif kind in (RIG, UNTAGGED):
-                nodes[name] = Rig(name, network, watch, rng, kind == UNTAGGED, make_exchange)
+            node: Node
+            if kind in (RIG, UNTAGGED):
+                node = Rig(name, network, watch, rng, kind == UNTAGGED, schedule.first, make_exchange)
+                if schedule.aliases:
+                    node.addresses.append(f'{name}*')
             else:
-                nodes[name] = {IBLUTIL: Iblutil, MATLAB: Matlab}[kind](name, network, watch)
-        if SIGNED in schedule.cast:
-            self.attacker = Attacker(network, list(nodes), Random(~schedule.seed ^ 1 << 40))
+                node = {IBLUTIL: Iblutil, MATLAB: Matlab}[kind](name, network, watch, schedule.work)
+            self.nodes[name] = node
+            for address in node.addresses:
+                watch.owners[address] = node
         for when, who, what, whom, how in schedule.deeds:
             network.at(when, self._do, who, what, whom, how)
 
@@ -78,55 +74,94 @@ class Simulation:
 
     def _do(self, who: str, what: str, whom: str, how: dict[str, Any]) -> None:
         node, network = self.nodes[who], self.network
+        if node.alive and network.now < node.still_until and what not in ('restart', 'down', 'unplug', 'stop', 'move'):
+            network.at(node.still_until, self._do, who, what, whom, how)
+            return
         if network.log is not None:
             details = ', '.join(f'{key} {value!r}' for key, value in how.items())
             network.note(f'{who}: {what} (to {whom}) {details}')
         if what == 'restart':
             node.stop()
-            self._up(who)
+            self._up(node)
         elif what == 'down':
             if node.alive:
                 node.stop()
                 if how['refusing']:
-                    self._refusing.add(who)
-                network.at(network.now + how['seconds'], self._up, who)
+                    self._refusing.add(node)
+                network.disturbed(network.now + how['seconds'])
+                network.at(network.now + how['seconds'], self._up, node)
         elif what == 'unplug':
-            until = max(network.now + how['seconds'], self._unplugged.get(who, 0.0))
-            self._unplugged[who] = until
-            network.calm = max(network.calm, until + network.latency)
+            until = max(network.now + how['seconds'], self._unplugged.get(node, 0.0))
+            self._unplugged[node] = until
+            network.disturbed(until + network.latency)
+        elif what == 'stop':
+            if node.alive:
+                node.freeze(how['seconds'])
+                network.disturbed(node.still_until + network.latency)
+        elif what == 'move':
+            self._move(node, whom if how['taken'] else None)
         elif node.alive:
             if what == 'flood':
-                network.calm = max(network.calm, network.now)
-            node.do(what, whom, how)
+                network.disturbed(network.now)
+            other = self.nodes[whom]
+            address = other.addresses[-how['to']]
+            node.do(what, other.address if self.watch.owners.get(address) is node else address, how)
 
-    def _up(self, who: str) -> None:
-        self._refusing.discard(who)
-        self.network.calm = max(self.network.calm, self.network.now + self.network.latency)
-        self.nodes[who].start()
+    def _up(self, node: Node) -> None:
+        self._refusing.discard(node)
+        self.network.disturbed(self.network.now + self.network.latency)
+        node.start()
+
+    def _move(self, node: Node, other: str | None) -> None:
+        """Give a rig a new address, and its old one perhaps to another rig."""
+        owners = self.watch.owners
+        self._moves += 1
+        before, node.address = node.address, f'{node.name}{self._moves}'
+        node.addresses.append(node.address)
+        owners[node.address] = node
+        owners.pop(before, None)
+        self.network.note(f'{node.name} has the address {node.address} now')
+        taker = self.nodes.get(other)
+        taken = taker is not None and not taker.plain
+        if taken:
+            owners.pop(taker.address, None)
+            taker.address = before
+            taker.addresses.append(before)
+            owners[before] = taker
+            self.network.note(f'{taker.name} has the address {before} now')
+        self.watch.moved(taken)
+        self.network.disturbed(self.network.now + self.network.latency)
 
     def _arrive(self, packet: Packet) -> None:
-        node, network = self.nodes[packet.dst], self.network
-        if self._unplugged:
-            now = network.now
-            if max(self._unplugged.get(packet.dst, 0.0), self._unplugged.get(packet.src, 0.0)) > now:
-                network.tell(packet, 'misses')
-                return
-        if node.alive:
-            node.receive(packet)
-        elif packet.dst in self._refusing and isinstance(self.nodes.get(packet.src), Rig):
-            network.at(network.now + network.latency, self.nodes[packet.src].unreachable, packet.dst)
+        network = self.network
+        node = self.watch.owners.get(packet.dst)
+        if node is None or node.name == packet.by[0]:  # who takes another's address does not hear itself
+            network.tell(packet, 'nobody gets')
+            packet.root.faulted = True
+            return
+        if self._unplugged and self._is_unplugged(packet, node):
+            network.tell(packet, 'unplugged')
+            packet.root.faulted = True
+        elif node.alive:
+            node.arrive(packet)
+        else:
+            packet.root.faulted = True
+            if node in self._refusing:
+                src = self.watch.owners.get(packet.src)
+                if isinstance(src, Rig):
+                    network.at(network.now + network.latency, src.unreachable, packet.dst)
+
+    def _is_unplugged(self, packet: Packet, node: Node) -> bool:
+        now, other = self.network.now, self.nodes[packet.by[0]]
+        return max(self._unplugged.get(node, 0.0), self._unplugged.get(other, 0.0)) > now
 
 
 def violation(
-    schedule: Schedule,
-    make_exchange: Callable[..., Any] = Exchange,
-    log: list[str] | None = None,
-    make_signer: Callable[..., Any] = Signer,
+    schedule: Schedule, make_exchange: Callable[..., Any] = Exchange, log: list[str] | None = None
 ) -> str | None:
     """Run a schedule; return which invariant does not hold, None if all do."""
-    simulation = Simulation(schedule, make_exchange, log, make_signer)
     try:
-        simulation.run()
+        Simulation(schedule, make_exchange, log).run()
     except ViolationError as ex:
         return str(ex)
     return None

@@ -61,14 +61,15 @@ def read(frame: bytes) -> Tag | None:
     )
 
 
-def check(before: bytes, run: int, number: int, life: int) -> int:
+def check(before: bytes, flag: bool, run: int, number: int, life: int) -> int:
     """Return the check of a tag that follows some bytes."""
-    return crc32c(before + run.to_bytes(4, 'big') + number.to_bytes(4, 'big') + life.to_bytes(4, 'big'))
+    words = (flag << 31 | run, number, life)
+    return crc32c(before + b''.join(word.to_bytes(4, 'big') for word in words))
 
 
 def is_right(frame: bytes, tag: Tag) -> bool:
     """Tell whether the check of a tag fits."""
-    return tag.check == check(frame[: -TAG - 1], tag.run, tag.number, tag.life)
+    return tag.check == check(frame[: -TAG - 1], tag.flag, tag.run, tag.number, tag.life)
 
 
 def looks_damaged(frame: bytes) -> bool:
@@ -77,18 +78,20 @@ def looks_damaged(frame: bytes) -> bool:
     if tag is not None:
         return not is_right(frame, tag)
     part = frame[-TAG - 1 : -1]
-    return frame[:1] == b'[' and len(frame) >= TAG + 2 and part.count(b' ') + part.count(b'\t') >= TAG // 2
+    return frame[:1] == b'[' and len(frame) >= TAG + 2 and part.count(b' ') + part.count(b'\t') >= 112
 
 
 def written(before: bytes, run: int, number: int, life: int, flag: bool = False) -> bytes:
     """Put a tag and a bracket behind some bytes."""
-    value = flag << 127 | run << 96 | number << 64 | life << 32 | check(before, run, number, life)
+    value = flag << 127 | run << 96 | number << 64 | life << 32 | check(before, flag, run, number, life)
     return before + f'{value:0128b}'.encode().translate(_BLANKS) + b']'
 
 
 def echoed(frame: bytes) -> bytes:
     """Set the ACK flag."""
-    return frame[: -TAG - 1] + b'\t' + frame[-TAG:]
+    tag = read(frame)
+    assert tag is not None
+    return written(frame[: -TAG - 1], tag.run, tag.number, tag.life, True)
 
 
 def named(frame: bytes) -> tuple[int, int] | None:
