@@ -13,7 +13,7 @@ import pytest
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, Tuning
 from echorig._framing import FrameSplitter
 from rigs import REF
-from tagging import untagged
+from tagging import TAG_SIZE, acknowledged, untagged
 
 
 async def test_two_messages_in_one_segment(lab):
@@ -83,9 +83,12 @@ async def test_messages_are_pipelined(lab):
     sends = [asyncio.ensure_future(client.info(0, i)) for i in range(10)]
     reader, writer = await accepted.get()
     expected = [client.encode([64, 0, i]) for i in range(10)]
-    everything = await asyncio.wait_for(reader.readexactly(sum(len(frame) + 32 for frame in expected)), 2)
-    assert [untagged(frame) for frame in FrameSplitter(10**6).feed(everything)] == expected
-    writer.write(everything)
+    first = await asyncio.wait_for(reader.readexactly(len(expected[0]) + TAG_SIZE), 2)
+    writer.write(acknowledged(first))  # from now on it is known that this end tells messages apart
+    others = await asyncio.wait_for(reader.readexactly(sum(len(frame) + TAG_SIZE for frame in expected[1:])), 2)
+    assert [untagged(frame) for frame in FrameSplitter(10**6).feed(first + others)] == expected
+    for frame in FrameSplitter(10**6).feed(others):
+        writer.write(acknowledged(frame))
     await asyncio.gather(*sends)
     writer.close()
     raw.close()
