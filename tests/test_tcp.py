@@ -119,7 +119,7 @@ async def test_raw_bytes_that_would_break_the_stream_are_refused(lab, raw):
 async def test_a_message_over_the_limit_closes_the_connection(lab, caplog):
     server = await lab.server('tcp', tuning=Tuning(max_stream_message=1000))
     other, client = await lab.client(server), await lab.client(server, tuning=Tuning(max_stream_message=10**6))
-    await client.init('x' * 900)
+    await client.init('x' * 800)
     with pytest.raises(ConnectionClosedError):
         await client.confirmed_send([1, 'x' * 2000], timeout=10)
     assert 'larger than 1000 bytes' in caplog.text
