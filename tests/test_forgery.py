@@ -1,7 +1,7 @@
 """Peers that lie, over real sockets: no callback runs twice, nothing is confirmed that was not echoed, no storm.
 
-The liar is a raw socket that says what the test wants. It ends each part with a ping of its own: datagrams of one sender
-arrive in order on loopback, so that whatever it said before has been dealt with when that one is echoed.
+The liar is a raw socket that says what the test wants. It ends each part with a ping: datagrams of one sender arrive in
+order on loopback, so that whatever it said before has been dealt with when that one is echoed.
 """
 
 from __future__ import annotations
