@@ -756,7 +756,7 @@ cdef class Exchange:
         cdef double wanted_until = now - waited + tag.life / 1000.0 if tag.life else NEVER
         if peer.doubted is None:
             peer.doubted = deque()
-        if len(peer.doubted) >= MAX_DOUBTED and not self.stream:  # it comes again
+        if len(peer.doubted) >= MAX_DOUBTED:  # neither delivered nor confirmed; a datagram comes again
             return
         if ask:
             question = self._ask_about(<long long>tag.run << 32 | tag.number, addr)
