@@ -7,6 +7,7 @@ import pytest
 from echorig._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, EXPIRED, NOTICE, SWALLOWED, WAITING
 from echorig._tags import read_answered
 from echorig._tags import read_tag as read_all
+from echorig._tags import tag as any_tag
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -16,7 +17,6 @@ from exchanges import (
     A,
     B,
     count,
-    emptied,
     exchange,
     out,
     plain,
@@ -37,6 +37,14 @@ def answer(question, wanted):
     """Return what the other program answers to the question: its run, and the number or 0."""
     number = read_answered(question) & 0xFFFFFFFF
     return acknowledged(tag_answer(b'[]', read_tag(question), RUN << 32 | (number if wanted else 0), run=OWN))
+
+
+def wanted(ex, now):
+    """Return what is to be received again, of what was in doubt."""
+    taken = []
+    while (one := ex.next_wanted(now)) is not None:
+        taken.append(one)
+    return taken
 
 
 # --- the receiver knows how long it lay there ---
@@ -116,8 +124,8 @@ def test_a_message_in_doubt_is_asked_about():
     question, about = question_of(ex)
     assert about == RUN << 32 | 7
     assert ex.receive(answer(question, True), A, 1.1) == SWALLOWED
-    assert emptied(ex.released) == [(frame, A)]
-    assert ex.receive(frame, A, 1.1) == DELIVER  # as the shell does with what is released
+    assert wanted(ex, 1.1) == [(frame, A)]
+    assert ex.receive(frame, A, 1.1, -1.0) == DELIVER  # as the shell does with what was in doubt
     assert ex.reply == acknowledged(frame)
     assert ex.n_expired == 0
 
@@ -128,10 +136,10 @@ def test_a_message_in_doubt_that_is_not_wanted(stream):
     assert ex.receive(tag(START, 7, life=100), A, 1.0, 0.5, False) == DOUBTED
     question, _ = question_of(ex)
     assert ex.receive(answer(question, False), A, 1.1) == SWALLOWED
-    assert ex.released == []
+    assert wanted(ex, 1.1) == []
     assert (ex.n_expired, count(ex, 'expired')) == (1, 1)
     assert ex.receive(answer(question, True), A, 1.2) == SWALLOWED  # too late
-    assert ex.released == []
+    assert wanted(ex, 1.2) == []
     assert ex.receive(tag(STATUS, 8, life=100), A, 1.2) == DELIVER
 
 
@@ -149,10 +157,67 @@ def test_on_a_stream_what_follows_waits_and_keeps_its_place():
     assert ex.receive(ping(6), A, 1.0, 0.5, False) == ECHO  # a ping is answered at once
     assert ex.receive(tag(STATUS, 7), B, 1.0) == DELIVER  # others do not wait
     assert ex.receive(answer(second, True), A, 1.1) == SWALLOWED
-    assert ex.released == []
-    assert ex.receive(answer(first, False), A, 1.2) == SWALLOWED
-    assert emptied(ex.released) == [(frame, A) for frame in frames[1:]]
-    assert [ex.receive(frame, A, 1.2) for frame in frames[1:]] == [DELIVER, NOTICE, DELIVER, DELIVER]
+    assert wanted(ex, 1.1) == []
+    assert ex.receive(answer(first, False), A, 1.15) == SWALLOWED
+    again = []
+    while (one := ex.next_wanted(1.15)) is not None:
+        again.append(ex.receive(*one, 1.15, -1.0))
+    assert again == [DELIVER, NOTICE, DELIVER, DELIVER]
+    assert ex.receive(tag(STATUS, 8), A, 1.2) == DELIVER  # nothing is before it any more
+
+
+@pytest.mark.parametrize('stream', [True, False])
+def test_an_answer_is_believed_for_a_tenth_of_a_second(stream):
+    """A callback that blocks may come between, or another stop of this program."""
+    ex = exchange(stream=stream)
+    frame = tag(START, 7, life=100)
+    ex.receive(frame, A, 1.0, 0.5, False)
+    for now in (1.1, 2.0):
+        question, about = question_of(ex)
+        assert about == RUN << 32 | 7
+        assert ex.receive(answer(question, True), A, now) == SWALLOWED
+        assert wanted(ex, now + 0.11) == []
+    question, _ = question_of(ex)
+    assert ex.receive(answer(question, True), A, 2.2) == SWALLOWED
+    assert wanted(ex, 2.29) == [(frame, A)]
+
+
+def test_an_answer_that_lay_here_itself_is_no_news():
+    ex = exchange(stream=True)
+    frame = tag(START, 7, life=100)
+    ex.receive(frame, A, 1.0, 0.5, False)
+    question, _ = question_of(ex)
+    assert ex.receive(answer(question, True), A, 5.0, 3.9) == SWALLOWED
+    assert wanted(ex, 5.0) == []
+    question, _ = question_of(ex)
+    assert ex.receive(answer(question, True), A, 5.1, 0.05) == SWALLOWED
+    assert wanted(ex, 5.1) == [(frame, A)]
+
+
+def test_what_waits_behind_others_may_grow_old():
+    ex = exchange(stream=True)
+    frames = [tag(START, 1, life=100), tag(INIT, 2, life=700)]
+    assert [ex.receive(frame, A, 1.0, 0.5, False) for frame in frames] == [DOUBTED] * 2
+    question, _ = question_of(ex)  # 200 ms are left to the second
+    assert ex.receive(answer(question, True), A, 1.5) == SWALLOWED
+    assert wanted(ex, 1.5) == [(frames[0], A)]
+    question, about = question_of(ex)
+    assert about == RUN << 32 | 2
+    assert ex.receive(answer(question, False), A, 1.6) == SWALLOWED
+    assert wanted(ex, 1.6) == []
+    assert ex.n_expired == 1
+
+
+def test_an_answer_to_our_own_question_is_never_late():
+    """It is we who know how long we wait for it."""
+    ex = exchange()
+    tagging(ex)
+    question = ex.send(START, A, None, 0.0, 1.0)
+    for sure in (True, False):
+        frame = any_tag(STATUS, RUN, 5 + sure, 100, identity(question.frame))
+        assert ex.receive(frame, A, 9.0, 5.0, sure) == DELIVER
+    other = any_tag(STATUS, RUN, 9, 100, 5 << 32 | 6)
+    assert ex.receive(other, A, 9.0, 5.0) == EXPIRED
 
 
 def test_on_datagrams_nothing_waits_and_no_answer_is_no_harm():
@@ -165,7 +230,7 @@ def test_on_datagrams_nothing_waits_and_no_answer_is_no_harm():
     assert run_until(ex, 2.5) == []
     assert ex.alarm == float('inf')
     assert ex.receive(answer(question, True), A, 2.6) == SWALLOWED
-    assert ex.released == []
+    assert wanted(ex, 2.6) == []
     assert ex.receive(tag(START, 7, life=50), A, 2.7) == DELIVER
 
 
@@ -177,9 +242,9 @@ def test_a_datagram_in_doubt_that_is_wanted():
     questions = out(ex)
     assert ex.receive(answer(questions[1], True), A, 1.1) == SWALLOWED
     assert ex.receive(answer(questions[0], True), A, 1.1) == SWALLOWED
-    released = emptied(ex.released)
+    released = wanted(ex, 1.1)
     assert released == [(frame, A)] * 2
-    assert [ex.receive(*one, 1.1) for one in released] == [DELIVER, ECHO]
+    assert [ex.receive(*one, 1.1, -1.0) for one in released] == [DELIVER, ECHO]
 
 
 def test_doubts_are_bounded_on_datagrams():
@@ -197,7 +262,7 @@ def test_a_peer_in_doubt_is_not_forgotten():
     for i in range(20):
         tagging(ex, 1.1, addr=('10.0.9.9', i), run=100 + i)
     ex.receive(answer(question, True), A, 1.2)
-    assert emptied(ex.released) == [(frame, A)]
+    assert wanted(ex, 1.2) == [(frame, A)]
 
 
 def test_what_is_no_answer_decides_nothing():
@@ -212,10 +277,10 @@ def test_what_is_no_answer_decides_nothing():
         tag_answer(b'[]', 9, RUN << 32 | 7),
     ):
         ex.receive(frame, A, 1.1)
-        assert ex.released == []
+        assert wanted(ex, 1.1) == []
         assert ex.n_expired == 0
     assert ex.receive(answer(question, True), A, 1.2) == SWALLOWED
-    assert len(ex.released) == 1
+    assert len(wanted(ex, 1.2)) == 1
 
 
 def test_the_answer_of_a_plain_peer_is_that_of_none():
@@ -292,8 +357,8 @@ def test_both_ends():
     for question in out(rig):
         assert main.receive(question, A, 3.0) == ECHO
         assert rig.receive(main.reply, B, 3.0) == SWALLOWED
-    for frame, source in emptied(rig.released):
-        assert rig.receive(frame, source, 3.0) == DELIVER
+    for frame, source in wanted(rig, 3.0):
+        assert rig.receive(frame, source, 3.0, -1.0) == DELIVER
         delivered.append(untagged(frame))
         assert main.receive(rig.reply, A, 3.0) == CONFIRMED
     assert delivered == [b'[2, 2]']

@@ -15,7 +15,7 @@ from conftest import LOOPS
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
 from echorig._codec import encode
 from rigs import RawUdp
-from tagging import acknowledged, tag, tag_answer
+from tagging import RUN, acknowledged, ping, tag, tag_answer
 
 pytestmark = pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')
 PATIENCE = 20.0  # seconds; only a failure waits that long
@@ -33,13 +33,15 @@ GOOD = [
 ]
 LIMIT = 5000  # bytes of one message over TCP; small, so that it is gone over
 
-numbers = st.integers(0, 2**31 - 1)
+numbers = st.integers(0, 2**32 - 1)
+identities = st.integers(0, 2**63 - 1)
 messages = st.one_of(
     st.sampled_from(GOOD[:5]), st.lists(st.one_of(st.integers(), st.text(max_size=5)), max_size=4).map(encode)
 )
 tagged = st.one_of(
-    st.builds(tag, messages, numbers),
-    st.builds(tag_answer, messages, numbers, numbers),
+    st.builds(tag, messages, numbers, st.sampled_from([RUN, 5]), st.sampled_from([0, 1, 1000])),
+    st.builds(tag_answer, messages, numbers, identities),
+    st.builds(ping, numbers),
     st.builds(tag, messages, numbers).map(acknowledged),
 )
 frames = st.one_of(messages, tagged, st.sampled_from(GOOD))
@@ -149,7 +151,7 @@ async def raw_peer() -> AsyncIterator[RawUdp]:
 
 async def confirmed(peer: RawUdp, addr: tuple[str, int]) -> None:
     """Wait until a message from this peer is confirmed, and so all that it said before has been dealt with."""
-    last = tag(encode(LAST), 2**31 - 7)
+    last = tag(encode(LAST), 1, run=RUN + 1)
     peer.say(last, addr)
     while (await peer.hear(PATIENCE))[0] != acknowledged(last):
         pass
@@ -216,7 +218,9 @@ def test_a_client_whose_server_says_anything_still_hears_and_confirms(
             client.assign_callback('EXPINFO', lambda data, addr: heard.append(data))
             try:
                 sending = asyncio.ensure_future(client.confirmed_send([2, 'ref'], timeout=0.5))
-                own, (frame, _) = client._transport.get_extra_info('sockname'), await peer.hear(PATIENCE)
+                own, (asking, _) = client._transport.get_extra_info('sockname'), await peer.heard.get()
+                peer.say(acknowledged(asking), own)
+                frame, _ = await peer.hear(PATIENCE)
                 for one in said:
                     peer.say(one, own)
                 if sends:

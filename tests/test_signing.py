@@ -252,7 +252,7 @@ def test_a_message_is_accepted_once_however_late_it_comes_again():
     a, b = pair()
     signed = a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0)
     for now in (0.0, 30.0, 59.0):
-        # Its echo may have been lost, so that it is to be echoed again: to know what came before is not the signer's part.
+        # Its echo may have been lost, so it is to be echoed again; what came before is not known here.
         assert b.hear(signed, 'a', now) == a.tag(MESSAGE, 2)
     assert b.accepted.count(a.tag(MESSAGE, 2)) == 1
     for number in range(3, 1100):

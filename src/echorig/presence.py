@@ -5,7 +5,7 @@
 2. A plain rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message; iblutil
    takes whatever comes while it waits for an echo for a wrong one. Such a rig is there when it has been heard, and gone
    when a message to it has failed. Over TCP its connection tells.
-3. A rig not yet known is pinged over UDP, but not behind a message that it may not have read.
+3. A rig not yet known is pinged over UDP. The exchange sends no ping behind a message that it may not have read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .checks import seconds
-from .errors import ConnectionClosedError, EchoTimeoutError, PeerUnreachableError
+from .errors import ConnectionClosedError, EchoTimeoutError
 from .failure import Failure
 from .peers import Peers, PeerStatistics
 from .safe_log import SafeLog
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ['Presence', 'PresenceChange', 'RigPresence']
 
 _JITTER = 0.1  # so that the pings of many rigs do not stay together
-_REST = 15.0  # seconds that a rig not yet known has for a message that has failed, before it is pinged again
 _STREAMS = frozenset(SCHEMES) - {'udp'}
 
 
@@ -260,21 +259,14 @@ class _Look:
             await self._ping()
         elif self._rig.protocol in _STREAMS:
             self._look_at_connection(statistics)
-        elif kind == 'plain' or self._is_unread():
+        elif kind == 'plain' or self._is_asked():
             self._look_at_messages(statistics)
         else:
             await self._ping()
 
-    def _is_unread(self) -> bool:
-        """Tell whether a rig not yet known may not have read a message."""
-        if self._rig.awaiting_response() is True:
-            return True
-        failure = self._failure()
-        return (
-            failure is not None
-            and not isinstance(failure.error, PeerUnreachableError)
-            and monotonic() - failure.began < _REST
-        )
+    def _is_asked(self) -> bool:
+        """Tell whether a message to the rig is under way."""
+        return self._rig.awaiting_response() is True
 
     def _failure(self) -> Failure | None:
         """Return the last failure of a message to the rig, if nothing has come from there since it was sent."""
@@ -294,7 +286,7 @@ class _Look:
             statistics = _statistics(self._rig)
             if statistics is not None and (statistics.last_seen or -inf) >= begun:
                 self._there(statistics.srtt)
-            elif self._was_tagging or not self._is_unread():
+            elif self._was_tagging or not self._is_asked():
                 self._gone(ex)
         else:
             self._there(round_trip)

@@ -146,6 +146,10 @@ class Rig:
         if waiting:
             await asyncio.wait(waiting)
 
+    async def do_block(self, seconds: float) -> None:
+        """Block the loop from its next turn on, as a rig does that is busy with its hardware."""
+        asyncio.get_running_loop().call_later(0, time.sleep, seconds)
+
     async def do_state(self, com: str) -> list[bool]:
         """Tell whether a communicator is connected, and whether it waits for an echo."""
         return [bool(self.coms[com].is_connected), bool(self.coms[com].awaiting_response())]

@@ -10,6 +10,7 @@ import re
 import pytest
 import pytest_asyncio
 import wires
+from sessions import CALLS, LAST, session, too_often
 
 from echorig import EchoTimeoutError, ExpMessage, ExpStatus, RemoteCallbackError, Services, ServicesError
 from echorig.testing import FakeRig
@@ -197,3 +198,39 @@ async def test_whole_session(services, matlab, concurrent):
     assert (
         matlab.confirmed[:23] == [[code, ANSWERS[code]] for *_, code in session * 3][:23]
     )  # and the last is under way
+
+
+def becomes_busy(rig, when):
+    """Let it be busy for 1.5 s once: from now on, or after the echo of an event."""
+    answers(rig)
+    if when:
+        rig.script(when, answer=[ANSWERS[when]], answer_delay=1.5, times=1)
+    else:
+        rig.busy(1.5)
+
+
+def executed(rig):
+    return [(message.event.value, message.data) for message in rig.received if message.event]
+
+
+@pytest.mark.parametrize('when', [0, 1, 2, 4])
+async def test_a_session_with_a_rig_that_is_busy_once(lab, matlab, client, when):
+    becomes_busy(matlab, when)
+    rigs = Services([client], timeout=30)
+    async with rigs.watch(interval=0.05):
+        assert await session(rigs) == len(CALLS)
+    assert [event for event, _ in executed(matlab)] == [event for event, *_ in CALLS]
+    assert too_often(executed(matlab), ANSWERS) == []
+
+
+@pytest.mark.parametrize('when', [0, 1, 2, 4])
+async def test_a_session_that_does_not_wait_for_a_busy_rig(lab, matlab, client, when):
+    """Calls fail, and the next follow; no message is executed more often than it was sent, and no answer at all."""
+    becomes_busy(matlab, when)
+    client.default_echo_timeout = 1.0
+    rigs = Services([client], timeout=1.0)
+    async with rigs.watch(interval=0.05):
+        await session(rigs)
+        await client.confirmed_send([64, *LAST], timeout=30)
+    assert too_often(executed(matlab), ANSWERS) == []
+    assert executed(matlab)[-1] == (64, LAST)

@@ -48,6 +48,7 @@ async def test_it_answers(lab):
         assert isinstance(failure, RemoteCallbackError)
         assert (failure.event, failure.message.partition(':')[0]) == (ExpMessage.EXPSTART, 'jsondecode')
         assert await services.start(REF) == {'octave': ['running']}
+        await until(lambda: len(rig.executed) == 5, 'the report of the last message')
         assert rig.received == [
             (1, [{'a': [1, 2.5, None], 'b': 'ä'}]),
             (64, [20, 'now']),
@@ -72,6 +73,7 @@ async def test_our_callback_fails(lab):
         for _ in range(3):
             assert await services.init() == {'octave': ['ready']}
             assert await services.status('RUNNING') == {'octave': ['ok']}
+        await until(lambda: len(rig.executed) == 6, 'the report of the last message')
         assert notices == []
         assert [event for event, _ in rig.executed] == [1, 32] * 3
 
@@ -83,6 +85,7 @@ async def test_a_session_with_a_rig_that_is_busy_once(lab, when):
         services = Services([await lab.client(rig.uri, 'octave')], timeout=PATIENCE)
         async with services.watch(interval=0.1):
             assert await session(services) == len(CALLS)
+        await until(lambda: len(rig.executed) >= len(CALLS), 'the report of the last message')
         assert [event for event, _ in rig.executed] == [event for event, *_ in CALLS]
         assert too_often(rig.received, ANSWERS) == []
 

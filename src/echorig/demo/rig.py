@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 import time
 from collections import Counter
 from typing import Any
@@ -95,6 +96,8 @@ async def serve(transport: str, name: str, incumbent: bool) -> None:
         from iblutil.io.net.app import EchoProtocol
         from iblutil.io.net.base import ExpMessage
 
+        # The pings that ask it what it is, which are empty arrays.
+        warnings.filterwarnings('ignore', r'Expected list, got \[\]', RuntimeWarning)
         com = await _incumbent(EchoProtocol, name)
     else:
         from echorig import EchoProtocol, ExpMessage, loop_name
