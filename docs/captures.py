@@ -137,7 +137,7 @@ class Recording:
             'main': Tagging(A, 1233 if met else 1234, stream),
             'rig': rig or Tagging(B, 1 if met else 2, stream),
         }
-        self.rig_at = 'rig'
+        self.main_at = 'main'
         self.lost: frozenset[int] = frozenset()
         self.again: Mapping[int, list[float]] = {}
         self.changed: Mapping[int, tuple[bytes, bytes]] = {}
@@ -213,14 +213,14 @@ class Recording:
         number = next(self.sent)
         if number in self.changed:
             frame = frame.replace(*self.changed[number])
-        arrow = f'main ──▶ {addr}' if source == 'main' else f'main ◀── {self.rig_at}'
+        arrow = f'{self.main_at} ──▶ rig' if source == 'main' else f'{addr} ◀── rig'
         line = f'{self.clock()}  {arrow}  {drawn(frame)}'
         self.lines.append(line)
         place = len(self.lines) - 1
         if number in self.lost:
             self.lines[place] += f'{INDENT}lost'
             return
-        sender = 'main' if source == 'main' else self.rig_at
+        sender = self.main_at if source == 'main' else 'rig'
         self._later(self.now + LATENCY, lambda: self.arrive(source, sender, frame, place, self.now))
         for delay in self.again.get(number, ()):
             self._later(self.now + delay, lambda: self.arrive_again(source, sender, frame, line))
@@ -351,17 +351,17 @@ def restart() -> str:
 
 
 def changed_address() -> str:
-    """The rig gets another address while a message of it is on its way."""
+    """The main PC gets another address while a message of it is on its way."""
     recording = Recording(lost=[1])
 
     def change_address() -> None:
-        recording.rig_at = 'rig-2'
-        recording.note('rig: its address is now rig-2')
+        recording.main_at = 'main-2'
+        recording.note('main: its address is now main-2')
 
-    recording.send('rig', [32, 10])
+    recording.send('main', START)
     recording.at(0.005, change_address)
-    recording.at(0.020, lambda: recording.send('rig', [32, 20]))
-    recording.at(0.030, lambda: recording.send('main', [4, None]))
+    recording.at(0.020, lambda: recording.send('main', [32, 20]))
+    recording.at(0.030, lambda: recording.send('rig', [4, None]))
     return recording.run()
 
 

@@ -48,8 +48,8 @@ def test_recordings_on_the_page() -> None:
     [
         ('ordinary', ['echoed and delivered', 'confirmed']),
         ('plain', ['echoed; it is no message', 'dropped; rig is plain', 'echoed and delivered', 'confirmed']),
-        ('changed-address', ['echoed and delivered', 'lost', 'its address is now rig-2', 'echoed, not delivered',
-                             'confirmed', 'echoed and delivered; rig is now rig-2', 'confirmed',
+        ('changed-address', ['echoed and delivered', 'lost', 'its address is now main-2', 'echoed, not delivered',
+                             'confirmed', 'echoed and delivered; main is now main-2', 'confirmed',
                              'echoed and delivered', 'confirmed']),
         ('restart', ['echoed and delivered', 'lost', 'its program is started again', 'echoed and delivered',
                      'confirmed', 'echoed; rig was restarted', 'dropped; main is tagging', 'echoed and delivered',
