@@ -97,8 +97,8 @@ class Tuning:
 
     max_peers: int = 4096
     """int: How many remote addresses a UDP communicator remembers, at 4 KiB each. Of more, those are forgotten first
-    that have said something once, then those heard again after a while, and last those that have confirmed something
-    of ours; of each kind the ones idle for longest. While all are waited for, strangers are ignored."""
+    that have confirmed nothing of ours, then those that have; of each kind the ones idle for longest. The runs of 16
+    times as many programs are remembered. While all are waited for, frames from new addresses are ignored."""
 
     max_due: int = 1024
     """int: How many messages without a tag are remembered for each peer whose echo nobody waits for, so that it is
