@@ -177,7 +177,7 @@ async def test_another_address_in_a_session(lab):
     await client.status(20)  # by this the rig learns of it
     assert [addr[1] for addr in server.peers] == [relay.port]
     assert relay.port != before
-    for data in said:  # all that was said before comes again, from the new address
+    for data in list(said):  # all that was said before comes again, from the new address
         if read_tag(data) >= 0 and untagged(data).startswith(b'[2'):
             relay.carry(True, data)
     gate.set()  # the answer is sent to the address from which the question came
