@@ -68,6 +68,9 @@ class _Notes:
         self.highest: dict[tuple[Program, int], int] = {}  # the highest number received of each run
         self.heard: set[Program] = set()  # with tags
         self.runs: set[tuple[Program, int]] = set()  # of each program
+        self.latest: dict[Program, tuple[int, int]] = {}  # the highest identity of each program
+        self.latest_at: dict[Program, float] = {}  # and when it came
+        self.flooded = -1.0  # when there were so many strangers that peers may have been forgotten
         self.at: dict[str, Program] = {}  # who was last heard from each address
         self.restarts = 0
         self.restarts_known = True
@@ -106,6 +109,7 @@ class Watch:
     def flooded(self, rig: Rig) -> None:
         """A rig has heard of so many strangers that it may have forgotten its peers."""
         notes = self.notes[rig.name]
+        notes.flooded = self.network.now
         notes.restarts_known = False
         notes.proven.clear()
         for message in rig.said:
@@ -263,7 +267,7 @@ class Watch:
         root = packet.root
         tag = tags.read(packet.frame) if tagged or root.kind == PING else None
         whole = tag is not None
-        if not whole and self.network.now - root.started > _DUE:
+        if not whole and (self.network.now - root.started > _DUE or self.notes[rig.name].flooded >= 0.0):
             self.blur(root)
         if root.program != rig.program:  # another program has this address, or the same one was started anew
             if tag is not None and tag.flag and not rig.plain:
@@ -308,11 +312,21 @@ class Watch:
             if who not in notes.heard:
                 notes.heard.add(who)
                 notes.restarts += src in notes.at
-            for other in [addr for addr, program in notes.at.items() if program == who]:
-                del notes.at[other]
-            notes.at[src] = who
+                news = True
+            elif packet.hops == 0:
+                news = (run, tag.number) > notes.latest.get(who, (-1, -1))
+            else:
+                news = packet.root.started >= notes.latest_at.get(who, 0.0)
+            if packet.hops == 0 and (run, tag.number) > notes.latest.get(who, (-1, -1)):
+                notes.latest[who] = run, tag.number
+                notes.latest_at[who] = self.network.now
+            if news:  # that is where it is
+                for other in [addr for addr, program in notes.at.items() if program == who]:
+                    del notes.at[other]
+                notes.at[src] = who
         known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
-        if known and packet.root.started >= notes.unproven.get(src, 0.0):  # a late one says what it was
+        since = max(notes.unproven.get(src, -1.0), notes.flooded)
+        if known and packet.root.started > since:  # a late one says what it was
             notes.proven[src] = self.network.now
 
     def delivered(self, node: Node, packet: Packet) -> None:
