@@ -19,7 +19,7 @@ watched = {
 }.get(watch, [f'-fsanitize={watch}', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'])
 
 MODULES = ['_codec', '_tags', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing']
-MODULES += ['_origin', '_dispatch', '_courier']
+MODULES += ['_origin', '_turn', '_dispatch', '_courier']
 if os.name == 'posix':  # elsewhere the event loop's own datagram transport serves
     MODULES.append('_datagram')
 

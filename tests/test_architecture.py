@@ -25,8 +25,8 @@ FLOORS = {
     ),
     'wire': ('_codec', '_tags', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing'),
     'model': (
-        *('concealed', 'log_limit', 'redact', 'service'),
-        *('callbacks', 'streams', 'changes', '_origin', 'backlog', 'waiting'),
+        *('concealed', 'log_limit', 'notices', 'redact', 'service'),
+        *('callbacks', 'streams', 'changes', '_origin', '_turn', 'backlog', 'waiting'),
         *('_dispatch', 'communicator', 'messenger', 'peers'),
     ),
     'shells': (
@@ -34,7 +34,7 @@ FLOORS = {
         *('crowd', 'reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'access', 'admission', 'link'),
     ),
     'user': (
-        *('protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),
+        *('failure', 'protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),
         *('entry', 'sync'),
     ),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', 'testing', '__main__'),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from unittest import mock
 
 import pytest
 
-from echorig import EchoError, ExpMessage, Services, ServicesError
+from echorig import EchoError, ExpMessage, Services, ServicesError, Tuning
 from echorig.base import Communicator, is_success
 from rigs import REF, RawUdp
 
@@ -76,6 +77,132 @@ async def test_a_failing_callback_for_notices_starts_no_endless_exchange(lab):
     _, addr = await peer.hear()
     peer.say(b'[0, "ValueError: x", 2]', addr)
     assert await peer.silence()
+    peer.close()
+
+
+# --- what a MATLAB program writes ---
+
+
+def texts_of(caplog, start):
+    return [record.getMessage() for record in caplog.records if start in record.getMessage()]
+
+
+async def test_a_message_in_latin1_is_delivered(lab, transport, caplog):
+    """MATLAB writes one byte for each character. It is echoed as it is, and a warning says so once."""
+    caplog.set_level(logging.INFO)
+    server, client = await lab.pair(transport)
+    await client.init()  # from now on the server confirms at once
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((event, data)))
+    server.assign_callback(0, lambda data, addr: heard.append((0, data)))
+    frames = [
+        '[64, 20, "fürs Kälbchen"]'.encode('latin-1'),
+        b'[1,{"n\xe4me":"\xff"}]',
+        '[0,"Ungültige Länge",2]'.encode('latin-1'),
+    ]
+    if transport == 'udp':
+        peer = await RawUdp.open()
+        for frame in frames:
+            peer.say(frame, (server.hostname, server.port))
+        assert [(await peer.hear())[0] for _ in frames[:2]] == frames[:2]
+        peer.say(b'[8, 1]', (server.hostname, server.port))
+        assert (await peer.hear())[0] == b'[8, 1]'
+        peer.close()
+    else:
+        reader, writer = await asyncio.open_connection(server.hostname, server.port)
+        echoes = b''.join(frames[:2]) + b'[8, 1]'
+        writer.write(b''.join(frames) + b'[8, 1]')
+        assert await asyncio.wait_for(reader.readexactly(len(echoes)), 10) == echoes
+        writer.close()
+        await writer.wait_closed()
+    assert heard == [
+        (64, [20, 'fürs Kälbchen']),
+        (1, [{'näme': 'ÿ'}]),
+        (0, ['Ungültige Länge', 2]),
+        (8, [1]),
+    ]
+    assert len(texts_of(caplog, 'Latin-1')) == 1
+    assert not texts_of(caplog, 'no message')
+
+
+@pytest.mark.parametrize(
+    'frame',
+    [
+        b'\xff',
+        b'[\xe4]',
+        b'["\xe4", 1]',
+        b'[3, "\xe4"]',  # two events
+        b'[512, "\xe4"]',
+        b'[true, "\xe4"]',
+        b'[2.0, "\xe4"]',
+        b'{"2": "\xe4"}',
+        b'[2, "\xe4"',
+    ],
+)
+async def test_other_bytes_that_are_no_utf8_are_no_message(lab, frame, caplog):
+    server, client = await lab.pair()
+    await client.init()
+    heard = []
+    server.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
+    server._received(frame, ('127.0.0.1', 9))
+    assert heard == []
+    assert len(texts_of(caplog, 'no message')) == 1
+    assert not texts_of(caplog, 'Latin-1')
+
+
+async def test_each_peer_that_writes_latin1_is_named_once_and_few_of_them(lab, caplog):
+    server, client = await lab.pair(tuning=Tuning(log_burst=5, log_interval=3600.0))
+    await client.init()
+    for _ in range(2):
+        for port in range(1, 20):
+            server._receive(b'[1, "\xe4"]', ('127.0.0.1', port))
+    assert [text.split(' are')[0] for text in texts_of(caplog, 'Latin-1')] == [
+        f'Messages from udp://127.0.0.1:{port}' for port in range(1, 6)
+    ]
+    for port in range(20, 5000):
+        server._receive(b'[1, "\xe4"]', ('127.0.0.1', port))
+    assert len(server._once._said) < 2000
+
+
+QUOTED = ['[]', '[ \t \t ]', ' [\t]\n', '[0, "ValueError: x", 2]', '[0,"again","[0, 1]"]']
+
+
+@pytest.mark.parametrize('quoted', QUOTED)
+async def test_a_notice_about_a_ping_is_about_nothing_that_was_said(lab, quoted, caplog):
+    """MATLAB fails on a ping and on a notice, and says so: no call fails for it, and no listener is told."""
+    caplog.set_level(logging.INFO)
+    peer = await RawUdp.open()
+    client = await lab.client(peer.uri, 'scanner')
+    notices = []
+    client.assign_callback(0, lambda data, addr: notices.append(data))
+    starting = asyncio.ensure_future(Services([client], timeout=10).start(REF))
+    start, addr = await peer.hear()
+    notice = json.dumps([0, 'Index exceeds array', quoted]).encode()
+    peer.say(notice, addr)
+    peer.say(start, addr)
+    peer.say(notice, addr)
+    peer.say(b'[2, "running"]', addr)
+    assert await starting == {'scanner': ['running']}
+    assert notices == []
+    assert len(texts_of(caplog, 'notices about pings')) == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    peer.close()
+
+
+@pytest.mark.parametrize('quoted', ['[2, "ref", null]', '[2,"cut o', 'hello', '[', '', '["[]"]', 2, None])
+async def test_a_notice_about_a_message_fails_the_call(lab, quoted, caplog):
+    peer = await RawUdp.open()
+    client = await lab.client(peer.uri, 'scanner')
+    notices = []
+    client.assign_callback(0, lambda data, addr: notices.append(data))
+    starting = asyncio.ensure_future(Services([client], timeout=10).start(REF))
+    start, addr = await peer.hear()
+    peer.say(start, addr)
+    peer.say(json.dumps([0, 'no light', quoted]).encode(), addr)
+    with pytest.raises(ServicesError, match='no light'):
+        await starting
+    assert notices == [['no light', quoted]]
+    assert len(texts_of(caplog, 'failed with no light')) == 1
     peer.close()
 
 

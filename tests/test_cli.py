@@ -252,5 +252,5 @@ async def test_main_as_a_function(lab, capsys):
     assert 'confirmed EXPSTART' in capsys.readouterr().out
     with pytest.raises(ValueError, match='observer'):
         await echorig.main('observer', server.server_uri)
-    with pytest.raises(ValueError, match='timeout'):
+    with pytest.raises(ValueError, match='Timeout'):
         await echorig.main('client', server.server_uri, timeout=0)

@@ -1,6 +1,6 @@
-"""The rules of delivery between plain peers, and the exchange against a slow model of them.
+"""The rules of delivery of a plain peer, without tags, and the exchange against a slow model of them.
 
-What tags add to the rules is in test_exchange_tags.py, and tried against bad networks in tests/simulation.
+What tags add to the rules is in the files test_exchange_*.py, and tried against bad networks in tests/simulation.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from echorig import Tuning
 from echorig._exchange import (
     CONFIRMED,
     DELIVER,
@@ -22,21 +21,13 @@ from echorig._exchange import (
     TIMED_OUT,
     UNREACHABLE,
     WAITING,
-    Exchange,
 )
-
-A, B = ('10.0.0.1', 11001), ('10.0.0.2', 11001)
-START, INIT, STATUS = b'[2, "ref", null]', b'[1, null]', b'[32, 20]'
-
-
-def exchange(stream=False, max_size=65535, **tuning) -> Exchange:
-    return Exchange(Tuning(tags=False, **tuning), stream, max_size)
+from exchanges import INIT, START, STATUS, A, B, emptied
+from exchanges import exchange as any_exchange
 
 
-def emptied(items: list) -> list:
-    taken = list(items)
-    items.clear()
-    return taken
+def exchange(**kwargs):
+    return any_exchange(tags=False, **kwargs)
 
 
 def test_an_echo_confirms():
@@ -72,14 +63,18 @@ def test_identical_sends_are_each_confirmed_once():
         assert emptied(ex.finished) == [sends[i]]
 
 
-def test_a_stream_is_pipelined_but_for_bare_text():
+def test_on_a_stream_bare_text_goes_alone():
+    """Nothing on a stream shows where it ends."""
     ex = exchange(stream=True)
-    for frame in (START, INIT, b'bare', STATUS):
-        ex.send(frame, A, None, 0.0, 1.0)
+    for i, frame in enumerate((START, INIT, b'bare', STATUS)):
+        ex.send(frame, A, None, float(i), 10.0)
+    ex.expire(4.0)
     assert emptied(ex.outbox) == [(START, A), (INIT, A)]
-    assert [ex.receive(frame, A, 0.1) for frame in (START, INIT)] == [CONFIRMED] * 2
+    assert [ex.receive(frame, A, 4.5) for frame in (START, INIT)] == [CONFIRMED] * 2
     assert emptied(ex.outbox) == [(b'bare', A)]
-    assert ex.receive(b'bare', A, 0.1) == CONFIRMED
+    ex.expire(5.5)
+    assert emptied(ex.outbox) == []
+    assert ex.receive(b'bare', A, 6.0) == CONFIRMED
     assert emptied(ex.outbox) == [(STATUS, A)]
 
 
@@ -213,10 +208,11 @@ def test_tables_stay_within_their_bounds():
         ex.receive(STATUS, ('spoofed', port), float(port))
         assert ex.n_peers <= 100
     assert ex.newest(('busy', 1)) is busy
-    for _ in range(100):
-        ex.sent(STATUS, A, 2000.0)
-    kinds = [ex.receive(STATUS, A, 2000.0) for _ in range(20)]
-    assert kinds == [SWALLOWED] * 8 + [DELIVER] * 12
+    frames = [b'[64, 20, %d]' % i for i in range(100)]
+    for frame in frames:
+        ex.sent(frame, A, 2000.0)
+    kinds = [ex.receive(frame, A, 2000.0) for frame in frames]
+    assert kinds == [DELIVER] * 92 + [SWALLOWED] * 8  # of the oldest it is not known any more that they are ours
 
 
 def test_newest_and_waiting_for():

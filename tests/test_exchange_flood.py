@@ -7,86 +7,110 @@ import pytest
 from echorig import Tuning
 from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
 from echorig.peers import Peers
-from tagging import acknowledged, tag
+from exchanges import INIT, OWN, START, STATUS, A, out, run_until, tagging
+from exchanges import confirmed as confirm
+from tagging import acknowledged, ping, tag
 
 ROOM = 64
-A = ('10.0.0.1', 11001)
-INIT, STATUS = b'[1, null]', b'[32, 20]'
+PROGRAMS = 16 * ROOM  # that are remembered, beyond the peers
 
 
 def exchange(max_peers=ROOM, stream=False, **tuning) -> Exchange:
-    return Exchange(Tuning(max_peers=max_peers, **tuning), stream, 65535, 5)
+    return Exchange(Tuning(max_peers=max_peers, **tuning), stream, 65535, OWN, 5)
 
 
 def flood(ex, n=10 * ROOM, now=100.0, frame=STATUS, first=0, step=1e-5):
-    """Let n strangers say something once each, which carries on for a moment; return the time."""
+    """Let n strangers, each another program, say something once, which carries on for a moment; return the time."""
     for i in range(n):
-        ex.receive(tag(frame, first + i), ('spoofed', first + i), now + i * step)
+        ex.receive(tag(frame, 1, run=first + i), ('spoofed', first + i), now + i * step)
         assert ex.n_peers <= ROOM
     return now + n * step
 
 
-def confirmed(ex, addr, now):
+def confirmed(ex, addr, now, run=0):
     """Send a peer something, which it confirms."""
-    send = ex.send(INIT, addr, None, now, 1.0)
-    ex.outbox.clear()
-    assert ex.receive(acknowledged(send.frame), addr, now) == CONFIRMED
-    ex.finished.clear()
+    tagging(ex, now, addr, run=run or 2**30 + hash(addr) % 2**30)
+    confirm(ex, INIT, addr, now)
 
 
 def test_who_has_confirmed_something_outlives_strangers():
     ex = exchange()
     confirmed(ex, A, 0.0)
-    assert ex.receive(tag(STATUS, 7), A, 1.0) == DELIVER
     flood(ex)
     assert Peers(ex).forgotten == ex.n_forgotten > 8 * ROOM
-    assert ex.statistics(A)[:3] == ('tagging', 1, 1)
-    assert ex.receive(tag(STATUS, 7), A, 30.0) == ECHO  # its numbers are still known
-
-
-def test_who_was_heard_over_some_time_outlives_those_heard_once():
-    ex = exchange()
-    for i in range(3):
-        assert ex.receive(tag(STATUS, i), A, 97.0 + i) == DELIVER
-    flood(ex)
-    assert A in ex.addresses()
-    for i in range(3):
-        assert ex.receive(tag(STATUS, i), A, 101.0) == ECHO
-
-
-def test_who_comes_back_is_no_stranger():
-    """One that is heard too seldom to stay is remembered once it comes back."""
-    ex = exchange()
-    ex.receive(tag(STATUS, 1), A, 99.0)
-    now = flood(ex)
-    assert A not in ex.addresses()
-    assert ex.receive(tag(STATUS, 2), A, now) == DELIVER
-    flood(ex, now=now, first=100_000)
+    assert ex.statistics(A)[1:3] == (1, 1)
+    flood(ex, 100 * ROOM, first=10**6)
     assert A in ex.addresses()
 
 
-def test_what_was_said_last_is_not_new_again():
-    """A message whose echo was lost comes again, when the flood has made its sender be forgotten."""
+def test_of_strangers_those_go_first_that_were_silent_for_longest():
+    ex = exchange()
+    for i in range(ROOM):
+        ex.receive(tag(STATUS, 1, run=i), ('early', i), float(i))
+    for i in range(0, ROOM, 2):
+        ex.receive(tag(STATUS, 2, run=i), ('early', i), 100.0 + i)
+    flood(ex, ROOM // 2, now=300.0, first=10**6)
+    kept = [addr[1] for addr in ex.addresses() if addr[0] == 'early']
+    assert kept == list(range(0, ROOM, 2))
+
+
+def test_what_was_said_is_not_new_again():
+    """A message whose echo was lost comes again, when the flood has made the address of its sender be forgotten."""
     ex = exchange()
     for i in range(20):
         assert ex.receive(tag(STATUS, 700 + i), A, 99.0 + 0.01 * i) == DELIVER
-    now = flood(ex, 2000)
+    now = flood(ex, PROGRAMS // 2)
     assert A not in ex.addresses()
     assert ex.receive(tag(STATUS, 719), A, now) == ECHO
-    assert ex.receive(tag(STATUS, 719), A, now) == ECHO
+    assert ex.receive(tag(STATUS, 700), A, now) == ECHO
     assert ex.statistics(A)[5] == 2  # duplicates
+    assert ex.statistics(A)[11] == 0  # and it was not restarted
     assert ex.receive(tag(STATUS, 720), A, now) == DELIVER
-    assert ex.receive(tag(INIT, 719), A, now) == DELIVER  # other bytes
 
 
-@pytest.mark.parametrize('n', [1, 1000, 100_000])
+def test_16_programs_are_remembered_for_each_peer():
+    ex = exchange()
+    told = [ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), i * 1e-5) for i in range(PROGRAMS)]
+    assert told == [DELIVER] * PROGRAMS
+    again = [ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), 1.0 + i * 1e-5) for i in range(PROGRAMS)]
+    assert again == [ECHO] * PROGRAMS
+
+
+def test_of_more_those_are_forgotten_that_were_silent_for_longest():
+    ex = exchange()
+    for i in range(PROGRAMS):
+        ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), float(i))
+    for i in range(0, 100, 2):
+        ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), 1e4 + i)
+    flood(ex, 50, now=2e4, first=10**6)
+    again = [ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), 3e4 + i) for i in range(100)]
+    assert again[::2] == [ECHO] * 50
+    assert again[1::2] == [DELIVER] * 50
+
+
+def test_a_program_that_has_confirmed_something_is_never_forgotten():
+    ex = exchange()
+    confirmed(ex, A, 0.0, run=7)
+    assert ex.receive(tag(START, 9, run=7), A, 0.0) == DELIVER
+    flood(ex, 4 * PROGRAMS, first=10**6)
+    assert ex.receive(tag(START, 9, run=7), A, 1e5) == ECHO
+
+
+@pytest.mark.parametrize('n', [1, 1000, 65_536])
 def test_exactly_once_for_all_of_a_crowd(n):
-    """Each of many says something, and says it again when all have spoken: within what the traces hold."""
+    """Each of many says something, and says it again when all have spoken."""
     ex = exchange(4096)
-    told = [ex.receive(tag(STATUS, i), ('10.0.0.2', i), i * 1e-5) for i in range(n)]
+    told = [ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), i * 1e-5) for i in range(n)]
     assert told == [DELIVER] * n
-    again = [ex.receive(tag(STATUS, i), ('10.0.0.2', i), 1.0 + i * 1e-5) for i in range(n)]
-    assert again.count(DELIVER) <= 0.02 * n if n > 50_000 else again == [ECHO] * n
+    again = [ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), 1.0 + i * 1e-5) for i in range(n)]
+    assert again == [ECHO] * n
+
+
+def test_pings_of_strangers_make_no_more_be_remembered():
+    ex = exchange()
+    for i in range(4 * PROGRAMS):
+        assert ex.receive(ping(1, run=i), ('10.0.0.2', i), i * 1e-5) == ECHO
+        assert ex.n_peers <= ROOM
 
 
 def test_those_who_are_proven_cannot_be_driven_out_by_those_who_speak_twice():
@@ -101,7 +125,7 @@ def test_even_proven_peers_make_room_for_a_newcomer():
     """The room for strangers is never used up by others, and of those the one idle for longest is forgotten."""
     ex = exchange()
     for i in range(3 * ROOM):
-        confirmed(ex, ('10.0.0.3', i), float(i))
+        confirmed(ex, ('10.0.0.3', i), float(i), run=i + 1)
         assert ex.n_peers <= ROOM
     assert ex.receive(STATUS, A, 1e3) == DELIVER
     kept = [addr[1] for addr in ex.addresses() if addr != A]
@@ -118,25 +142,41 @@ def test_when_all_are_waited_for_a_stranger_is_not_let_in():
     assert ex.receive(STATUS, A, 0.1) == IGNORED
     assert (ex.n_turned_away, ex.n_peers) == (1, ROOM)
     assert (Peers(ex).turned_away, Peers(ex).forgotten) == (1, 0)
-    assert ex.receive(STATUS, A, 0.1) == IGNORED  # it is not looked for room again so soon
+    for frame in (STATUS, tag(STATUS, 1), ping(2)):
+        assert ex.receive(frame, A, 0.1) == IGNORED  # it is not looked for room again so soon
+    assert ex.n_turned_away == 4
     sent = ex.send(INIT, A, None, 0.2, 5.0)  # but what the program says itself goes out
-    assert ex.outbox[-1] == (sent.frame, A)
+    probe, addr = ex.outbox[-1]
+    assert addr == A
     ex.expire(1.5)
     assert ex.receive(STATUS, ('new', 1), 1.5) == DELIVER
     assert ex.n_peers <= ROOM + 1
+    ex.receive(acknowledged(probe), A, 1.6)
+    assert ex.outbox[-1] == (sent.frame, A)
     assert ex.receive(acknowledged(sent.frame), A, 1.6) == CONFIRMED
+
+
+def test_who_was_turned_away_was_not_heard():
+    """Its message is new when there is room for it."""
+    ex = exchange(1)
+    ex.send(STATUS, ('busy', 1), None, 0.0, 1.0)
+    frame = tag(START, 7)
+    assert ex.receive(frame, A, 0.1) == IGNORED
+    assert ex.receive(frame, A, 0.2) == IGNORED
+    run_until(ex, 1.0)
+    assert ex.receive(frame, A, 1.1) == DELIVER
 
 
 def test_who_is_known_stays_when_strangers_are_waited_for():
     ex = exchange()
-    ex.receive(tag(STATUS, 1), A, 0.0)
-    ex.receive(tag(STATUS, 2), A, 5.0)
+    confirmed(ex, A, 0.0, run=7)
+    ex.receive(tag(STATUS, 2, run=7), A, 5.0)
     for i in range(3 * ROOM):
         if ex.receive(STATUS, ('spoofed', i), 6.0 + i) != IGNORED:
             ex.send(STATUS, ('spoofed', i), None, 6.0 + i, 1e9)
     assert ex.n_turned_away == 2 * ROOM + 1
-    assert ex.receive(tag(STATUS, 2), A, 7.0) == ECHO
-    assert ex.receive(tag(STATUS, 3), A, 300.0) == DELIVER
+    assert ex.receive(tag(STATUS, 2, run=7), A, 7.0) == ECHO
+    assert ex.receive(tag(STATUS, 3, run=7), A, 300.0) == DELIVER
 
 
 def test_very_many_sends_are_not_looked_at_all_the_time():
@@ -150,7 +190,7 @@ def test_very_many_sends_are_not_looked_at_all_the_time():
         ex.expire(now)
         ex.outbox.clear()
         looks += 1
-        assert looks < 500
+        assert looks < 256 + 400  # the last 256 one by one
     assert now == pytest.approx(1.4, abs=0.01)
     assert len(ex.finished) == 4000
 
@@ -162,9 +202,22 @@ def test_connections_are_never_turned_away():
     assert ex.receive(STATUS, A, 0.1) == DELIVER
 
 
+def test_of_connections_that_are_gone_little_is_remembered():
+    ex = exchange(stream=True)
+    for i in range(2000):
+        ex.receive(tag(STATUS, 1, run=i), ('client', i), 0.0)
+        ex.lost(('client', i), 0.0)
+    assert ex.n_peers == 0
+
+
 def test_the_smallest_room():
     ex = exchange(1)
     for i in range(10):
-        assert ex.receive(tag(STATUS, i), ('10.0.0.2', i), float(i)) == DELIVER
-        confirmed(ex, ('10.0.0.2', i), float(i))
+        addr = ('10.0.0.2', i)
+        assert ex.receive(tag(STATUS, i + 1, run=i + 1), addr, float(i)) == DELIVER
+        ex.send(INIT, addr, None, float(i), 1.0)
+        (probe,) = out(ex)
+        ex.receive(acknowledged(probe), addr, float(i))
+        (frame,) = out(ex)
+        assert ex.receive(acknowledged(frame), addr, float(i)) == CONFIRMED
         assert ex.n_peers == 1

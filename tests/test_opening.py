@@ -147,7 +147,7 @@ async def test_which_rigs_are_there(lab):
     assert 0 < answers['on'] < 0.2
     assert isinstance(answers['off'], PeerUnreachableError)
     assert type(answers['mute']) is EchoTimeoutError
-    with pytest.raises(ValueError, match='timeout'):
+    with pytest.raises(ValueError, match='Timeout must be non-zero number'):
         await rigs.ping(0)
     peer.close()
     mocks = Services([mock.AsyncMock(spec=EchoProtocol)])

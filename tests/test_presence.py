@@ -7,15 +7,15 @@ from unittest import mock
 
 import pytest
 
-from echorig import EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
+from echorig import EchoError, EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
 from rigs import REF, RawUdp, free_port
-from tagging import acknowledged, is_ping, read_tag, tag, untagged
+from tagging import ACK, acknowledged, is_ping, read_tag, tag
 
 OFTEN = 0.005
 
 
 class Plain(RawUdp):
-    """A rig that echoes what it gets, as it is, once it may."""
+    """A rig that echoes the messages it gets, as they are, while it may."""
 
     def __init__(self):
         super().__init__()
@@ -29,7 +29,7 @@ class Plain(RawUdp):
     def datagram_received(self, data, addr):
         self.frames.append(data)
         self.sender = addr
-        if self.alive:
+        if self.alive and read_tag(data) >= 0:
             self.transport.sendto(data, addr)
 
 
@@ -101,157 +101,189 @@ async def test_a_rig_that_was_never_there(lab):
         assert presence['ghost'].restarts == 0
 
 
-async def test_a_plain_rig_is_left_alone_while_something_is_expected_of_it(lab):
-    peer = await asyncio.get_running_loop().create_datagram_endpoint(Plain, local_addr=('127.0.0.1', 0))
-    rig = peer[1]
-    RawUdp.opened.append(rig)
-    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=3600.0))
-    client.default_echo_timeout = 60.0
-    rigs = Services([client], timeout=60.0)
-    rig.alive = False
-    starting = asyncio.ensure_future(rigs.start(REF))
-    await until(lambda: rig.frames)
-    async with rigs.watch(OFTEN) as presence:
-        await asyncio.sleep(0.05)
-        assert len(rig.frames) == 1  # unknown, and a message is on its way to it
-        rig.alive = True
-        rig.say(rig.frames[0], rig.sender)
-        await until(lambda: client.peers[rig.addr].kind == 'plain')
-        await asyncio.sleep(0.05)
-        assert len(rig.frames) == 1  # confirmed; its answer is awaited
-        rig.say(untagged(rig.frames[0]), rig.sender)
-        await starting
-        await until(lambda: presence['scanner'].state == 'online' and rig.pings)
-        waiting = asyncio.ensure_future(client.on_event('EXPEND'))
-        await asyncio.sleep(0)
-        await until(lambda: not client.peers[rig.addr].confirmed < rig.pings)
-        pings = rig.pings
-        await asyncio.sleep(0.05)
-        assert rig.pings - pings <= 1  # one may have been on its way
-        pings = rig.pings
-        await asyncio.sleep(0.05)
-        assert rig.pings == pings
-        rig.say(b'[4, null]', rig.sender)
-        await waiting
-        await until(lambda: rig.pings > pings)
-
-
 async def plain_rig():
     rig = (await asyncio.get_running_loop().create_datagram_endpoint(Plain, local_addr=('127.0.0.1', 0)))[1]
     RawUdp.opened.append(rig)
     return rig
 
 
-async def test_a_plain_rig_that_is_busy_is_sent_one_ping(lab):
-    """What it has not read lies in its socket, where it takes it for the echo of the next message that it sends."""
+async def looked(presence, times=5):
+    """Wait for so many intervals to pass."""
+    await asyncio.sleep(times * presence._interval)
+
+
+async def test_a_plain_rig_is_sent_nothing(lab):
+    """It is as it was last known, and when it was last heard can be asked."""
     rig = await plain_rig()
-    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=0.01))
-    async with Services([client]).watch(OFTEN, timeout=0.1) as presence, presence.events() as changes:
+    client = await lab.client(rig.uri, 'scanner')
+    rigs = Services([client], timeout=60.0)
+    await client.init()
+    assert client.peers[rig.addr].kind == 'plain'
+    n_frames = len(rig.frames)
+    async with rigs.watch(OFTEN) as presence:
+        assert presence['scanner'].state == 'unknown'
+        await until(lambda: presence['scanner'].state == 'online')
+        heard_at = presence['scanner'].last_heard
+        assert heard_at == client.peers[rig.addr].last_seen
+        assert presence['scanner'].round_trip > 0
+        await looked(presence)
+        assert presence['scanner'].state == 'online'
+        assert presence['scanner'].last_heard == heard_at
+        rig.say(b'[64, 20]', rig.sender)
+        await until(lambda: presence['scanner'].last_heard > heard_at)
+        starting = asyncio.ensure_future(rigs.start(REF))
+        await until(lambda: b'[2,' in rig.frames[-1])
+        await looked(presence)
+        rig.say(b'[2, "running"]', rig.sender)
+        await starting
+        assert not [frame for frame in rig.frames[n_frames:] if is_ping(frame)]
+
+
+@pytest.mark.parametrize('how', ['a call', 'a message'])
+async def test_a_plain_rig_is_offline_when_it_does_not_confirm(lab, how):
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner')
+    rigs = Services([client], timeout=60.0)
+    await client.init()
+    client.default_echo_timeout = 0.1
+    async with rigs.watch(OFTEN) as presence, presence.events() as changes:
         assert (await changes.__anext__()).state == 'online'
         rig.alive = False
-        change = await changes.__anext__()
-        assert change.state == 'offline'  # only now, and not at the first echo that does not come
+        with pytest.raises(EchoError):
+            await (rigs.start(REF) if how == 'a call' else client.start(REF))
+        change = await asyncio.wait_for(changes.__anext__(), 10)
+        assert change.state == 'offline'
+        assert isinstance(change.presence.error, EchoTimeoutError)
+        assert 'EXPSTART' in str(change.presence.error)
+        assert change.presence.round_trip is None
+        start = rig.frames[-1]
+        await looked(presence)
+        assert rig.frames[-1] is start  # nothing is sent, not even now
+        assert presence['scanner'].state == 'offline'
+        rig.say(start, rig.sender)  # late
+        assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
+        await looked(presence)
+        assert presence['scanner'].state == 'online'
+        assert presence['scanner'].restarts == 0  # nobody can know
+
+
+async def test_a_plain_rig_is_offline_when_it_refuses(lab):
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner')
+    await client.init()
+    async with Services([client]).watch(OFTEN) as presence, presence.events() as changes:
+        assert (await changes.__anext__()).state == 'online'
+        rig.close()
+        await asyncio.sleep(0.01)  # the loop closes its socket
+        with pytest.raises(PeerUnreachableError):
+            await client.confirmed_send([2, REF], timeout=0.1)
+        change = await asyncio.wait_for(changes.__anext__(), 10)
+        assert change.state == 'offline'
+        assert isinstance(change.presence.error, PeerUnreachableError)
+
+
+async def test_a_plain_rig_is_there_that_has_been_heard_during_a_call(lab):
+    """The network has lost one message, or the rig answers late."""
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner')
+    rigs = Services([client], timeout=0.2)
+    await client.init()
+    async with rigs.watch(OFTEN, timeout=0.01) as presence, presence.events() as changes:
+        assert (await changes.__anext__()).state == 'online'
+        with pytest.raises(ServicesError, match='did not answer'):
+            await rigs.start(REF)
+        rig.alive = False
+        starting = asyncio.ensure_future(client.confirmed_send([2, REF], timeout=0.2))
+        await until(lambda: client.awaiting_response())
+        rig.say(b'[64, 20]', rig.sender)
+        with pytest.raises(EchoTimeoutError):
+            await starting
+        await looked(presence)
+        assert presence['scanner'].state == 'online'
+
+
+@pytest.mark.parametrize(('patience', 'state'), [(3600.0, 'online'), (0.01, 'offline')])
+async def test_a_wait_that_was_cancelled_says_something_if_it_was_long(lab, patience, state):
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner')
+    await client.init()
+    async with Services([client]).watch(OFTEN, timeout=patience) as presence:
+        await until(lambda: presence['scanner'].state == 'online')
+        rig.alive = False
+        starting = asyncio.ensure_future(client.confirmed_send([2, REF], timeout=60.0))
+        await asyncio.sleep(0.05)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await looked(presence)
+        assert presence['scanner'].state == state
+        assert (state == 'online') == (presence['scanner'].error is None)
+
+
+async def test_a_rig_not_yet_known_is_pinged(lab):
+    """Until it turns out to be plain."""
+    rig = await plain_rig()
+    client = await lab.client(rig.uri, 'scanner')
+    rig.alive = False
+    async with Services([client]).watch(OFTEN, timeout=0.02) as presence, presence.events() as changes:
+        change = await asyncio.wait_for(changes.__anext__(), 10)
+        assert change.state == 'offline'
+        assert change.presence.last_heard is None
         assert isinstance(change.presence.error, EchoTimeoutError)
         pings = rig.pings
-        await asyncio.sleep(0.1)
-        assert rig.pings == pings
-        assert client.peers[rig.addr].sent - client.peers[rig.addr].confirmed == 1
+        await until(lambda: rig.pings > pings + 2)
         rig.alive = True
-        rig.say(rig.frames[-1], rig.sender)  # late
-        assert (await changes.__anext__()).state == 'online'  # and nobody says that it was restarted
-        await until(lambda: rig.pings > pings)
-        assert presence['scanner'].restarts == 0
+        assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
+        await until(lambda: client.peers[rig.addr].kind == 'plain')
+        await looked(presence)  # those that were under way have come
+        pings = rig.pings
+        await looked(presence)
+        assert rig.pings == pings
 
 
 @pytest.mark.parametrize('told', ['before', 'under a watch'])
-@pytest.mark.parametrize('known', [True, False])
-async def test_a_plain_rig_is_left_alone_when_a_call_has_failed_on_it(lab, told, known):
-    """It may still be at work on its answer, which it waits to have confirmed."""
+@pytest.mark.parametrize('cancelled', [False, True])
+async def test_no_ping_follows_a_message_that_a_rig_may_not_have_read(lab, monkeypatch, told, cancelled):
+    """MATLAB would answer the message, then the ping, and take the echo of its answer for a message."""
     rig = await plain_rig()
-    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=3600.0))
-    rigs = Services([client], timeout=0.05)
-    if known:
-        await client.init()
-    rig.alive = known  # or it does not even echo
+    client = await lab.client(rig.uri, 'scanner')
+    client.default_echo_timeout = 0.1
+    rigs = Services([client], timeout=60.0)
+    rig.alive = False
 
     async def call():
-        with pytest.raises(ServicesError, match='scanner'):
-            await rigs.start(REF)
+        calling = asyncio.ensure_future(rigs.start(REF))
+        await until(lambda: rig.frames and b'[2,' in rig.frames[-1])
+        if cancelled:
+            calling.cancel()
+        with pytest.raises(asyncio.CancelledError if cancelled else ServicesError):
+            await calling
 
     if told == 'before':
         await call()
-    async with rigs.watch(OFTEN) as presence:
+    async with rigs.watch(OFTEN, timeout=0.01) as presence:
         if told != 'before':
-            if known:
-                await until(lambda: rig.pings)
+            await until(lambda: rig.pings)
             await call()
-        rig.alive = True
-        pings, start = rig.pings, next(frame for frame in reversed(rig.frames) if not is_ping(frame))
-        await asyncio.sleep(0.05)
-        assert rig.pings <= pings + 1  # one may have been on its way
-        pings = rig.pings
-        if not known:
-            rig.say(start, rig.sender)  # the late echo is no answer
-            await until(lambda: presence['scanner'].state == 'online')
-        await asyncio.sleep(0.05)
-        assert rig.pings == pings
-        rig.say(untagged(start), rig.sender)
-        await until(lambda: rig.pings > pings)
-        assert presence['scanner'].state == 'online'
+        await looked(presence)
+        start = rig.frames[-1]
+        assert not is_ping(start)
+        await looked(presence)
+        assert rig.frames[-1] is start
+        monkeypatch.setattr('echorig.presence._REST', 0.0)  # it has had its time
+        await until(lambda: is_ping(rig.frames[-1]))
 
 
-async def test_a_call_that_succeeds_ends_what_one_before_has_left(lab):
-    rig = await plain_rig()
-    client = await lab.client(rig.uri, 'scanner')
-    rigs = Services([client], timeout=0.05)
-    with pytest.raises(ServicesError):
-        await rigs.start(REF)
-    async with rigs.watch(OFTEN):
-        calling = asyncio.ensure_future(rigs.start(REF))
-        calling.cancel()
-        await asyncio.wait([calling])
-        assert not rig.pings
-        rigs.timeout = 60.0
-        calling = asyncio.ensure_future(rigs.init())
-        await until(lambda: rig.frames[-1].startswith(b'[1,'))
-        rig.say(untagged(rig.frames[-1]), rig.sender)
-        await calling
-        assert not rigs._owing
-        await until(lambda: rig.pings)
-
-
-async def test_what_a_rig_says_during_a_call_counts_for_the_ping_before(lab):
-    rig = await plain_rig()
-    client = await lab.client(rig.uri, 'scanner', tuning=Tuning(first_probe=0.01))
-    client.default_echo_timeout = 60.0
-    rigs = Services([client], timeout=60.0)
-    async with rigs.watch(OFTEN, timeout=0.02) as presence, presence.events() as changes:
-        assert (await changes.__anext__()).state == 'online'
-        rig.alive = False
-        assert (await changes.__anext__()).state == 'offline'
-        pings = rig.pings
-        calling = asyncio.ensure_future(rigs.init())
-        await until(lambda: not is_ping(rig.frames[-1]))
-        rig.alive = True
-        init = rig.frames[-1]
-        rig.say(init, rig.sender)
-        assert (await changes.__anext__()).state == 'online'
-        rig.say(untagged(init), rig.sender)
-        await calling
-        await until(lambda: rig.pings > pings + 2)
-        assert presence['scanner'].state == 'online'
-
-
-async def test_one_that_refuses_owes_nothing(lab):
+async def test_a_rig_that_refuses_has_nothing_to_read(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'ghost')
     rigs = Services([client], timeout=60.0)
     with pytest.raises(ServicesError, match='ghost'):
         await rigs.start(REF)
     async with rigs.watch(OFTEN) as presence, presence.events() as changes:
-        assert (await changes.__anext__()).state == 'offline'
+        assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'offline'
         again = await EchoProtocol.server(client.server_uri, 'ghost')
         lab.opened.append(again)
-        assert (await changes.__anext__()).state == 'online'
+        assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
+        assert presence['ghost'].restarts == 0
 
 
 async def test_a_tagging_rig_is_watched_during_a_session(lab):
@@ -276,11 +308,13 @@ async def test_a_tagging_rig_is_watched_during_a_session(lab):
         await until(lambda: presence['camera'].restarts)
 
 
-async def test_numbers_that_begin_anew_tell_of_a_restart(lab):
+async def test_another_run_tells_of_a_restart(lab):
+    """Exactly: neither old numbers nor new ones do, nor the next run of a program that has come to the last number."""
+
     class Tagging(Plain):
         def datagram_received(self, data, addr):
             self.sender = addr
-            if not read_tag(data) & 0x80000000:
+            if not read_tag(data) & ACK:
                 self.transport.sendto(acknowledged(data), addr)
 
     rig = (await asyncio.get_running_loop().create_datagram_endpoint(Tagging, local_addr=('127.0.0.1', 0)))[1]
@@ -288,11 +322,31 @@ async def test_numbers_that_begin_anew_tell_of_a_restart(lab):
     client = await lab.client(rig.uri, 'camera')
     async with Services([client]).watch(OFTEN) as presence, presence.events() as changes:
         assert (await changes.__anext__()).state == 'online'
-        for number in (5, 6, 10**9):
-            rig.say(tag(b'[64, 20]', number), rig.sender)
-        assert (await changes.__anext__()).state == 'restarted'
+        for number in (5, 10**9, 6, 2**32 - 1):
+            rig.say(tag(b'[64, 20]', number, 77), rig.sender)
+        rig.say(tag(b'[64, 20]', 1, 78), rig.sender)
+        await looked(presence)
+        assert presence['camera'].restarts == 0
+        rig.say(tag(b'[64, 20]', 1, 80), rig.sender)
+        assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'restarted'
+        rig.say(tag(b'[64, 20]', 10**9, 79), rig.sender)
+        assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'restarted'
         assert presence['camera'].state == 'online'
-        assert client.peers[rig.addr].restarts == 1
+        assert presence['camera'].restarts == client.peers[rig.addr].restarts == 2
+
+
+async def test_a_restart_between_two_pings_shows_in_the_reply(lab):
+    rig = await lab.server()
+    client = await lab.client(rig, 'camera')
+    async with Services([client]).watch(0.2) as presence:
+        await until(lambda: presence['camera'].state == 'online')
+        for restarts in (1, 2):
+            rig.close()
+            await rig.wait_closed()
+            rig = await reopened(lab, rig)
+            await until(lambda n=restarts: presence['camera'].restarts == n)
+            await asyncio.sleep(0.25)
+            assert presence['camera'].restarts == restarts
 
 
 async def test_no_message_waits_for_the_ping_of_a_watch(lab):

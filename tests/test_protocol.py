@@ -108,7 +108,7 @@ async def test_arguments_are_checked_before_anything_is_sent(lab, transport):
     for timeout in (0, -1, float('nan')):
         with pytest.raises(ValueError, match='non-zero'):
             await client.confirmed_send([1], timeout=timeout)
-    with pytest.raises(ValueError, match='default_echo_timeout must be a positive'):
+    with pytest.raises(ValueError, match='default_echo_timeout must be non-zero'):
         client.default_echo_timeout = 0
     await client.init()
     with pytest.raises(TypeError, match='object'):

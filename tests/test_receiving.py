@@ -18,7 +18,7 @@ from rigs import REF, RawUdp, free_port
 
 BAD = {
     'one byte': b'x',
-    'invalid UTF-8': b'[2, "\xff"]',
+    'invalid UTF-8': b'["\xff", 2]',
     'not JSON': b'[2, "a"',
     'deep': b'[' * 60_000,
     'object': b'{"event": 2}',

@@ -145,7 +145,7 @@ async def test_what_never_ends_is_not_waited_for():
 @pytest.mark.parametrize('turns', range(15))
 async def test_it_can_be_cancelled_at_any_time(turns):
     loop, called = asyncio.get_running_loop(), []
-    later = [after_poll(loop, lambda: called.append(1)), call_later(loop, 0.0, lambda: called.append(2))]
+    later = [call_later(loop, 0.0, lambda n=number: called.append(n)) for number in (1, 2)]
     for _ in range(turns):
         await asyncio.sleep(0)
     before = list(called)

@@ -250,7 +250,7 @@ def test_timeouts(server: sync.EchoProtocol, client: sync.EchoProtocol, transpor
     with pytest.raises(TimeoutError, match='EXPEND'):
         server.submit.on_event('EXPEND', timeout=0.02).result(PATIENCE)
     assert not any(client.asynchronous._callbacks.values())
-    with pytest.raises(ValueError, match='timeout'):
+    with pytest.raises(ValueError, match='Timeout must be non-zero number'):
         client.confirmed_send([1, None], timeout=0)
     client.response_timeout = 0.02
     with pytest.raises(EchoTimeoutError, match='token'):

@@ -1,19 +1,33 @@
-"""The tag functions of the codec, against what wire.md says of a tag in a few lines of Python."""
+"""Delivery tags, against what their definition says in a few lines of Python."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from echorig._codec import encode
-from tagging import acknowledged, is_echo, is_ping, read_tag, tag, untagged
+from echorig._tags import (
+    crc32c,
+    is_damaged,
+    is_echo,
+    is_ping,
+    is_same,
+    make_ping,
+    read_answered,
+    read_tag,
+    set_ack,
+    strip_tag,
+    tag,
+)
 
-ACK = 2**31
-numbers = st.integers(0, ACK - 1)
-blank = st.text(' \t\n\r', max_size=80).map(str.encode)
+TAG, FIELD = 128, 64  # bytes
+RUNS, WORDS = 2**31, 2**32
+runs, words = st.integers(0, RUNS - 1), st.integers(0, WORDS - 1)
+answered = st.one_of(st.just(-1), st.integers(0, RUNS * WORDS - 1))
+blank = st.text(' \t\n\r', max_size=200).map(str.encode)
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=10)),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
@@ -22,140 +36,345 @@ values = st.recursive(
 messages = st.lists(values, max_size=5).map(encode)
 
 
-def written(value: int) -> bytes:
-    """The 32 bytes of a tag, by the definition."""
-    return f'{value:032b}'.replace('0', ' ').replace('1', '\t').encode()
+# --- the definition ---
 
 
-def slow_read(frame: bytes) -> int:
-    """The value of the tag, by the definition."""
-    last = frame[-33:-1]
-    if len(frame) < 34 or frame[-1:] != b']' or last.strip(b' \t'):
-        return -1
-    return int(last.replace(b' ', b'0').replace(b'\t', b'1'), 2)
+def slow_crc(data: bytes) -> int:
+    """CRC-32C, one bit at a time."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
 
 
-@given(messages, numbers)
-@example(b'[]', 0)
-@example(b'[2, "ref", null]', ACK - 1)
-def test_round_trip(frame, number):
-    tagged = tag(frame, number)
-    assert tagged == frame[:-1] + written(number) + b']'
-    assert read_tag(tagged) == number
-    assert untagged(tagged) == frame
+def bits(value: int, n: int) -> bytes:
+    """A number as white space."""
+    return f'{value:0{n}b}'.replace('0', ' ').replace('1', '\t').encode()
+
+
+def number_of(blanks: bytes) -> int:
+    return int(blanks.replace(b' ', b'0').replace(b'\t', b'1'), 2)
+
+
+def check_of(body: bytes, ack: bool, run: int, number: int, life: int) -> int:
+    return slow_crc(body + b''.join(word.to_bytes(4, 'big') for word in (ack * RUNS + run, number, life)))
+
+
+def slow_tag(frame: bytes, run: int, number: int, life: int, answered: int = -1, ack: bool = False) -> bytes:
+    body = frame[:-1]
+    if answered >= 0:
+        body += b'\t' + bits(answered, 63)
+    check = check_of(body, ack, run, number, life)
+    return body + b''.join(bits(word, 32) for word in (ack * RUNS + run, number, life, check)) + b']'
+
+
+def slow_read(frame: bytes) -> tuple[bool, int, int, int] | None:
+    last = frame[-1 - TAG : -1]
+    if len(frame) < TAG + 2 or frame[-1:] != b']' or last.strip(b' \t'):
+        return None
+    run, number, life = (number_of(last[32 * i : 32 * i + 32]) for i in range(3))
+    return run >= RUNS, run % RUNS, number, life
+
+
+def slow_damaged(frame: bytes) -> bool:
+    found = slow_read(frame)
+    if found is not None:
+        return number_of(frame[-33:-1]) != check_of(frame[: -1 - TAG], *found)
+    blanks = sum(byte in b' \t' for byte in frame[-1 - TAG : -1])
+    return frame[:1] == b'[' and len(frame) >= TAG + 2 and blanks >= 112
+
+
+# --- the check ---
+
+READ_COMMAND = '01c00000' + 12 * '00' + '14000000 00000400 00000014 00000018 28000000 00000000 02000000 00000000'
+VECTORS = [  # RFC 3720, appendix B.4; this is how the numbers there stand in memory, the least significant byte first
+    (bytes(32), 0x8A9136AA),
+    (b'\xff' * 32, 0x62A8AB43),
+    (bytes(range(32)), 0x46DD794E),
+    (bytes(range(31, -1, -1)), 0x113FDB5C),
+    (bytes.fromhex(READ_COMMAND), 0xD9963A56),
+    (b'', 0),
+]
+
+
+@pytest.mark.parametrize(('data', 'expected'), VECTORS)
+@pytest.mark.parametrize('by_table', [False, True])
+def test_the_check_is_that_of_the_standard(data, expected, by_table):
+    assert crc32c(data, by_table) == slow_crc(data) == expected
+
+
+@given(st.binary(max_size=200))
+def test_with_the_instruction_and_without_it_is_the_same(data):
+    assert crc32c(data) == crc32c(data, True) == slow_crc(data)
+
+
+# --- writing and reading ---
+
+
+@given(messages, runs, words, words, answered)
+@example(b'[]', 0, 0, 0, -1)
+@example(b'[2, "ref", null]', RUNS - 1, WORDS - 1, WORDS - 1, RUNS * WORDS - 1)
+@example(b'[2, "ref", null]', 0, 1, 1200, 0)
+def test_a_tag_is_what_its_definition_says(frame, run, number, life, answered):
+    tagged = tag(frame, run, number, life, answered)
+    assert tagged == slow_tag(frame, run, number, life, answered)
+    assert read_tag(tagged) == slow_read(tagged) == (False, run, number, life)
+    assert read_answered(tagged) == answered
+    assert not is_damaged(tagged)
+    assert strip_tag(tagged) == frame
     assert json.loads(tagged) == json.loads(frame)
 
 
-@given(messages, numbers)
-def test_acknowledged(frame, number):
-    tagged = tag(frame, number)
-    echo = acknowledged(tagged)
-    assert echo == tag(frame, number + ACK)
-    assert read_tag(echo) == number + ACK
-    assert read_tag(tagged) == number  # the original is not touched
-    assert acknowledged(echo) == echo
-    assert untagged(echo) == frame
+@given(messages, runs, words, words, answered)
+def test_an_echo_has_the_flag_and_its_check(frame, run, number, life, answered):
+    tagged = tag(frame, run, number, life, answered)
+    echo = set_ack(tagged)
+    assert echo == slow_tag(frame, run, number, life, answered, ack=True)
+    assert read_tag(echo) == (True, run, number, life)
+    assert read_tag(tagged) == (False, run, number, life)  # the original is not touched
+    assert set_ack(echo) == echo
+    assert strip_tag(echo) == frame
     assert json.loads(echo) == json.loads(frame)
+    assert not is_damaged(echo)
     assert is_echo(tagged, echo)
     assert is_echo(echo, tagged)
     assert is_echo(tagged, tagged)
 
 
-@given(messages, numbers, st.data())
-def test_one_changed_byte_is_no_echo(frame, number, data):
-    tagged = tag(frame, number)
-    echo = bytearray(acknowledged(tagged))
-    place = data.draw(st.integers(0, len(echo) - 1).filter(lambda i: i != len(echo) - 33))
-    echo[place] ^= data.draw(st.integers(1, 255))
-    assert not is_echo(tagged, bytes(echo))
-
-
-@given(messages, messages, numbers, numbers)
-def test_echo_of_another(one, other, number, other_number):
-    alike = (one, number) == (other, other_number)
-    assert is_echo(tag(one, number), acknowledged(tag(other, other_number))) is alike
-
-
-@given(messages, numbers)
-def test_an_echo_of_another_length(frame, number):
-    tagged = tag(frame, number)
-    for other in (tagged[:-1], tagged + b']', tagged[1:], b' ' + tagged, b''):
-        assert not is_echo(tagged, other)
-        assert not is_echo(other, tagged)
+@given(messages, runs, words, words, words, answered)
+def test_a_repetition_differs_in_its_life_and_check_only(frame, run, number, life, later, answered):
+    tagged, again = (tag(frame, run, number, left, answered) for left in (life, later))
+    assert is_same(tagged, again)
+    assert is_same(tagged, set_ack(again))
+    assert is_echo(tagged, set_ack(again)) is (life == later)
+    assert read_tag(again) == (False, run, number, later)
+    assert not is_same(tagged, tag(frame, run ^ 1, number, later, answered))
+    assert not is_same(tagged, tag(frame, run, number ^ 1, later, answered))
+    assert not is_same(tagged, tag(frame + b']', run, number, later, answered))
 
 
 @given(
     st.one_of(
-        st.binary(max_size=100), st.tuples(st.binary(max_size=40), blank, st.sampled_from([b']', b'', b'] ']))
-    ).map(lambda parts: parts if isinstance(parts, bytes) else b''.join(parts))
+        st.binary(max_size=300),
+        st.tuples(st.binary(max_size=40), blank, st.sampled_from([b']', b'', b'] '])).map(b''.join),
+        st.tuples(
+            st.binary(max_size=20), st.text(' \tx', min_size=126, max_size=200).map(str.encode), st.just(b']')
+        ).map(lambda parts: b'[' + b''.join(parts)),
+    )
 )
 @example(b'')
 @example(b']')
-@example(b' ' * 32 + b']')
-@example(b'[' + b' ' * 31 + b']')
-@example(b'[' + b' ' * 32 + b']')
-@example(b'[' + b' ' * 32)
+@example(b' ' * TAG + b']')
+@example(b'[' + b' ' * (TAG - 1) + b']')
+@example(b'[' + b' ' * TAG + b']')
+@example(b'[' + b' ' * TAG)
+@example(b'[' + b' ' * 112 + b'x' * 16 + b']')
+@example(b'[' + b' ' * 111 + b'x' * 17 + b']')
 def test_any_bytes(frame):
-    assert read_tag(frame) == slow_read(frame)
-    expected = frame if slow_read(frame) < 0 else frame[:-33] + b']'
-    assert untagged(frame) == expected
-    is_ping(frame), is_echo(frame, frame), is_echo(frame, b'')
+    found = slow_read(frame)
+    assert read_tag(frame) == found
+    assert is_damaged(frame) is slow_damaged(frame)
+    if found is None:
+        assert strip_tag(frame) == frame
+    else:
+        shown = strip_tag(frame)
+        assert shown.endswith(b']')
+        assert frame.startswith(shown[:-1])
+        assert is_echo(frame, frame)
+    assert is_echo(frame, b'') is is_same(b'', frame) is False
+    assert is_same(frame, frame) is (len(frame) >= TAG + 2)
+    read_answered(frame), is_ping(frame)
 
 
-@given(messages, numbers, st.text(' \t', min_size=1, max_size=40))
-def test_blanks_before_the_tag(frame, number, more):
-    """Of more than 32 blanks the last 32 are the tag; the others belong to the message."""
-    spaced = frame[:-1] + more.encode() + b']'
-    tagged = tag(spaced, number)
-    assert read_tag(tagged) == number
-    assert untagged(tagged) == spaced
-    assert json.loads(tagged) == json.loads(frame)
+# --- damage ---
 
 
-@given(messages, numbers, st.integers(0, 31), st.sampled_from(b'\n\r\x00\x0b\x0c\xa0"x'))
-def test_another_byte_among_the_blanks(frame, number, place, byte):
-    """A line feed is white space to JSON, but never part of a tag."""
-    tagged = bytearray(tag(frame, number))
-    tagged[len(tagged) - 33 + place] = byte
-    assert read_tag(bytes(tagged)) == -1
-    assert untagged(bytes(tagged)) == bytes(tagged)
+@given(messages, runs, words, words, answered, st.booleans(), st.data())
+@example(b'[]', 0, 0, 0, -1, False, None)
+@example(b'[1]', 5, 6, 7, 8, True, None)
+def test_every_changed_byte_is_found(frame, run, number, life, answered, ack, data):
+    whole = slow_tag(frame, run, number, life, answered, ack)
+    flag = len(whole) - 1 - TAG
+    places = range(len(whole)) if data is None else [data.draw(st.integers(0, len(whole) - 1))]
+    for place in places:
+        for other in {whole[place] ^ 0x29, whole[place] ^ 1, whole[place] ^ 128, 10, 13} - {whole[place]}:
+            changed = whole[:place] + bytes([other]) + whole[place + 1 :]
+            assert is_damaged(changed), place
+            assert not is_echo(whole, changed)
+            assert not is_echo(set_ack(whole), changed) or place == flag  # one that is not even a tag
 
 
-@given(messages, numbers, st.integers(0, 31))
-def test_too_few_blanks(frame, number, n):
-    short = frame[:-1] + written(number)[:n] + b']'
-    assert read_tag(short) == slow_read(short) == -1
-    assert untagged(short) == short
+@given(messages, runs, words, st.booleans(), st.data())
+def test_a_few_changed_bytes_are_found(frame, run, number, ack, data):
+    """However they are changed, the frame is no message that could be believed, with a tag or without."""
+    whole = slow_tag(frame, run, number, 0, ack=ack)
+    changed = bytearray(whole)
+    changes = data.draw(st.dictionaries(st.integers(0, len(whole) - 1), st.integers(0, 255), min_size=1, max_size=8))
+    for place, byte in changes.items():
+        changed[place] = byte
+    assume(changed != whole)
+    # If the first byte is changed too, it is not even the beginning of a message.
+    assert is_damaged(bytes(changed)) or changed[0] != ord('[')
+    assert not is_echo(whole, bytes(changed))
+
+
+@given(messages, runs, words, st.integers(0, TAG))
+def test_a_cut_tag_is_a_damaged_one(frame, run, number, n):
+    cut = frame[:-1] + tag(frame, run, number)[-1 - TAG :][:n] + b']'
+    assert read_tag(cut) == slow_read(cut)
+    assert strip_tag(cut) == cut if n < TAG else strip_tag(cut) == frame
+    if 112 <= n < TAG and len(cut) >= TAG + 2:
+        assert is_damaged(cut)
+    short = tag(frame, run, number)[: -1 - n]
+    if n < 16 and len(short) >= TAG + 2:
+        assert is_damaged(short)
 
 
 @given(messages, st.sampled_from([b' ', b'\n', b'\t']))
-def test_blank_behind_the_message(frame, blank):
-    assert read_tag(tag(frame, 1) + blank) == -1
+def test_a_blank_behind_the_message(frame, blank):
+    """It is no tag at this place, but it was one."""
+    frame = tag(frame, 5, 1) + blank
+    assert read_tag(frame) is None
+    assert is_damaged(frame)
 
 
-@given(messages, numbers)
-def test_ping(frame, number):
-    assert is_ping(tag(frame, number)) is (frame == b'[]')
-    assert is_ping(acknowledged(tag(b'[]', number)))
-    assert json.loads(tag(b'[]', number)) == []
+@pytest.mark.parametrize(
+    'frame',
+    [
+        b'',
+        b'[]',
+        b'[2, "ref", null]',
+        b'text',
+        b'[' + b' ' * 63 + b']',
+        b'x' + b' ' * 200,
+        b'[1, "' + b'x' * 500 + b'"]',
+        b'[64, 20, "' + b' ' * 30 + b'table   of   columns' + b' ' * 60 + b'"]',
+        b'[0, "no", "[2, null' + tag(b'[]', 0x2AAAAAAA, 0x55555555, 0x33333333)[1:-1].replace(b'\t', rb'\t') + b']"]',
+    ],
+    ids=range(9),
+)
+def test_what_never_had_a_tag_is_not_damaged(frame):
+    """Neither a text with many spaces, nor the notice of a MATLAB rig, which quotes one."""
+    assert not is_damaged(frame)
+    assert read_tag(frame) is None
 
 
-@pytest.mark.parametrize('number', [0, 1, ACK - 1, 0x55555555, 0x2AAAAAAA])
-def test_numbers_at_the_ends(number):
-    assert read_tag(tag(b'[1]', number)) == number
+# --- echoes ---
 
 
-@pytest.mark.parametrize('number', [-1, 2**32])
-def test_no_number_of_32_bits(number):
-    with pytest.raises(OverflowError):
-        tag(b'[1]', number)
+@given(messages, messages, words, words)
+def test_an_echo_of_another_message(one, other, number, other_number):
+    alike = (one, number) == (other, other_number)
+    assert is_echo(tag(one, 7, number), set_ack(tag(other, 7, other_number))) is alike
+    assert is_same(tag(one, 7, number), set_ack(tag(other, 7, other_number, 9))) is alike
+
+
+@given(messages, words)
+def test_an_echo_of_another_length(frame, number):
+    tagged = tag(frame, 7, number)
+    for other in (tagged[:-1], tagged + b']', tagged[1:], b' ' + tagged, b''):
+        assert not is_echo(tagged, other)
+        assert not is_echo(other, tagged)
+        assert not is_same(tagged, other)
+
+
+# --- blanks that are no tag ---
+
+
+@given(messages, words, st.text(' \t', min_size=1, max_size=63))
+def test_blanks_before_the_tag(frame, number, more):
+    """Of more than 128 blanks the last 128 are the tag; the others belong to the message."""
+    spaced = frame[:-1] + more.encode() + b']'
+    tagged = tag(spaced, 7, number)
+    assert read_tag(tagged) == (False, 7, number, 0)
+    assert read_answered(tagged) == -1
+    assert strip_tag(tagged) == (b'[]' if frame == b'[]' else spaced)  # of a ping there is nothing to be shown
+    assert json.loads(tagged) == json.loads(frame)
+
+
+@given(messages, words, st.integers(0, TAG - 1), st.sampled_from(b'\n\r\x00\x0b\x0c\xa0"x'))
+def test_another_byte_among_the_blanks(frame, number, place, byte):
+    """A line feed is white space to JSON, but never part of a tag."""
+    tagged = bytearray(tag(frame, 7, number))
+    tagged[len(tagged) - 1 - TAG + place] = byte
+    assert read_tag(bytes(tagged)) is None
+    assert is_damaged(bytes(tagged))
+    assert strip_tag(bytes(tagged)) == bytes(tagged)
 
 
 def test_nested_and_quoted_ends():
     """What looks like a tag, but is inside of a text or of an inner array, is none."""
-    inside = '[1, "' + ' ' * 32 + ']"]'
-    inner = '[1, [' + ' ' * 32 + '], 2]'
-    for text in (inside, inner):
-        assert read_tag(text.encode()) == -1
-    # At the very end, it is one: an inner array of blanks has its own bracket before the last.
-    assert read_tag(('[1, [' + ' ' * 32 + ']]').encode()) == -1
+    inside = '[1, "' + ' ' * TAG + ']"]'
+    inner = '[1, [' + ' ' * TAG + '], 2]'
+    # At the very end, too: an inner array of blanks has its own bracket before the last.
+    last = '[1, [' + ' ' * TAG + ']]'
+    for text in (inside, inner, last):
+        assert read_tag(text.encode()) is None
+
+
+# --- what it answers ---
+
+
+@given(messages, words, st.integers(0, FIELD - 1), st.sampled_from(b'x\n'))
+def test_an_answer_names_its_question_in_whole_or_not_at_all(frame, number, place, byte):
+    whole = tag(frame, 7, number, 0, 5 << 32 | 6)
+    assert read_answered(whole) == 5 << 32 | 6
+    field = len(whole) - 1 - TAG - FIELD
+    assert whole[field : field + FIELD] == b'\t' + bits(5, 31) + bits(6, 32)
+    changed = whole[: field + place] + bytes([byte]) + whole[field + place + 1 :]
+    assert read_answered(changed) == -1
+    assert is_damaged(changed)
+    assert read_answered(tag(frame, 7, number)) == read_answered(b'') == read_answered(frame) == -1
+
+
+# --- pings ---
+
+
+@given(runs, words, answered)
+def test_pings(run, number, question):
+    ping = make_ping(run, number, question)
+    assert json.loads(ping) == []
+    assert len(ping) == TAG + FIELD + 2
+    assert is_ping(ping)
+    assert is_ping(set_ack(ping))
+    assert read_tag(ping) == (False, run, number, 0)
+    assert read_answered(ping) == question
+    assert not is_damaged(ping)
+    frame = b'[' + b' ' * FIELD + b']' if question < 0 else b'[]'
+    assert ping == slow_tag(frame, run, number, 0, question)
+
+
+@given(messages, words)
+def test_messages_are_no_pings(frame, number):
+    assert is_ping(tag(frame, 7, number)) is (frame == b'[]')
+    assert is_ping(b'') is is_ping(frame) is is_ping(b'{' + b' ' * TAG + b']') is False
+
+
+# --- what is no tag, run or number ---
+
+
+def test_a_run_has_31_bits():
+    assert read_tag(tag(b'[1]', RUNS | 5, 1)) == (False, 5, 1, 0)
+
+
+@pytest.mark.parametrize('wrong', [-1, WORDS])
+@pytest.mark.parametrize('place', [1, 2, 3])
+def test_numbers_over_32_bits_are_refused(wrong, place):
+    arguments = [b'[1]', 1, 1, 1]
+    arguments[place] = wrong
+    with pytest.raises(OverflowError):
+        tag(*arguments)
+
+
+def test_what_cannot_have_a_tag_is_refused():
+    for frame in (b'', b'['):
+        with pytest.raises(ValueError, match='array'):
+            tag(frame, 1, 1)
+    for frame in (b'', b'[]', tag(b'[]', 1, 1)[1:-1]):
+        with pytest.raises(ValueError, match='tag'):
+            set_ack(frame)
+    for function in (read_tag, is_damaged, strip_tag, crc32c):
+        with pytest.raises(TypeError):
+            function(None)

@@ -300,8 +300,10 @@ async def test_contexts_that_are_none(lab, papers):
         await lab.server('wss', ssl=papers.client)
     with pytest.raises(ValueError, match='no context for a client'):
         await EchoProtocol.client('wss://127.0.0.1:9', ssl=papers.servers['good'])
-    for context in (None, True, 'x'):
-        with pytest.raises(ValueError, match='needs TLS'):
+    with pytest.raises(ValueError, match='needs TLS'):
+        await lab.server('wss', ssl=None)
+    for context in (True, 'x'):
+        with pytest.raises(TypeError, match=r'ssl must be an ssl\.SSLContext'):
             await lab.server('wss', ssl=context)
 
 

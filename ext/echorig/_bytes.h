@@ -4,10 +4,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define ER_SPACES 0x2020202020202020u
 #define ER_ONES 0x0101010101010101u
-#define ER_LOW_BITS 0x7F7F7F7F7F7F7F7Fu
 #define ER_FLIP 0x29u /* makes a tab of a space */
 
 static inline uint64_t er_load(const unsigned char *in)
@@ -19,15 +19,20 @@ static inline uint64_t er_load(const unsigned char *in)
 /* Write 32 bits, the most significant first, each as a space (0) or a tab (1). */
 static inline void er_write_bits(unsigned char *out, uint32_t value)
 {
-    int i, j;
-    for (i = 0; i < 4; i++) {
-        /* Bit 7 of the byte to the first of eight bytes, bit 6 to the second, and so on; then each to 0 or 1. */
-        uint64_t bits = ((value >> (24 - 8 * i)) & 255u) * ER_ONES & 0x0102040810204080u;
-        bits = ((((bits & ER_LOW_BITS) + ER_LOW_BITS) | bits) >> 7) & ER_ONES;
-        bits = ER_SPACES ^ bits * ER_FLIP;
-        for (j = 0; j < 8; j++)
-            out[8 * i + j] = (unsigned char)(bits >> 8 * j);
-    }
+    static const char four[16][5] = {
+        "    ", "   \t", "  \t ", "  \t\t", " \t  ", " \t \t", " \t\t ", " \t\t\t",
+        "\t   ", "\t  \t", "\t \t ", "\t \t\t", "\t\t  ", "\t\t \t", "\t\t\t ", "\t\t\t\t",
+    };
+    int i;
+    for (i = 0; i < 8; i++)
+        memcpy(out + 4 * i, four[value >> (28 - 4 * i) & 15u], 4);
+}
+
+/* Whether eight bytes are all spaces and tabs. */
+static inline int er_is_blank(const unsigned char *in)
+{
+    uint64_t flipped = er_load(in) ^ ER_SPACES;
+    return flipped == (flipped & ER_ONES) * ER_FLIP;
 }
 
 /* Read what er_write_bits wrote; -1 if a byte is neither a space nor a tab. */

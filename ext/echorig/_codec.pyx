@@ -31,6 +31,7 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
 cdef extern from "_bytes.h":
+    bint er_is_blank(const unsigned char *text) noexcept
     const char *er_skip_plain(const char *text, const char *end) noexcept
     bint er_copy_plain(char *out, const char *text, size_t n) noexcept
 
@@ -371,7 +372,11 @@ cdef list _read_short(bytes data):
     cdef const char *word
     cdef int number
     cdef list message = []
-    if not 2 <= end - src < SHORT or src[0] != 91 or end[0] != 93:
+    if src[0] != 91 or end[0] != 93:
+        return None
+    while end - src > 8 and er_is_blank(<const unsigned char *>end - 8):  # the tag
+        end -= 8
+    if not 2 <= end - src < SHORT:
         return None
     while True:
         src += 1
@@ -399,7 +404,7 @@ cdef list _read_short(bytes data):
         if src[0] == 44 and src[1] == 32:
             src += 1
             continue
-        while src[0] == 32 or src[0] == 9:
+        while src < end and (src[0] == 32 or src[0] == 9):
             src += 1
         return message if src == end else None
 

@@ -31,7 +31,7 @@ from echorig._exchange cimport (
     V_CONFIRMED, V_DAMAGED, V_DELIVER, V_ECHO, V_EXPIRED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
 )
 from echorig._signing cimport F_HANDSHAKE, Signer
-from echorig._tags cimport TAG_SIZE, identity, read_answered
+from echorig._tags cimport TAG_SIZE, read_answered
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.redact import Shown, shown
 from echorig.stall import StallMonitor, after_poll
@@ -70,6 +70,7 @@ cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 cdef Py_ssize_t FAIR = 256 * 1024  # bytes from streams before others get their turn
 cdef double LATE = 0.05  # seconds; a timer that comes so late says that this program stood still
+cdef double RECENT = 0.02  # seconds
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
 
 
@@ -152,7 +153,9 @@ cdef class Courier:
     cdef double awake_until         # until then
     cdef object polling             # what expires when the sockets have been read once more
     cdef object stalls              # tells how long the loop stood still, where the transport does not know
+    cdef double fresh_at            # when a message came that was read at once
     cdef bint arriving              # what is being received has just come from the transport
+    cdef bint releasing             # what was doubted is being received
     cdef object timing              # the transport, if it knows how long each datagram lay in the socket
 
     def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None, Signer signer=None):
@@ -313,16 +316,22 @@ cdef class Courier:
         """
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
-        cdef double waited = 0.0
+        cdef double now = _now(), waited = 0.0 if self.arriving else -1.0
+        cdef long long identity
         cdef int kind
         if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
             exchange.set_max_size(self.owner.max_message_size)
-        elif self.arriving and n > TAG_SIZE + 1 and frame[n - 1 - TAG_SIZE] != 9:  # no echo of ours
-            waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
+        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.n_doubted):  # no mere echo
+            # What is read so soon behind a message that had just come has just come, too: nothing overtakes in a socket.
+            if now - self.fresh_at > RECENT:
+                waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
+                if waited < RECENT:
+                    self.fresh_at = now - waited
         self.arriving = False
         if self.busy_poll > 0.0 and not self.connected:
             self._stay_awake()
-        kind = exchange.sort(frame, addr, _now(), waited, self.timing is not None)
+        kind = exchange.sort(frame, addr, now, waited, self.timing is not None)
+        identity = exchange.identity
         if exchange.ended is not None:
             send = exchange.ended
             exchange.ended = None
@@ -339,7 +348,8 @@ cdef class Courier:
             if self._logs_info():
                 self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
             deliver(
-                self.owner, self.waiting, self.callbacks, frame, addr, identity(frame), self._answers(frame)
+                self.owner, self.waiting, self.callbacks, frame, addr, identity,
+                -1 if identity < 0 else self._answers(frame),
             )
         elif kind == V_REFUSED:
             self.owner._admission.refused(frame, addr)
@@ -355,8 +365,14 @@ cdef class Courier:
                     'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
                     Shown(frame), addr[0], addr[1], waited,
                 )
-        while exchange.released:
-            self.take(*exchange.released.pop(0))
+        if exchange.settled and not self.releasing:
+            self.releasing = True
+            try:
+                while (wanted := exchange.next_wanted(_now())) is not None:
+                    self.take(wanted[0], wanted[1])
+            finally:
+                self.releasing = False
+            self.flush()
 
     cdef long long _answers(self, bytes frame) except -2:
         """Return which message of ours a message answers: -1 if it names none, 0 if one of another program."""
@@ -498,7 +514,7 @@ cdef class Courier:
             Whether to begin.
         """
         transport = self.owner._transport if wanted else None
-        self.timing = transport if isinstance(getattr(transport, 'waited', None), float) else None
+        self.timing = transport if getattr(transport, 'knows_age', None) is True else None
         if wanted and self.timing is None and self.stalls is None:
             self.stalls = StallMonitor.of(self.loop)
             self.stalls.subscribe(self._count_received)

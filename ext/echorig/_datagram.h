@@ -11,28 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/types.h>
 #include <time.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#endif
 
 #define ER_MOST 64
-
-/* When a datagram came, the system tells as a control message, by the clock of CLOCK_REALTIME. */
-#ifdef __linux__
-#define ER_STAMP SO_TIMESTAMPNS
-#define ER_STAMPED SCM_TIMESTAMPNS
-typedef struct timespec er_stamp;
-#define ER_NS(stamp) (stamp).tv_nsec
-#else
-#define ER_STAMP SO_TIMESTAMP
-#define ER_STAMPED SCM_TIMESTAMP
-typedef struct timeval er_stamp;
-#define ER_NS(stamp) (stamp).tv_usec * 1000
-#endif
-typedef union {  /* aligned as a control message is */
-    struct cmsghdr head;
-    char room[CMSG_SPACE(sizeof(er_stamp))];
-} er_control;
 
 typedef union {
     struct sockaddr any;
@@ -44,17 +30,36 @@ typedef struct {
     er_address from;
     socklen_t from_size;
     ssize_t size;
-    int64_t came;  /* when it came, in nanoseconds; 0 if that is not known */
 } er_datagram;
 
-/* Ask the system to note when datagrams come. What has come before is taken to come when it is read. */
-static void er_ask_for_stamps(int fd)
+/* When the datagram came that was read last, by CLOCK_REALTIME in nanoseconds; 0 if the system does not say.
+ *
+ * The first call has the system note it from then on. That costs nothing where nobody asks, unlike control messages. */
+static int64_t er_last_came(int fd)
 {
-    int yes = 1;
-    (void)setsockopt(fd, SOL_SOCKET, ER_STAMP, &yes, sizeof yes);  /* without it nothing is known, which is allowed */
+#ifdef SIOCGSTAMPNS
+    struct timespec came;
+    if (ioctl(fd, SIOCGSTAMPNS, &came) == 0)
+        return (int64_t)came.tv_sec * 1000000000 + came.tv_nsec;
+#else
+    (void)fd;
+#endif
+    return 0;
 }
 
-/* The time by the clock of the stamps, in nanoseconds. */
+/* Whether the system says it at all, which it begins to do with this call. */
+static int er_notes_times(int fd)
+{
+#ifdef SIOCGSTAMPNS
+    struct timespec came;
+    return ioctl(fd, SIOCGSTAMPNS, &came) == 0 || errno == ENOENT; /* nothing has come yet */
+#else
+    (void)fd;
+    return 0;
+#endif
+}
+
+/* The time by the same clock. */
 static int64_t er_clock(void)
 {
     struct timespec now;
@@ -62,45 +67,12 @@ static int64_t er_clock(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void er_prepare(struct msghdr *head, struct iovec *place, char *buffer, size_t room, er_datagram *got,
-                       er_control *control)
-{
-    memset(head, 0, sizeof *head);
-    place->iov_base = buffer;
-    place->iov_len = room;
-    head->msg_iov = place;
-    head->msg_iovlen = 1;
-    head->msg_name = &got->from;
-    head->msg_namelen = sizeof got->from;
-    head->msg_control = control;
-    head->msg_controllen = sizeof *control;
-}
-
-static void er_take(struct msghdr *head, ssize_t size, er_datagram *got)
-{
-    struct cmsghdr *control = CMSG_FIRSTHDR(head);
-    got->size = size;
-    got->from_size = head->msg_namelen;
-    got->came = 0;
-    if (control && control->cmsg_level == SOL_SOCKET && control->cmsg_type == ER_STAMPED) {
-        er_stamp stamp;
-        memcpy(&stamp, CMSG_DATA(control), sizeof stamp);
-        got->came = (int64_t)stamp.tv_sec * 1000000000 + ER_NS(stamp);
-    }
-}
-
 /* Read one datagram of at most `room` bytes; its size, or -1 with errno. */
 static ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got)
 {
-    struct msghdr head;
-    struct iovec place;
-    er_control control;
-    ssize_t size;
-    er_prepare(&head, &place, buffer, room, got, &control);
-    size = recvmsg(fd, &head, MSG_DONTWAIT);
-    if (size >= 0)
-        er_take(&head, size, got);
-    return size;
+    got->from_size = sizeof got->from;
+    got->size = recvfrom(fd, buffer, room, MSG_DONTWAIT, &got->from.any, &got->from_size);
+    return got->size;
 }
 
 /* Read up to n datagrams, each into its own `room` bytes of `buffers`; how many came, and what ended it, or 0. */
@@ -109,16 +81,24 @@ static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *
 #ifdef __linux__
     struct mmsghdr heads[ER_MOST];
     struct iovec places[ER_MOST];
-    er_control controls[ER_MOST];
     int i, came;
-    for (i = 0; i < n; i++)
-        er_prepare(&heads[i].msg_hdr, &places[i], buffers + (size_t)i * room, room, &got[i], &controls[i]);
+    memset(heads, 0, sizeof heads[0] * (size_t)n);
+    for (i = 0; i < n; i++) {
+        places[i].iov_base = buffers + (size_t)i * room;
+        places[i].iov_len = room;
+        heads[i].msg_hdr.msg_iov = &places[i];
+        heads[i].msg_hdr.msg_iovlen = 1;
+        heads[i].msg_hdr.msg_name = &got[i].from;
+        heads[i].msg_hdr.msg_namelen = sizeof got[i].from;
+    }
     came = recvmmsg(fd, heads, (unsigned int)n, MSG_DONTWAIT, NULL);
     *error = came < 0 ? errno : 0;
     if (came < 0)
         came = 0;
-    for (i = 0; i < came; i++)
-        er_take(&heads[i].msg_hdr, (ssize_t)heads[i].msg_len, &got[i]);
+    for (i = 0; i < came; i++) {
+        got[i].size = (ssize_t)heads[i].msg_len;
+        got[i].from_size = heads[i].msg_hdr.msg_namelen;
+    }
     return came;
 #else
     int came = 0;

@@ -7,7 +7,7 @@
 3. Addresses become tuples, and tuples addresses, once for as long as they are remembered; an answer to the sender of the last datagram needs no look-up.
 4. An error of the system goes to ``error_received``, an exception of the protocol to the loop's exception handler;
    what ends a program is not held up, and the datagrams behind it are handed on in the next turn.
-5. How long the datagram that is being handed on lay in the socket is known where the system tells when it came.
+5. How long the datagram that is being handed on lay in the socket is known where the system says when it came.
 """
 
 cimport cython
@@ -34,8 +34,8 @@ cdef extern from "_datagram.h":
         er_address origin "from"
         socklen_t from_size
         Py_ssize_t size
-        int64_t came
-    void er_ask_for_stamps(int fd)
+    int64_t er_last_came(int fd)
+    int er_notes_times(int fd)
     int64_t er_clock()
     Py_ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got) nogil
     int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got, int *error) nogil
@@ -55,6 +55,7 @@ cdef enum:
     CALM = 4           # so many readings in a row that bring one datagram or none: they are read singly again
     REMEMBERED = 4096  # addresses in each direction
     HIGH = 64 * 1024   # bytes that may wait to be sent before the protocol is asked to pause
+    RECENT = 20000000  # nanoseconds; those behind one that came so lately are not timed each
 
 
 @cython.final
@@ -85,7 +86,9 @@ cdef class DatagramTransport:
     cdef Py_ssize_t waiting_size, high, low
     cdef unsigned int readings
     cdef object held                # (datagram, sender, when it came) that have been read, and not handed on yet
-    cdef int64_t came               # when the one came that is being handed on, in ns; 0 if that is not known
+    cdef readonly bint knows_age    # `waited` is known
+    cdef bint handing_on
+    cdef int64_t came               # when the one came that is being handed on; 0 if the system is to be asked
     cdef bint alone                 # the system has no way to read several together
     cdef int crowded                # readings left before datagrams are taken one by one again
     cdef char *buffers              # room for TOGETHER datagrams, once it has been needed
@@ -111,7 +114,7 @@ cdef class DatagramTransport:
             'socket': asyncio.trsock.TransportSocket(sock), 'sockname': sock.getsockname(), 'peername': self.peer
         }
         self.protocol = protocol
-        er_ask_for_stamps(self.fd)
+        self.knows_age = er_notes_times(self.fd)
         self.resume_reading()  # the loop looks at the socket in its next turn at the earliest
         self.sock = sock
         try:
@@ -152,8 +155,19 @@ cdef class DatagramTransport:
         cdef bytes data = self._fetch(&got)
         if data is None:
             return False
-        self._deliver(data, self._sender(&got), got.came)
+        self._deliver(data, self._sender(&got), 0)
         return True
+
+    cdef int64_t _hold_one(self):
+        """Read one datagram, to be handed on later; when it came, or 0 if there was none."""
+        cdef er_datagram got
+        cdef int64_t came
+        cdef bytes data = self._fetch(&got)
+        if data is None:
+            return 0
+        came = er_last_came(self.fd)
+        self.held.append((data, self._sender(&got), came))
+        return came
 
     cdef bytes _fetch(self, er_datagram *got):
         # A function of its own, so that the room is given back before anybody is called.
@@ -169,19 +183,29 @@ cdef class DatagramTransport:
         """Take what waits, many datagrams with one system call."""
         cdef er_datagram[TOGETHER] got
         cdef int n, i, error = 0, taken = 0
+        cdef int64_t came = 0
         if self.buffers == NULL:
             self.buffers = <char *>malloc(TOGETHER * ROOM)
         while self.buffers != NULL and taken < FAIR and self.reading and not error:
-            n = er_read_many(self.fd, self.buffers, ROOM, TOGETHER, got, &error)
+            if self.knows_age:  # no other is older than the first
+                came = self._hold_one()
+                if came == 0:
+                    self.crowded = CALM if taken > 1 else self.crowded - 1
+                    break
+                if er_clock() - came > RECENT:
+                    self._deliver_held()
+                    taken += 1
+                    continue
+            n = er_read_many(self.fd, self.buffers, ROOM, TOGETHER - self.knows_age, got, &error)
             for i in range(n):
                 data = PyBytes_FromStringAndSize(self.buffers + i * ROOM, got[i].size)
-                self.held.append((data, self._sender(&got[i]), got[i].came))
+                self.held.append((data, self._sender(&got[i]), came))
             self._deliver_held()
-            taken += n
+            taken += n + self.knows_age
             if error == ENOSYS or error == EPERM:  # no such system call here: one by one, then
                 self.alone = True
                 error = EAGAIN
-            if n < TOGETHER:
+            if n < TOGETHER - self.knows_age:
                 self.crowded = CALM if taken > 1 else self.crowded - 1
                 break
         if self.alone or self.buffers == NULL:
@@ -204,21 +228,31 @@ cdef class DatagramTransport:
 
     cdef void _deliver(self, bytes data, addr, int64_t came):
         self.came = came
+        self.handing_on = True
         try:
             self.protocol.datagram_received(data, addr)
         except Exception as ex:
             self.loop.call_exception_handler({
                 'message': 'datagram_received() failed', 'exception': ex, 'transport': self, 'protocol': self.protocol
             })
+
         finally:
-            self.came = 0
+            self.handing_on = False
 
     @property
     def waited(self) -> float:
-        """For how many seconds the datagram that is being handed on lay in the socket; -1.0 if that is not known."""
-        if self.came == 0:
+        """For how many seconds the datagram that is being handed on lay in the socket; -1.0 if that is not known.
+
+        Those that were read together, right behind one that had come at once, count as no older than that one.
+        """
+        cdef int64_t came = self.came
+        if not self.handing_on:
             return -1.0
-        return max(er_clock() - self.came, 0) * 1e-9  # below 0 if the clock has been set back
+        if came == 0:
+            came = er_last_came(self.fd)
+        if came == 0:
+            return -1.0
+        return max(er_clock() - came, 0) * 1e-9  # below 0 if the clock has been set back
 
     cdef void _failed_to_read(self, int error):
         if not _later(error):

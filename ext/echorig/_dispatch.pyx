@@ -4,8 +4,10 @@
 1. A listener that fails stops nobody: each failure is reported and the next listener runs.
 2. A future is told once and then removed, from every event that it was registered for.
 3. A listener registered for a combination of events is also told which one came.
-4. What is no message is handed to ``_malformed``, and tells nobody.
-5. The token in an ALYX message is concealed: nobody who writes the message into a log writes it there.
+4. What is no message is handed to ``_malformed``, and tells nobody. What a MATLAB program writes, one byte for each
+   character, is a message even if it is no UTF-8.
+5. A notice about a ping or about a notice tells nobody: no listener has sent one.
+6. The token in an ALYX message is concealed: nobody who writes the message into a log writes it there.
 """
 
 from asyncio import CancelledError
@@ -16,6 +18,7 @@ from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 
 from echorig._codec cimport decode
 from echorig._origin cimport Origin
+from echorig._turn cimport Turn
 from echorig._origin import current as _current
 from echorig.concealed import conceal
 from echorig.messages import ExpMessage
@@ -51,8 +54,11 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, lo
     try:
         message = decode(data)
     except ValueError as ex:
-        com._malformed(data, addr, str(ex))
-        return
+        message = _read_latin1(data)
+        if message is None:
+            com._malformed(data, addr, str(ex))
+            return
+        com._log_latin1(addr)
     if type(message) is not list or not message:
         com._malformed(data, addr, 'it is no array with an event code')
         return
@@ -68,13 +74,13 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, lo
     del message[0]
     if bit == ALYX:
         message = conceal(message)
-    if not code:
-        com._log_notice(message, addr)
+    if not code and not com._log_notice(message, addr):
+        return
     if number >= 0:
         origin = Origin(com._identity, code, addr, number, answers)
     heard = waiting.asked & bit and waiting.deliver(bit, (event, message, addr, origin, len(data)))
     if not heard:
-        waiting.keep_for_this_turn(bit, (event, message, addr, origin, len(data)))
+        (<Turn>waiting.turn).keep(bit, (event, message, addr, origin, len(data)))
     listeners = callbacks[event]
     if listeners:
         token = PyContextVar_Set(_current, origin)
@@ -84,6 +90,22 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, lo
             PyContextVar_Reset(_current, token)
     elif not waiting.asked & bit:
         com._log.debug('No callbacks to execute for event %s', event.name)
+
+
+cdef list _read_latin1(bytes data):
+    """Read a message in Latin-1; None for bytes that are UTF-8, or no array with an event in Latin-1 either."""
+    try:
+        data.decode()
+        return None
+    except UnicodeDecodeError:
+        pass
+    try:
+        message = decode(data.decode('latin-1').encode())
+    except ValueError:
+        return None
+    if type(message) is list and message and type(message[0]) is int and message[0] in _SINGLE:
+        return message
+    return None
 
 
 cdef _tell(com, list listeners, event, message, addr):

@@ -49,7 +49,6 @@ cdef class Send:
 cdef class Exchange:
     cdef readonly list outbox
     cdef readonly list finished
-    cdef readonly list released
     cdef readonly bytes reply
     cdef readonly double alarm
     cdef readonly unsigned int run
@@ -69,6 +68,9 @@ cdef class Exchange:
     cdef Py_ssize_t waiting
     cdef int refusing        # the events whose messages are not accepted
     cdef Send ended          # by the last frame
+    cdef long long identity  # of the last frame: its run, times 2**32, plus its number; -1 without a tag
+    cdef Py_ssize_t n_doubted
+    cdef list settled        # the peers that have said of a doubted message whether it is wanted
     cdef object last_addr    # the peer that was looked up last
     cdef Peer last_peer
     cdef Run last_run
@@ -81,7 +83,7 @@ cdef class Exchange:
     cpdef int receive(self, bytes frame, addr, double now, double waited=?, bint sure=?) except -1
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept
     cdef bint is_own(self, unsigned int run) noexcept
-    cdef int _echo(self, bytes frame, Tag *tag, addr, double now) except -1
+    cdef int _echo(self, bytes frame, Tag *tag, addr, double now, double waited) except -1
     cdef int _returned(self, bytes frame, Tag *tag, addr, double now) except -1
     cdef int _message(self, bytes frame, Tag *tag, addr, double now, double waited, bint sure) except -1
     cdef int _untagged(self, bytes frame, addr, double now, bint broken) except -1
@@ -95,13 +97,18 @@ cdef class Exchange:
     cdef _move(self, Peer peer, addr, double now)
     cdef _place(self, Peer peer, addr)
     cdef _join(self, Peer peer, Peer other)
-    cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask)
-    cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number)
+    cdef bint _is_wanted(self, Peer peer, long long asked)
+    cdef bint _is_answer(self, bytes frame) noexcept
+    cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, double waited, bint ask)
+    cdef unsigned int _ask_about(self, long long identity, addr) except 0
+    cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number, double now, double waited)
+    cpdef next_wanted(self, double now)
     cdef _time_out(self, Peer peer, Send send, double now)
     cdef _retry(self, Peer peer, Send send, double now)
     cdef _repeat(self, Peer peer, Send send, double now)
     cdef _learn(self, Peer peer, int kind, double now)
     cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept
     cdef _probe(self, Peer peer, double now)
     cdef _stop_probing(self, Peer peer)
     cdef Peer _find_peer(self, addr)
@@ -121,6 +128,7 @@ cdef class Exchange:
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef _let_fly(self, Peer peer, double now)
     cdef bint _may_follow(self, Peer peer, double now) noexcept
+    cdef Send _next_of(self, Peer peer, double now)
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
     cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)

@@ -29,8 +29,8 @@ from libc.math cimport ceil
 from echorig._codec cimport compare, peek
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
 from echorig._tags cimport (
-    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, is_echo, is_intact, is_ping, is_same, make_ping, parse, read_answered,
-    reply_to_ping, set_ack, with_life, write,
+    FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, identity, is_echo, is_intact, is_ping, is_same, make_ping, parse,
+    read_answered, reply_to_ping, set_ack, with_life, write,
 )
 
 # The same for Python.
@@ -62,6 +62,7 @@ cdef double NO_ROOM = 0.01  # seconds before it is looked for again where there 
 cdef Py_ssize_t MAX_HELD = 1024  # messages that nobody waits for, for one peer, until they may be sent
 cdef Py_ssize_t MAX_DOUBTED = 1024
 cdef double DOUBT_TIME = 1.0  # seconds for the answer whether a message is still wanted
+cdef double TRUSTED = 0.1  # seconds for which such an answer is believed
 cdef double STREAM_GAP = 0.1  # seconds between frames to one who may take two that arrive together for one
 cdef double PROBE_INTERVAL = 0.010  # seconds between the first pings to a peer not yet known
 cdef int QUICK_PROBES = 3  # pings before the interval begins to double
@@ -158,8 +159,6 @@ cdef class Exchange:
         What is to be sent now, in order.
     finished : list of Send
         The sends that have ended since the list was last emptied.
-    released : list of (bytes, address)
-        Messages that were ``DOUBTED`` and are wanted: they are to be received again.
     reply : bytes or None
         What to send back, after ``DELIVER`` or ``ECHO``; None if that is left for later.
     alarm : float
@@ -183,7 +182,7 @@ cdef class Exchange:
     ):
         self.outbox = []
         self.finished = []
-        self.released = []
+        self.settled = []
         self.peers = {}
         self.moved = {}
         self.runs = {}
@@ -321,6 +320,8 @@ cdef class Exchange:
         """Return what is sent of a message that nobody waits for; None if it must wait for the stream."""
         cdef int event = peek(frame)
         peer.n_sent += 1
+        if not self.stream:
+            peer.current_kind(now, self.limits)
         if taggable and self._may_tag(peer, frame, now):
             frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != PLAIN else -1)
             if peer.kind != TAGGING and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
@@ -410,7 +411,7 @@ cdef class Exchange:
         now : float
             The time in seconds.
         waited : float
-            For how long it lay here before it was read, in seconds.
+            For how long it lay here before it was read, in seconds; negative if it has not just been read.
         sure : bool
             Whether that is known, and not only the longest time that it can be.
 
@@ -433,12 +434,13 @@ cdef class Exchange:
         if not frame:
             return V_IGNORED
         self.n_received += 1
+        self.identity = -1
         state = parse(frame, &tag)
         if state != T_WHOLE:
             return self._untagged(frame, addr, now, state == T_BROKEN)
         if self.is_own(tag.run):
             if tag.ack:
-                return self._echo(frame, &tag, addr, now)
+                return self._echo(frame, &tag, addr, now, waited)
             if self.limits.tags or is_ping(frame):
                 return self._returned(frame, &tag, addr, now)
         elif tag.ack and self.limits.tags:
@@ -464,7 +466,7 @@ cdef class Exchange:
         peer.last_seen = now
         peer.active = now
 
-    cdef int _echo(self, bytes frame, Tag *tag, addr, double now) except -1:
+    cdef int _echo(self, bytes frame, Tag *tag, addr, double now, double waited) except -1:
         """A frame of ours with the ACK flag: an echo by a tagging peer, which is never echoed."""
         cdef Peer peer = self._find_peer(addr)
         cdef Send send
@@ -488,7 +490,7 @@ cdef class Exchange:
         self._know(peer, tag.number, now)
         if is_ping(frame):
             if peer.doubted:
-                self._answered_doubt(peer, frame, tag.number)
+                self._answered_doubt(peer, frame, tag.number, now, waited)
             if peer.addr == addr:  # else another program may be where it was
                 self._meet(peer, frame, tag.number, now)
             if peer.asked and tag.number >= peer.asked:
@@ -509,12 +511,12 @@ cdef class Exchange:
 
     cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
         """Take in which program has answered the ping of a number."""
-        cdef long long identity = read_answered(frame)
+        cdef long long program = read_answered(frame)
         cdef unsigned int number
         cdef Run run
-        if identity < 0 or self.is_own(<unsigned int>(identity >> 32)):
+        if program < 0 or self.is_own(<unsigned int>(program >> 32)):
             return
-        number = <unsigned int>(identity >> 32)
+        number = <unsigned int>(program >> 32)
         run = self.runs.get(number)
         if run is None:
             if peer.run is None or peer.run.run != number:
@@ -684,10 +686,11 @@ cdef class Exchange:
         if peer is None:
             return V_IGNORED
         run = self.last_run
+        self.identity = <long long>tag.run << 32 | tag.number
         self._hear(peer, now)
         if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
-            if asked >= 0 and asked >> 32 == self.run and self._find(peer, <unsigned int>(asked & LAST_NUMBER)) is not None:
+            if asked >= 0 and self._is_wanted(peer, asked):
                 self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
                 self.reply = reply_to_ping(frame, tag, self.run, 0)
@@ -702,15 +705,15 @@ cdef class Exchange:
         state = 1 if self.stream else run.judge(tag.number)
         new = state == 1
         if new:
-            if tag.life and waited * 1000 > tag.life:
+            if tag.life and waited * 1000 > tag.life and not self._is_answer(frame):
                 if not sure:
-                    self._doubt(peer, frame, tag, addr, now, True)
+                    self._doubt(peer, frame, tag, addr, now, waited, True)
                     return V_DOUBTED
                 peer.n_expired += 1
                 self.n_expired += 1
                 return V_EXPIRED
-            if peer.doubted and self.stream:  # it must not overtake those before it
-                self._doubt(peer, frame, tag, addr, now, False)
+            if peer.doubted and self.stream and waited >= 0.0:  # it must not overtake those before it
+                self._doubt(peer, frame, tag, addr, now, waited, False)
                 return V_DOUBTED
         if event == 0:
             if not new:
@@ -734,41 +737,86 @@ cdef class Exchange:
 
     # --- messages that may not be wanted any more ---
 
-    cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, bint ask):
-        """Keep a message until its sender has said whether it is still wanted."""
-        cdef unsigned int number = 0
+    cdef bint _is_wanted(self, Peer peer, long long asked):
+        """Tell whether the confirmation of a message, of a run and number, is waited for."""
+        cdef Send send = self._find(peer, <unsigned int>(asked & LAST_NUMBER))
+        return send is not None and identity(send.frame) == asked
+
+    cdef bint _is_answer(self, bytes frame) noexcept:
+        """Tell whether a message answers one of ours: it is we who know how long we wait for that."""
+        cdef long long answered = read_answered(frame)
+        return answered >= 0 and self.is_own(<unsigned int>(answered >> 32))
+
+    cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, double waited, bint ask):
+        """Keep a message until its sender has said whether it is still wanted, or behind others that are kept."""
+        cdef unsigned int question = 0
+        cdef double wanted_until = now - waited + tag.life / 1000.0 if tag.life else NEVER
         if peer.doubted is None:
             peer.doubted = deque()
         if len(peer.doubted) >= MAX_DOUBTED and not self.stream:  # it comes again
             return
         if ask:
-            number = self._next_number()
-            self.outbox.append((make_ping(self.number_run, number, <long long>tag.run << 32 | tag.number), addr))
-        peer.doubted.append((number, tag.number, now + DOUBT_TIME, frame, addr))
+            question = self._ask_about(<long long>tag.run << 32 | tag.number, addr)
+        peer.doubted.append((question, <long long>tag.run << 32 | tag.number, now + DOUBT_TIME, wanted_until, frame, addr))
+        self.n_doubted += 1
         if not self.stream and now + DOUBT_TIME < self.alarm:
             self.alarm = now + DOUBT_TIME
 
-    cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number):
+    cdef unsigned int _ask_about(self, long long identity, addr) except 0:
+        """Ask whether a message is still wanted; return the number of the question."""
+        cdef unsigned int question = self._next_number()
+        self.outbox.append((make_ping(self.number_run, question, identity), addr))
+        return question
+
+    cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number, double now, double waited):
         """Take in the answer whether a message is still wanted."""
         cdef long long answer = read_answered(frame)
+        cdef double given
         cdef Py_ssize_t i
         for i in range(len(peer.doubted)):
-            question, asked_about, until, message, addr = peer.doubted[i]
+            question, identity, until, _, message, addr = peer.doubted[i]
             if question == number:
-                if answer >= 0 and answer & LAST_NUMBER == asked_about:
-                    peer.doubted[i] = (0, asked_about, until, message, addr)
+                if answer >= 0 and answer & LAST_NUMBER == identity & LAST_NUMBER:
+                    given = max(now - max(waited, 0.0), until - DOUBT_TIME)  # not before it was asked for
+                    peer.doubted[i] = (0, identity, until, given + TRUSTED, message, addr)
                 else:
                     del peer.doubted[i]
+                    self.n_doubted -= 1
                     peer.n_expired += 1
                     self.n_expired += 1
+                if peer not in self.settled:
+                    self.settled.append(peer)
                 break
-        if self.stream:
-            while peer.doubted and not peer.doubted[0][0]:
-                self.released.append(peer.doubted.popleft()[3:])
-        else:
-            for entry in [entry for entry in peer.doubted if not entry[0]]:
-                peer.doubted.remove(entry)
-                self.released.append(entry[3:])
+
+    cpdef next_wanted(self, double now):
+        """Return the next message that was ``DOUBTED`` and is wanted: it is to be received, as one not just read.
+
+        Parameters
+        ----------
+        now : float
+            The time in seconds.
+
+        Returns
+        -------
+        tuple of (bytes, address) or None
+            The message and where it came from; None if there is none.
+        """
+        cdef Peer peer
+        cdef Py_ssize_t i
+        while self.settled:
+            peer = self.settled[0]
+            for i in range(len(peer.doubted or ())):
+                question, identity, _, wanted_until, frame, addr = peer.doubted[i]
+                if not question and now <= wanted_until:
+                    del peer.doubted[i]
+                    self.n_doubted -= 1
+                    return frame, addr
+                if not question:  # it has waited for those before it, or for a callback
+                    peer.doubted[i] = (self._ask_about(identity, addr), identity, now + DOUBT_TIME, NEVER, frame, addr)
+                if self.stream:
+                    break
+            self.settled.pop(0)
+        return None
 
     cdef int _untagged(self, bytes frame, addr, double now, bint broken) except -1:
         """A frame without a tag can only be told from an echo by its bytes."""
@@ -801,6 +849,7 @@ cdef class Exchange:
         if peer.due and peer.is_due(frame, now, self.limits):
             self._hear(peer, now)
             peer.n_strays += 1
+            self._let_fly(peer, now)  # a ping may have waited for that
             return V_SWALLOWED
         if broken and self.limits.tags:
             return self._damaged(peer)
@@ -897,6 +946,7 @@ cdef class Exchange:
         cdef Peer peer = self._peer(addr, now)
         cdef Send send
         peer.refused = True
+        peer.unechoed = None  # nobody is there to deal with it
         if not peer.heard:
             if peer.probes is not None and len(peer.probes) > 1:  # of one ping, it may have been something earlier
                 self._stop_probing(peer)
@@ -935,6 +985,9 @@ cdef class Exchange:
                 if len(self.former) >= MANY:
                     self.former.clear()
                 self.former[addr] = peer.run, peer.n_restarts
+        if peer.doubted:
+            self.n_doubted -= len(peer.doubted)
+            peer.doubted = None
         for send in [*peer.flying, *(peer.queue or ())]:
             send.outcome = V_LOST
             self.waiting -= 1
@@ -992,6 +1045,7 @@ cdef class Exchange:
             if peer.doubted and not self.stream:
                 while peer.doubted and peer.doubted[0][2] <= now:  # if it is wanted, it comes again
                     peer.doubted.popleft()
+                    self.n_doubted -= 1
                 if peer.doubted:
                     self.alarm = min(self.alarm, peer.doubted[0][2])
             if self.stream and (peer.paced or peer.queue):
@@ -999,6 +1053,11 @@ cdef class Exchange:
                 if peer.paced or peer.queue:
                     if peer.quiet_until > now:
                         self.alarm = min(self.alarm, peer.quiet_until)
+            if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
+                if self._is_at_work(peer, now):
+                    self.alarm = min(self.alarm, peer.unechoed_at + REST)
+                else:
+                    self._let_fly(peer, now)
             for send in peer.flying:
                 self.alarm = min(self.alarm, send.deadline, send.retry_at)
             if peer.queue:
@@ -1022,7 +1081,8 @@ cdef class Exchange:
             send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            if tagging or len(peer.flying) == 1:  # to others it could hurt what is on its way
+            # To others it could hurt what is on its way, and a plain one is sent nothing again.
+            if tagging or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not self._is_at_work(peer, now)):
                 send.number = self._next_number()
                 send.frame = make_ping(self.number_run, send.number)
                 send.pings.append((send.number, now))
@@ -1072,8 +1132,14 @@ cdef class Exchange:
             return False
         if peer.current_kind(now, self.limits) != UNKNOWN or peer.flying:
             return False
-        # A ping behind a message that a plain peer is at work on would make it take our next echo for a message.
-        return peer.unechoed is None or now - peer.unechoed_at >= REST
+        return not self._is_at_work(peer, now)
+
+    cdef bint _is_at_work(self, Peer peer, double now) noexcept:
+        """Tell whether a peer may be dealing with a message.
+
+        A ping behind it would make a plain one take our next echo for a message.
+        """
+        return peer.unechoed is not None and now < peer.unechoed_at + REST
 
     cdef _probe(self, Peer peer, double now):
         """Send a ping that asks a peer what it is."""
@@ -1327,7 +1393,7 @@ cdef class Exchange:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
         if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
             return False
-        if peer.current_kind(now, self.limits) == PLAIN:
+        if peer.kind == PLAIN:
             for i in range(2):
                 if n <= BUFFERS[i] < n + TAG_SIZE:
                     return False
@@ -1358,12 +1424,14 @@ cdef class Exchange:
         peer.n_sent += 1
         if send.deadline < self.alarm:
             self.alarm = send.deadline
-        if peer.queue or not self._may_fly(peer, send, now):
+        if (peer.queue and _newest(peer.queue) is not None) or not self._may_fly(peer, send, now):
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
             if now < peer.quiet_until < self.alarm:
                 self.alarm = peer.quiet_until
+            if send.pings is not None and self._is_at_work(peer, now):
+                self.alarm = min(self.alarm, peer.unechoed_at + REST)
         else:
             self._fly(peer, send, now)
 
@@ -1381,6 +1449,8 @@ cdef class Exchange:
             return True
         if self.stream:
             return self._may_follow(peer, now)
+        if send.pings is not None and self._is_at_work(peer, now):
+            return False
         if self._must_probe(peer, send, now):
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
@@ -1407,7 +1477,8 @@ cdef class Exchange:
 
     cdef _schedule(self, Peer peer, Send send, double now):
         """Set when a send is repeated for the first time."""
-        send.interval = peer.retry_interval(self.limits)
+        # One slow round trip, when this program stood still, must not leave a message without a second try.
+        send.interval = min(peer.retry_interval(self.limits), max(self.limits.max_retry, (send.deadline - now) / 4))
         send.retry_at = now + send.interval
         if send.retry_at < self.alarm:
             self.alarm = send.retry_at
@@ -1423,11 +1494,25 @@ cdef class Exchange:
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        # After this program stood still the first one may be out of time; `expire` ends it.
-        while peer.queue and (<Send>peer.queue[0]).deadline > now and self._may_fly(peer, peer.queue[0], now):
-            send = peer.queue.popleft()
+        while peer.queue:
+            send = self._next_of(peer, now)
+            if send is None:
+                break
+            peer.queue.remove(send)
             self._fly(peer, send, now)
             self.outbox.append((send.frame, send.addr))
+
+    cdef Send _next_of(self, Peer peer, double now):
+        """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
+        cdef Send send
+        for send in peer.queue:
+            if send.deadline <= now:  # this program stood still; `expire` ends it
+                return None
+            if self._may_fly(peer, send, now):
+                return send
+            if send.pings is None:
+                return None
+        return None
 
     cdef bint _in_window(self, Peer peer) noexcept:
         """Tell whether the next number may be sent to a peer: what is to be confirmed must not fall out of its window."""

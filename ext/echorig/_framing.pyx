@@ -11,6 +11,9 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 # What a byte means outside of strings and inside of them.
+cdef extern from "_bytes.h":
+    bint er_is_blank(const unsigned char *text) noexcept
+
 cdef enum:
     NOTHING = 0
     OPEN = 1
@@ -103,6 +106,9 @@ cdef class FrameSplitter:
                     continue
                 kind = KINDS[c]
                 if kind == NOTHING:
+                    if c == 32 or c == 9:  # a tag is many of them
+                        while n - i > 8 and er_is_blank(src + i):
+                            i += 8
                     continue
                 if kind == QUOTE:
                     quoted = True

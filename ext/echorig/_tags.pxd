@@ -13,6 +13,7 @@ ctypedef struct Tag:
     unsigned int run       # 31 bits
     unsigned int number
     unsigned int life      # milliseconds; 0 is no limit
+    unsigned int check
     bint ack
 
 cdef int parse(bytes frame, Tag *tag) noexcept

@@ -77,7 +77,7 @@ cdef int parse(bytes frame, Tag *tag) noexcept:
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     cdef const unsigned char *at = src + n - 1 - TAG_SIZE
-    cdef long long first, number, life
+    cdef long long first, number, life, check
     cdef int blanks = 0
     if n < TAG_SIZE + 2:
         return T_NONE
@@ -85,11 +85,13 @@ cdef int parse(bytes frame, Tag *tag) noexcept:
         first = er_read_bits(at)
         number = er_read_bits(at + WORD)
         life = er_read_bits(at + 2 * WORD)
-        if first >= 0 and number >= 0 and life >= 0 and er_read_bits(at + 3 * WORD) >= 0:
+        check = er_read_bits(at + 3 * WORD)
+        if (first | number | life | check) >= 0:
             tag.ack = (first & FLAG) != 0
             tag.run = <unsigned int>(first & ~FLAG)
             tag.number = <unsigned int>number
             tag.life = <unsigned int>life
+            tag.check = <unsigned int>check
             return T_WHOLE
     if src[0] != 91:
         return T_NONE
@@ -102,9 +104,7 @@ cdef bint is_intact(bytes frame, const Tag *tag) noexcept:
     """Tell whether the check of a tagged frame is right."""
     cdef Py_ssize_t body = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
-    return er_read_bits(src + body + 3 * WORD) == _check(
-        src, body, tag.run | FLAG if tag.ack else tag.run, tag.number, tag.life
-    )
+    return tag.check == _check(src, body, tag.run | FLAG if tag.ack else tag.run, tag.number, tag.life)
 
 
 cdef long long identity(bytes frame) noexcept:

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from math import inf
 from numbers import Integral, Real
 from reprlib import Repr
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-__all__ = ['Setting', 'described', 'flag', 'limit', 'number_of', 'path', 'seconds', 'short', 'text', 'words']
+__all__ = ['described', 'flag', 'limit', 'number_of', 'path', 'seconds', 'set_checked', 'short', 'text', 'words']
 
-_T = TypeVar('_T')
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 60, 60, 40
 
@@ -70,9 +69,10 @@ def seconds(value: Any, what: str, *, zero: bool = False, endless: bool = True) 
     except OverflowError:  # an integer that no float can hold
         number = inf if value > 0 else -inf
     if not (number > 0 or (zero and number == 0)) or (number == inf and not endless):  # nor is not-a-number
-        least = 'a number of seconds, 0 or more' if zero else 'a positive (non-zero) number of seconds'
-        most = ', or math.inf for no limit' if endless else ', and finite'
-        raise ValueError(f'{what} must be {least}{most}, not {short(value)}')
+        what = 'Timeout' if what == 'timeout' else what  # with the words of iblutil, which programs may look for
+        least = 'number of seconds, 0 or more' if zero else 'non-zero number of seconds, positive'
+        most = 'or math.inf for no limit' if endless else 'and finite'
+        raise ValueError(f'{what} must be {least} {most}, not {short(value)}')
     return number
 
 
@@ -243,34 +243,22 @@ def words(argv: Any) -> list[str]:
     return [text(word, 'argv', ' for each argument') for word in argv]
 
 
-class Setting(Generic[_T]):
-    """An attribute that is checked when it is set on an instance; a class and its subclasses have the default.
+def set_checked(**checks: Callable[[Any, str], Any]) -> Callable[[Any, str, Any], None]:
+    """Return a ``__setattr__`` that checks some attributes of an instance; to read them costs no more than any other.
 
     Parameters
     ----------
-    default : Any
-        The value until another is set, and again after ``del``.
-    check : callable
-        Called as ``check(value, name)``; returns the value to keep, or raises.
-    doc : str
-        The docstring.
+    checks : callable
+        By name of the attribute what is called as ``check(value, name)``, and returns the value to keep, or raises.
+
+    Returns
+    -------
+    callable
+        The method.
     """
 
-    def __init__(self, default: _T, check: Callable[[Any, str], _T], doc: str = '') -> None:
-        self._default = default
-        self._check = check
-        self.__doc__ = doc
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        check = checks.get(name)
+        object.__setattr__(self, name, value if check is None else check(value, name))
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> _T:
-        if instance is None:
-            return self._default
-        return instance.__dict__.get(self._name, self._default)  # type: ignore[no-any-return]
-
-    def __set__(self, instance: Any, value: _T) -> None:
-        instance.__dict__[self._name] = self._check(value, self._name)
-
-    def __delete__(self, instance: Any) -> None:
-        instance.__dict__.pop(self._name, None)
+    return set_attribute

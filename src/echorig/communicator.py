@@ -13,9 +13,10 @@ from .callbacks import CallbackTable, Listener, checked_listener
 from .checks import described, flag
 from .concealed import told, without
 from .errors import ConnectionClosedError, EchoError
-from .log_limit import LogLimit
+from .log_limit import LogLimit, OncePerPeer
 from .messages import ExpMessage
 from .names import validate_uri
+from .notices import event_of_notice, is_about_no_message
 from .options import check_identity
 from .redact import legible, shown
 from .safe_log import SafeLog
@@ -24,7 +25,7 @@ from .tuning import DEFAULT_TUNING, Tuning
 from .uri import Address, address_text, parse
 from .waiting import EventStream, Waiting, bits
 
-__all__ = ['Communicator', 'event_of_notice']
+__all__ = ['Communicator']
 
 # Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
 _warned: dict[Any, Any] = {}
@@ -69,6 +70,7 @@ class Communicator(Service):
         '_keeps_messages',
         '_log',
         '_log_limit',
+        '_once',
         '_waiting',
         'logger',
         'name',
@@ -91,6 +93,7 @@ class Communicator(Service):
         self.logger = logger or logging.getLogger(self.name)
         self._log = SafeLog(self.logger)
         self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval)
+        self._once = OncePerPeer()
         self._callbacks = CallbackTable()
         self._identity = object()
         self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
@@ -281,9 +284,24 @@ class Communicator(Service):
                 f'Expected list, got {shown(data)}', RuntimeWarning, __file__, 0, module=__name__, registry=_warned
             )
 
-    def _log_notice(self, content: list[Any], addr: Address) -> None:
+    def _log_latin1(self, addr: Address) -> None:
+        """Say of a peer that it writes Latin-1."""
+        if self._once.allows('Latin-1', addr) and self._log_limit.allows('messages in Latin-1', addr):
+            self._log.warning(
+                'Messages from %s are no UTF-8, as those of MATLAB are: read as Latin-1 from now on',
+                address_text(self.protocol, addr),
+            )
+
+    def _log_notice(self, content: list[Any], addr: Address) -> bool:
+        """Log a notice; tell whether it is about something that a program has sent."""
+        if is_about_no_message(content):
+            if self._once.allows('pings', addr) and self._log_limit.allows('notices about pings', addr):
+                self._log.info(
+                    '%s sends notices about pings and about notices: ignored', address_text(self.protocol, addr)
+                )
+            return False
         if not self._log_limit.allows('failures of callbacks there', addr, _FAILURES):
-            return
+            return True
         name = event_of_notice(content)
         details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
         self._log.error(
@@ -292,6 +310,7 @@ class Communicator(Service):
             address_text(self.protocol, addr),
             legible(told(details, name == ExpMessage.ALYX)),
         )
+        return True
 
     def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address, data: Any = None) -> None:
         """Log that a callback failed, and tell the sender of the message.
@@ -376,14 +395,3 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as ex:
         return f'(no text: {type(ex).__name__})'
-
-
-def event_of_notice(content: list[Any]) -> int | None:
-    """Tell which event a notice is about: its code, the message that MATLAB quotes instead, or nothing."""
-    if len(content) < 2:
-        return None
-    event = content[1]
-    if isinstance(event, str):
-        code = _codec.peek(event.encode('utf-8', 'replace'))
-        return code if code > 0 else None
-    return event if type(event) is int and 0 <= event <= ExpMessage.any() else None

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .rejections import CUT
-from .stall import Later, after_poll, call_later
+from .stall import TO_READER, Later, after_poll, call_later
 from .uri import Address
 
 if TYPE_CHECKING:
@@ -270,9 +270,8 @@ class Crowd:
     def _look_around(self) -> None:
         late = self._late()
         if late:
-            self._timer = after_poll(
-                self._owner._loop, self._close_late, lambda: [guest._splitter.received for guest, _ in late]
-            )
+            received = lambda: [connection._splitter.received for connection, _ in late]  # noqa: E731
+            self._timer = after_poll(self._owner._loop, self._close_late, received, TO_READER)
         else:
             self._sleep()
 

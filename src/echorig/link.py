@@ -23,7 +23,7 @@ from .access import AccessControl, signer_for
 from .admission import Admission
 from .allow import Allowed
 from .changes import Changes, ConnectionChange, ConnectionChanges
-from .checks import Setting, described, number_of, seconds
+from .checks import described, number_of, seconds, set_checked
 from .connection import Connection
 from .crowd import Crowd
 from .delivery import Delivery
@@ -74,8 +74,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     _last_sent: LastSent
 
     Server: asyncio.Server | None = None
-    default_echo_timeout = Setting(1.0, seconds)
-    max_message_size = Setting(65535, number_of)
+    default_echo_timeout: float = 1.0
+    max_message_size: int = 65535
+    __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
 
     def __init__(
         self,
@@ -311,6 +312,8 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if self._delivery.lost_transport:
             self._transport.close()  # some loops want it said even of one that is gone
         self.connection_made(connection.transport)
+        if self._role == 'client':
+            connection.addr = self._server_addr  # the same object, which is quicker to look up
         self._connections[connection.addr] = connection
         if self._delivery.lost_transport:  # a client that has found its server again, and may lose it again
             self._delivery.lost_transport = False

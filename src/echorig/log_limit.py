@@ -2,19 +2,22 @@
 
 1. In each interval the first few are written, and all others are summed up in one line at its end: how many they were,
    and from how many addresses. A flood of 100,000 datagrams a second writes as little as a slow one.
-2. Nothing here counts for the statistics of a peer; those count everything.
+2. `OncePerPeer` lets through what is worth saying once of a peer, and of a bounded number of peers.
+3. Nothing here counts for the statistics of a peer; those count everything.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from .safe_log import SafeLog
 
-__all__ = ['LogLimit']
+__all__ = ['LogLimit', 'OncePerPeer']
 
+_MAX_PEERS = 1024  # that something has been said of; then the first of them may be told of it again
 _MAX_ADDRESSES = 4096  # that are told apart in an interval; a flood must not fill the memory by being counted
 
 
@@ -109,6 +112,35 @@ class LogLimit:
                 f'{many} address{"es" * (many != 1)}' if many < _MAX_ADDRESSES else f'at least {many} addresses',
                 now - current.begun,
             )
+
+
+class OncePerPeer:
+    """Decides whether something is logged that is to be said once of each peer."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[Any, None] = OrderedDict()
+
+    def allows(self, kind: str, addr: Any) -> bool:
+        """Tell whether this is to be said of a peer, and take note that it has been.
+
+        Parameters
+        ----------
+        kind : str
+            What is to be said, one of a few constants.
+        addr : hashable
+            Of whom.
+
+        Returns
+        -------
+        bool
+            Whether it has not been said, as far as is remembered.
+        """
+        if (kind, addr) in self._said:
+            return False
+        self._said[kind, addr] = None
+        if len(self._said) > _MAX_PEERS:
+            self._said.popitem(last=False)
+        return True
 
 
 class _Interval:

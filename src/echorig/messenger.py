@@ -7,7 +7,7 @@ from abc import abstractmethod
 from time import monotonic
 from typing import Any
 
-from .checks import Setting, seconds
+from .checks import seconds
 from .communicator import Communicator
 from .errors import EchoTimeoutError
 from .messages import ExpMessage
@@ -26,7 +26,7 @@ class Messenger(Communicator):
 
     __slots__ = ()
 
-    response_timeout = Setting(3.0, seconds)
+    response_timeout: float = 3.0
     """float: How long to wait for the answer to a request, in seconds."""
 
     @abstractmethod
@@ -180,8 +180,9 @@ class Messenger(Communicator):
         answer = self._waiting.expect(ExpMessage.ALYX)
         try:
             await self.confirmed_send(message, addr=addr)
-            until = monotonic() + self.response_timeout
-            _, data, sender, *_ = await wait_for(answer, self.response_timeout)
+            timeout = seconds(self.response_timeout, 'response_timeout')
+            until = monotonic() + timeout
+            _, data, sender, *_ = await wait_for(answer, timeout)
             while addr is not None and not self._is_from(sender, addr):
                 # Another client's; the right one may have come in the same turn.
                 left = max(0.0, until - monotonic())

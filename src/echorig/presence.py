@@ -1,12 +1,11 @@
-"""`Presence`: which rigs of a set are there, found out by pinging them in the background.
+"""`Presence`: which rigs of a set are there, found out in the background.
 
-1. A session is never disturbed. A tagging peer may be pinged at any time, and no message waits for a ping. An incumbent
-   takes whatever comes while it waits for an echo for a wrong one, and closes: a peer that is not known to be tagging
-   is left alone while anything is sent to it or expected from it, also of a call that has given up: the rig has not.
-   Over TCP it is sent no ping: it would take one and the message behind it for one. There the connection has to tell.
-2. A ping that a busy plain rig has not read lies in its socket. It is never repeated, and no other follows before the
-   rig is heard; only when that takes long is it taken for gone.
-3. A rig whose program has begun anew is not the one that was told what to do: that is reported as well.
+1. A rig that runs echorig is pinged: no ping harms it, and no message waits for one. The run in its reply says exactly
+   whether its program is another than before.
+2. A plain rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message; iblutil
+   takes whatever comes while it waits for an echo for a wrong one. Such a rig is there when it has been heard, and gone
+   when a message to it has failed. Over TCP its connection tells.
+3. A rig not yet known is pinged over UDP, but not behind a message that it may not have read.
 """
 
 from __future__ import annotations
@@ -19,45 +18,25 @@ from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from .changes import Changes, ConnectionChange, ConnectionChanges
 from .checks import seconds
 from .errors import ConnectionClosedError, EchoTimeoutError, PeerUnreachableError
+from .failure import Failure
 from .peers import Peers, PeerStatistics
 from .safe_log import SafeLog
 from .streams import Stream
-from .tuning import DEFAULT_TUNING, Tuning
 from .uri import SCHEMES
-from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .rig_set import RigSet
 
-__all__ = ['Heard', 'Presence', 'PresenceChange', 'RigPresence', 'heard']
+__all__ = ['Presence', 'PresenceChange', 'RigPresence']
 
 _JITTER = 0.1  # so that the pings of many rigs do not stay together
-_PATIENT = 3  # intervals that a peer has which may be busy
+_REST = 15.0  # seconds that a rig not yet known has for a message that has failed, before it is pinged again
 _STREAMS = frozenset(SCHEMES) - {'udp'}
-_PATIENCE = 0.8  # of `Tuning.first_probe`, after which a ping would be repeated
-
-
-class Heard(NamedTuple):
-    """What has come from a rig by now."""
-
-    at: float
-    """float: When the last of it came, on the clock of `time.monotonic`, in seconds."""
-    echoes: int
-    """int: How much of it was an echo."""
-
-
-def heard(rig: Any) -> Heard:
-    """Tell what has come from a rig by now."""
-    statistics = _statistics(rig)
-    if statistics is None:
-        return Heard(-inf, 0)
-    at = -inf if statistics.last_seen is None else statistics.last_seen
-    return Heard(at, statistics.confirmed + statistics.strays)
 
 
 def _statistics(rig: Any) -> PeerStatistics | None:
@@ -70,11 +49,13 @@ class RigPresence:
     """What is known of one rig, at the time of asking."""
 
     state: Literal['unknown', 'online', 'offline'] = 'unknown'
-    """str: ``unknown`` before the first answer, then ``online`` or ``offline``."""
+    """str: ``unknown`` before the first sign of life, then ``online`` or ``offline``."""
     since: float = 0.0
     """float: Since when, on the clock of `time.monotonic`, in seconds."""
     round_trip: float | None = None
-    """float or None: The last round-trip time while it is online, in seconds."""
+    """float or None: The last round-trip time while it is online, in seconds; of a plain rig that of its messages."""
+    last_heard: float | None = None
+    """float or None: When something last came from it, on the clock of `time.monotonic`, in seconds."""
     restarts: int = 0
     """int: How often its program was found to have begun anew."""
     error: Exception | None = None
@@ -123,7 +104,8 @@ class Presence(Mapping[str, RigPresence]):
         self._looks: dict[str, _Look] = {}
 
     def __getitem__(self, name: str) -> RigPresence:
-        return self._rigs[name]
+        statistics = _statistics(self._set[name])
+        return replace(self._rigs[name], last_heard=None if statistics is None else statistics.last_seen)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rigs)
@@ -217,7 +199,7 @@ class Presence(Mapping[str, RigPresence]):
         self._changes.close()
 
     def _tell(self, name: str, state: Literal['online', 'offline', 'restarted']) -> None:
-        self._changes.tell(PresenceChange(name, state, self._rigs[name]))
+        self._changes.tell(PresenceChange(name, state, self[name]))
 
     def _is(self, name: str, state: Literal['online', 'offline'], **known: Any) -> None:
         before = self._rigs[name]
@@ -238,12 +220,11 @@ class _Look:
     def __init__(self, presence: Presence, name: str, rig: Any) -> None:
         self._presence, self._name, self._rig = presence, name, rig
         self._wake = asyncio.Event()
-        self._pinged: float | None = None  # when, if nothing has been heard since
-        self._was_tagging = False  # when last known: a peer that is silent for long is unknown again
-        self._heard_at = heard(rig).at
-        self._ended = False  # its program: nobody listened there since it was last online
-        self._told = False  # that it was restarted, which the numbers of its messages may have yet to show
-        self._restarts = self._numbered_restarts()
+        self._was_tagging = False  # when last known: it is unknown again after a new connection, or long silence
+        self._gone_at = -inf
+        self._ended = False  # the plain program at the other end of a connection has closed it
+        statistics = _statistics(rig)
+        self._restarts = 0 if statistics is None else statistics.restarts
         if isinstance(rig, ConnectionChanges):
             with suppress(ConnectionClosedError):
                 rig.assign_connection_callback(self._on_connection)
@@ -259,11 +240,10 @@ class _Look:
         while True:
             self._wake.clear()
             await self._look()
-            if (restarts := self._numbered_restarts()) > self._restarts:
-                self._restarts = restarts
-                if not self._told:
+            if (statistics := _statistics(self._rig)) is not None:
+                before, self._restarts = self._restarts, statistics.restarts
+                if self._restarts > before:
                     self._presence._restarted(self._name)
-                self._told = False
             timer = loop.call_later(interval * random.uniform(1 - _JITTER, 1 + _JITTER), self._wake.set)
             try:
                 await self._wake.wait()
@@ -271,121 +251,85 @@ class _Look:
                 timer.cancel()
 
     async def _look(self) -> None:
-        """Ping the rig, if that disturbs nobody, and take in what comes of it."""
-        if (kind := self._kind()) == 'tagging':
-            self._was_tagging = True
-            await self._ping(self._presence._timeout)
-            return
-        if kind == 'plain':
-            self._was_tagging = False
-        if self._rig.protocol in _STREAMS:
-            self._look_at_connection()
-            return
-        if self._is_busy() or self._has_yet_to_answer():
-            if self._is_heard():
-                self._there(self._presence[self._name].round_trip)
-        elif self._pinged is None or self._was_tagging or self._is_heard():
-            await self._ping_once()
-        elif monotonic() - self._pinged >= max(self._presence._timeout, _PATIENT * self._presence._interval):
-            self._gone(
-                EchoTimeoutError(f'{self._name} has not been heard for {monotonic() - self._pinged:.3f} s'), False
-            )
+        """Take in whether the rig is there; ping it for that, if that cannot harm it."""
+        statistics = _statistics(self._rig)
+        kind = 'unknown' if statistics is None else statistics.kind
+        if kind != 'unknown':
+            self._was_tagging = kind == 'tagging'
+        if self._was_tagging:
+            await self._ping()
+        elif self._rig.protocol in _STREAMS:
+            self._look_at_connection(statistics)
+        elif kind == 'plain' or self._is_unread():
+            self._look_at_messages(statistics)
+        else:
+            await self._ping()
 
-    async def _ping(self, timeout: float) -> Exception | None:
-        """Ping the rig and take in what comes of it; return the error if it may have got the ping all the same."""
+    def _is_unread(self) -> bool:
+        """Tell whether a rig not yet known may not have read a message."""
+        if self._rig.awaiting_response() is True:
+            return True
+        failure = self._failure()
+        return (
+            failure is not None
+            and not isinstance(failure.error, PeerUnreachableError)
+            and monotonic() - failure.began < _REST
+        )
+
+    def _failure(self) -> Failure | None:
+        """Return the last failure of a message to the rig, if nothing has come from there since it was sent."""
+        failure = getattr(self._rig, '_last_failure', None)
+        if not isinstance(failure, Failure):
+            return None
+        statistics = _statistics(self._rig)
+        is_answered = statistics is not None and (statistics.last_seen or -inf) >= failure.began
+        return None if is_answered else failure
+
+    async def _ping(self) -> None:
+        """Ping the rig and take in what comes of it."""
         begun = monotonic()
         try:
-            round_trip = await self._rig.ping(timeout=timeout)
-        except (PeerUnreachableError, ConnectionClosedError) as ex:
-            self._gone(ex, isinstance(ex, PeerUnreachableError))
+            round_trip = await self._rig.ping(timeout=self._presence._timeout)
         except Exception as ex:
-            if heard(self._rig).at >= begun:
-                self._there(self._presence[self._name].round_trip)
-            elif not isinstance(ex, TimeoutError | asyncio.TimeoutError):
-                self._gone(ex, False)
-            else:
-                if self._kind() == 'tagging' or self._presence[self._name].state == 'unknown':
-                    self._gone(ex, False)
-                return ex
+            statistics = _statistics(self._rig)
+            if statistics is not None and (statistics.last_seen or -inf) >= begun:
+                self._there(statistics.srtt)
+            elif self._was_tagging or not self._is_unread():
+                self._gone(ex)
         else:
             self._there(round_trip)
-        return None
 
-    async def _ping_once(self) -> None:
-        """Ping a rig that may be an incumbent, and remember it until the rig is heard."""
-        tuning = getattr(self._rig, 'tuning', None)
-        probe = (tuning if isinstance(tuning, Tuning) else DEFAULT_TUNING).first_probe
-        self._heard_at = heard(self._rig).at
-        begun = monotonic()
-        error = await self._ping(min(self._presence._timeout, _PATIENCE * probe))
-        self._pinged = None
-        if error is None:
-            return
-        if self._heard_at > -inf and not isinstance(error.__cause__, OSError):
-            self._pinged = begun
-        else:
-            # It did not get there, as the system says; or the rig was never heard and so has nothing to answer: what
-            # lies in its socket it will echo in order.
-            self._gone(error, False)
+    def _look_at_messages(self, statistics: PeerStatistics | None) -> None:
+        """Take in what has become of the messages to the rig, and whether something has come from it."""
+        failure = self._failure()
+        if failure is not None and (failure.error is not None or failure.waited >= self._presence._timeout):
+            self._gone(failure.error or EchoTimeoutError(f'{self._name} did not echo within {failure.waited:.3f} s'))
+        elif statistics is not None and (statistics.last_seen or -inf) > self._gone_at:
+            self._there(statistics.srtt)
 
-    def _look_at_connection(self) -> None:
+    def _look_at_connection(self, statistics: PeerStatistics | None) -> None:
         """Take in whether there is one."""
         if self._rig.is_connected:
-            statistics = _statistics(self._rig)
             self._there(None if statistics is None else statistics.srtt)
         else:
-            self._gone(ConnectionClosedError(f'{self._name} is not connected'), False)
+            self._gone(ConnectionClosedError(f'{self._name} is not connected'))
 
     def _there(self, round_trip: float | None) -> None:
-        self._pinged = None
         self._presence._is(self._name, 'online', round_trip=round_trip, error=None)
         if self._ended:
             self._ended = False
-            self._told = True
             self._presence._restarted(self._name)
 
-    def _gone(self, error: Exception | None, program_ended: bool) -> None:
-        self._ended = self._ended or (program_ended and self._presence[self._name].state == 'online')
+    def _gone(self, error: Exception) -> None:
+        self._gone_at = monotonic()
         self._presence._is(self._name, 'offline', round_trip=None, error=error)
 
     def _on_connection(self, change: ConnectionChange) -> None:
         if change.state == 'lost':
             # In order or with a reset, it was ended at the other end; otherwise it may have been the network.
             ended = change.error is None or isinstance(change.error, ConnectionResetError | BrokenPipeError)
-            self._gone(ConnectionClosedError(f'{self._name} closed its connection'), ended)
+            was_there = self._presence._rigs[self._name].state == 'online'
+            self._ended = self._ended or (ended and was_there and not self._was_tagging)
+            self._gone(ConnectionClosedError(f'{self._name} closed its connection'))
         else:
             self._wake.set()
-
-    # --- what is known of the rig ---
-
-    def _is_busy(self) -> bool:
-        """Tell whether something is on its way to the rig, or expected from it."""
-        if self._presence._set._asked[self._name] or self._rig.awaiting_response() is True:
-            return True
-        waiting = getattr(self._rig, '_waiting', None)
-        return isinstance(waiting, Waiting) and bool(waiting.waiters)
-
-    def _has_yet_to_answer(self) -> bool:
-        """Tell whether the rig may still be at work on what it was told by a call that has failed on it."""
-        owing = self._presence._set._owing
-        if (before := owing.get(self._name)) is None or self._was_tagging:
-            return False
-        now = heard(self._rig)
-        if now.at > before.at and now.echoes == before.echoes:
-            del owing[self._name]  # a message of its own
-            return False
-        owing[self._name] = now  # a late echo is not yet the answer
-        return True
-
-    def _is_heard(self) -> bool:
-        """Tell whether anything has come from the rig since it was last asked for."""
-        before, self._heard_at = self._heard_at, heard(self._rig).at
-        return self._heard_at > before
-
-    def _kind(self) -> str:
-        statistics = _statistics(self._rig)
-        return 'unknown' if statistics is None else statistics.kind
-
-    def _numbered_restarts(self) -> int:
-        statistics = _statistics(self._rig)
-        return 0 if statistics is None else statistics.restarts

@@ -10,6 +10,7 @@ from ._codec import is_raw
 from .allow import allowed, check_server
 from .checks import seconds, short
 from .errors import EchoError
+from .failure import Failure, failure_of
 from .link import Link
 from .names import resolve, resolve_host
 from .options import check_options, check_socket, settings
@@ -19,14 +20,13 @@ from .uri import Address, Uri, as_address, checked_address, is_valid_ip
 __all__ = ['EchoProtocol']
 
 
-def _sendable(data: Any) -> Any:
-    """Return a message; text that has no bytes is refused in words."""
-    if isinstance(data, str) and not data.isascii():
+def _check_text(data: str) -> None:
+    """Refuse text that has no bytes."""
+    if not data.isascii():
         try:
             data.encode()
         except UnicodeEncodeError as ex:
             raise ValueError(f'data must be text that can be written as UTF-8, not {short(data)}') from ex
-    return data
 
 
 class EchoProtocol(Link):
@@ -75,6 +75,8 @@ class EchoProtocol(Link):
     """
 
     __slots__ = ()
+
+    _last_failure: Failure | None = None  # of a confirmed send
 
     # --- opening ---
 
@@ -136,6 +138,7 @@ class EchoProtocol(Link):
             else:
                 com.Server = await tcp.listen(com, uri, **kwargs)
                 com._socket = com.Server.sockets[0]
+                com._delivery.watch_stalls()  # a first connection may have waited for a program that stood still
         except BaseException:
             com.close()
             if own is not None:
@@ -266,11 +269,14 @@ class EchoProtocol(Link):
         if timeout is not None:
             timeout = seconds(timeout, 'timeout')
         target = self._server_addr if addr is None and self._role == 'client' else await self._resolved(addr)
-        send = self._delivery.begin(_sendable(data), target, timeout)
+        if isinstance(data, str):
+            _check_text(data)
+        send = self._delivery.begin(data, target, timeout)
         try:
             await send.waiter
-        except BaseException:
+        except BaseException as ex:
             self._delivery.give_up(send)
+            self._last_failure = failure_of(send.started, ex)
             raise
 
     async def ping(self, addr: Any = None, timeout: float | None = None) -> float:
@@ -318,7 +324,9 @@ class EchoProtocol(Link):
         if addr is not None:
             addr = checked_address(addr)
         self._check_open()
-        frame = self._delivery.frame(_sendable(data))
+        if isinstance(data, str):
+            _check_text(data)
+        frame = self._delivery.frame(data)
         try:
             target = self._target(addr)
         except ValueError:

@@ -8,10 +8,10 @@ from typing import Any
 
 from ._origin import Question, asking, names
 from .callbacks import each
-from .communicator import event_of_notice
 from .concealed import told
 from .errors import ConnectionClosedError, EchoError, EchoTimeoutError, RemoteCallbackError
 from .messages import ExpMessage
+from .notices import event_of_notice
 from .uri import Address
 
 __all__ = ['RigListener']

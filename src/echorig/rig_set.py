@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, UserDict
+from collections import UserDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from .callbacks import Listener, WithService, checked_listener
-from .checks import Setting, described, flag, limit, short, text
+from .checks import described, flag, limit, set_checked, short, text
 from .errors import (
-    ConnectionClosedError,
-    PeerUnreachableError,
-    RemoteCallbackError,
     ServicesError,
     ServicesTimeoutError,
 )
 from .messages import ExpMessage
-from .presence import Heard, Presence, heard
-from .rig_listener import _UNKNOWN, RigListener
+from .presence import Presence
+from .rig_listener import RigListener
 from .service import Service
 from .stall import Later, call_later
 
@@ -58,7 +55,8 @@ class RigSet(Service, UserDict[str, Any]):
     # `server` is a documented name that nothing sets.
     __slots__ = ('server',)
 
-    timeout = Setting[float | None](10.0, limit)
+    __setattr__ = set_checked(timeout=limit)
+    timeout: float | None = 10.0
     """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
 
     def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
@@ -72,8 +70,6 @@ class RigSet(Service, UserDict[str, Any]):
         self.timeout = timeout
         self.logger = logging.getLogger(__name__)
         self._watches: dict[int, Presence] = {}
-        self._asked: Counter[str] = Counter()  # how many calls wait for the answer of each rig
-        self._owing: dict[str, Heard] = {}  # rigs that may still answer a call that has failed, by then heard of
 
     @property
     def is_connected(self) -> bool:
@@ -232,7 +228,6 @@ class RigSet(Service, UserDict[str, Any]):
         """
         loop = asyncio.get_running_loop()
         timer: Later | None = None
-        names = [rig.name for rig in rigs]
         over, left = loop.create_future(), len(rigs)
         listeners: list[RigListener] = []
 
@@ -246,7 +241,6 @@ class RigSet(Service, UserDict[str, Any]):
             for listener in listeners:
                 listener.expire()
 
-        self._asked.update(names)
         try:
             for rig in rigs:
                 listeners.append(RigListener(rig, event, message is not None, ended))
@@ -265,26 +259,8 @@ class RigSet(Service, UserDict[str, Any]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self._asked.subtract(names)
             for listener in listeners:
-                self._note_debt(listener, message is not None)
                 listener.leave()
-
-    def _note_debt(self, listener: RigListener, told: bool) -> None:
-        """Note whether a rig may be at work on an answer that nobody waits for any more."""
-        name, outcome = listener.rig.name, listener.outcome
-        if listener.outcome is _UNKNOWN:  # the call was cancelled
-            owes = told
-        elif isinstance(outcome, Exception):
-            if isinstance(outcome, ValueError | TypeError):  # it was told nothing
-                return
-            owes = not isinstance(outcome, PeerUnreachableError | ConnectionClosedError | RemoteCallbackError)
-        else:
-            owes = False
-        if owes:
-            self._owing[name] = heard(listener.rig)
-        else:
-            self._owing.pop(name, None)
 
     async def _gather(self, work: dict[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
         # Tasks take their first step, which sends the message, in the order of their making.

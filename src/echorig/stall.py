@@ -17,15 +17,18 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ['Later', 'StallMonitor', 'after_poll', 'call_later', 'wait', 'wait_for']
+__all__ = ['TO_READER', 'Later', 'StallMonitor', 'after_poll', 'call_later', 'wait', 'wait_for']
 
 _T = TypeVar('_T')
 Progress = Callable[[], object]
 
-# Turns of the loop. What is called soon by a timer may run before the loop looks at its sockets, and what that calls
-# soon runs after it. The others are for what was read: it wakes tasks, which wake those that wait for them; and a
-# connection of which much has been read rests for some turns.
-_TURNS = 2 + 8
+TO_READER = 8
+"""int: In how many turns of the loop what was read reaches its reader: it wakes a task, which wakes one that waits for
+it, and so on; and a connection of which much has been read rests for some turns."""
+
+_TO_POLL = (
+    2  # turns; what a timer calls soon may run before the loop looks at its sockets, what that calls runs after it
+)
 _MOST_TURNS = 1000
 _LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 _TICK = 0.25  # seconds; a loop that comes so much too late has stood still
@@ -42,14 +45,20 @@ def _now() -> float:
 class Later:
     """A callback that is yet to be called, once; see `after_poll` and `call_later`."""
 
-    __slots__ = ('_callback', '_handle', '_left', '_loop', '_progress', '_seen', '_turns')
+    __slots__ = ('_callback', '_handle', '_left', '_loop', '_progress', '_seen', '_turns', '_turns_to_reader')
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], object], progress: Progress | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        delay: float,
+        callback: Callable[[], object],
+        progress: Progress | None,
+        turns: int,
     ) -> None:
         self._loop = loop
         self._callback: Callable[[], object] | None = callback
         self._progress = progress
+        self._turns_to_reader = turns
         self._handle: asyncio.Handle
         self._sleep(delay)
 
@@ -67,7 +76,7 @@ class Later:
             self._begin()
 
     def _begin(self) -> None:
-        self._turns, self._left = 0, _TURNS
+        self._turns, self._left = 0, _TO_POLL + self._turns_to_reader
         self._seen = None if self._progress is None else self._progress()
         self._handle = self._loop.call_soon(self._turn)
 
@@ -77,7 +86,7 @@ class Later:
         if self._progress is not None and self._turns < _MOST_TURNS:
             seen, self._seen = self._seen, self._progress()
             if seen != self._seen:
-                self._left = _TURNS - 1  # this turn came after a look at the sockets
+                self._left = 1 + self._turns_to_reader  # from here to the next turn there is one look at the sockets
         if self._left > 0:
             self._handle = self._loop.call_soon(self._turn)
         elif (callback := self._callback) is not None:
@@ -86,7 +95,10 @@ class Later:
 
 
 def after_poll(
-    loop: asyncio.AbstractEventLoop, callback: Callable[[], object], progress: Progress | None = None
+    loop: asyncio.AbstractEventLoop,
+    callback: Callable[[], object],
+    progress: Progress | None = None,
+    turns: int = 0,
 ) -> Later:
     """Call something when the loop has read what lies in its sockets by now.
 
@@ -99,19 +111,21 @@ def after_poll(
     progress : callable, optional
         Returns something that changes as long as there is more to be read: a loop reads but a part in each turn, of
         datagrams asyncio only one from each socket. After 1,000 turns it is not asked any more.
+    turns : int
+        How many turns of the loop what was read is given to reach its reader, such as `TO_READER`.
 
     Returns
     -------
     Later
         It can be cancelled.
     """
-    return Later(loop, 0.0, callback, progress)
+    return Later(loop, 0.0, callback, progress, turns)
 
 
 def call_later(
     loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], object], progress: Progress | None = None
 ) -> Later:
-    """Call something after a time, and after the loop has read what lies in its sockets by then.
+    """Call something after a time, and after what lies in the sockets of the loop by then has reached its reader.
 
     Parameters
     ----------
@@ -129,7 +143,7 @@ def call_later(
     Later
         It can be cancelled.
     """
-    return Later(loop, delay, callback, progress)
+    return Later(loop, delay, callback, progress, TO_READER)
 
 
 async def wait(
@@ -289,7 +303,7 @@ class StallMonitor:
                 self._still_since = self._looked
             if self._reading is not None:
                 self._reading.cancel()
-            self._reading = after_poll(self._loop, self._all_read, self._progress)
+            self._reading = after_poll(self._loop, self._all_read, self._progress, TO_READER)
         self._looked = now
         self._timer = self._loop.call_later(_TICK, self._tick)
 

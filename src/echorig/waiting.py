@@ -3,8 +3,7 @@
 1. Events are bits here, the notice one too; `asked` has those for which anything is to be done when one comes.
 2. A coroutine that waits gets the next message. If none waits for an event that is *wanted*, its messages are kept.
    Each stream gets all.
-3. A message for which nobody has asked is kept for the rest of the event loop's turn: a loop may deliver it before a
-   task made earlier has begun to wait for it (uvloop looks at its sockets before new tasks run).
+3. A message for which nobody has asked is kept for the rest of the event loop's turn, see `Turn`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from ._origin import Origin, current
+from ._turn import Turn
 from .backlog import Backlog, Message
 from .callbacks import is_success
 from .errors import EchoError
@@ -72,6 +72,8 @@ class Waiting:
         The coroutines that wait, and for which bits.
     streams : dict of Stream to int
         The streams that are open, and for which bits.
+    turn : Turn
+        The messages for which nobody has asked in this turn of the loop.
     on_room : callable
         Told when the backlog has become full, or is no longer.
     """
@@ -85,8 +87,7 @@ class Waiting:
         self._limit = limit
         self._logger = logger
         self._awaited = 0  # the bits of `waiters`
-        self._turn: list[tuple[int, Message]] = []
-        self._call_soon: Callable[..., Any] | None = None
+        self.turn = Turn(limit)
 
     # --- messages ---
 
@@ -130,23 +131,12 @@ class Waiting:
         if self.backlog.full:
             self.on_room()
 
-    def keep_for_this_turn(self, bit: int, message: Message) -> None:
-        """Keep a message that nobody has asked for until the tasks that exist now have had their turn."""
-        turn = self._turn
-        if not turn:
-            if self._call_soon is None:  # a communicator belongs to one loop
-                self._call_soon = asyncio.get_running_loop().call_soon
-            self._call_soon(turn.clear)
-        if len(turn) < self._limit:
-            turn.append((bit, message))
-
     def want(self, mask: int) -> None:
         """Keep the messages of these events from now on."""
         if mask & ~self.backlog.wanted:
             self.backlog.wanted |= mask
             self._sum_up()
-            for entry in [entry for entry in self._turn if entry[0] & mask]:
-                self._turn.remove(entry)
+            for entry in self.turn.take_all(mask):
                 self._keep(*entry)
 
     def has_room(self, bit: int) -> bool:
@@ -161,11 +151,7 @@ class Waiting:
                 self.on_room()
             if message:
                 return message
-        for i, (bit, message) in enumerate(self._turn):
-            if bit & mask:
-                del self._turn[i]
-                return message
-        return None
+        return self.turn.take(mask)  # type: ignore[no-any-return]
 
     # --- those who wait ---
 
@@ -244,7 +230,7 @@ class Waiting:
             stream.end(error)
         self.streams.clear()
         self.backlog.clear()
-        self._turn.clear()
+        self.turn.clear()
         self._sum_up()
 
     def _sum_up(self) -> None:

@@ -189,9 +189,7 @@ class Rig(Node):
         """Send a message and wait for its echo."""
         message = self._message(dst, MESSAGE, frame, question)
         self._open(message, timeout)
-        message.send = self.exchange.send(
-            frame, dst, message, self.network.now, timeout, taggable, _answered(question)
-        )
+        message.send = self.exchange.send(frame, dst, message, self.network.now, timeout, taggable, _answered(question))
         self.flush()
         return message
 

@@ -140,12 +140,19 @@ class Watch:
             need(message.kind == MESSAGE and tag is not None, f'{rig.name} repeats what must not be sent twice')
             if dst in notes.misled:
                 self.blur(message)
-            need(peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again')
+            need(
+                peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
+            )
         if tag is not None:
             self._look_at(rig, message, frame, tag)
         if message.kind == MESSAGE and not message.times:
             before = notes.flying.get(dst)
-            if before is not None and before.send is not None and before.send.outcome == WAITING and not self._may_be_one(rig):
+            if (
+                before is not None
+                and before.send is not None
+                and before.send.outcome == WAITING
+                and not self._may_be_one(rig)
+            ):
                 need(message.index < 0, f'{rig.name} sends message {message.index} before {before.index} is confirmed')
                 if tag is not None and before.identity is not None and before.identity[0] == tag.run:
                     need(tag.number - before.identity[1] < WINDOW, f'{rig.name} goes too far ahead of a message')
@@ -284,7 +291,10 @@ class Watch:
             need(root.outcome is None and root.send.outcome == CONFIRMED, f'{rig.name} confirms another message')
             need(bool(root.delivered.get(packet.by)), 'confirmed, but not delivered by who confirms it')
         elif self._waiting:
-            need(self._may_be_one(rig) and verdict == SWALLOWED, f'{rig.name} takes the echo it waits for for {NAMES.get(verdict)}')
+            need(
+                self._may_be_one(rig) and verdict == SWALLOWED,
+                f'{rig.name} takes the echo it waits for for {NAMES.get(verdict)}',
+            )
         elif whole or not root.blurred:
             need(verdict == SWALLOWED or (verdict == DAMAGED and root.tagged and not whole),
                  f'{rig.name} takes a late echo for {NAMES.get(verdict)}')  # fmt: skip
@@ -388,7 +398,9 @@ class Watch:
             need(max(notes.refused.values(), default=-1.0) >= since, 'unreachable, but nobody said so')
             self.blur(message)  # the report may have been of another packet: no echo is expected, but one may come
         else:
-            excused = max(notes.excused.values(), default=-1.0) if self._may_be_one(node) else notes.excused.get(dst, -1.0)
+            excused = (
+                max(notes.excused.values(), default=-1.0) if self._may_be_one(node) else notes.excused.get(dst, -1.0)
+            )
             need(excused >= message.started, 'a mismatch, but nothing wrong came')
         self._judge_failure(node, message)
 
@@ -411,7 +423,10 @@ class Watch:
             calm = message.started if calm == message.started else now
         status = rig.exchange.statistics(dst)
         slow = 8 * (status[8] or 0.0) if status is not None else 0.0  # what it has seen of round trips
-        need(now - calm < _RECOVERY + 30 * self.network.latency + slow, 'not confirmed though nothing goes wrong any more')
+        need(
+            now - calm < _RECOVERY + 30 * self.network.latency + slow,
+            'not confirmed though nothing goes wrong any more',
+        )
 
     def _in_order(self, message: Message) -> None:
         key = (message.program, message.dst)

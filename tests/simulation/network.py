@@ -16,7 +16,9 @@ from . import tags
 LOSE, DOUBLE, DELAY, DAMAGE = 'lose', 'double', 'delay', 'damage'
 PING, NOTICE, MESSAGE, STRAY = 'ping', 'notice', 'message', 'stray'
 NEVER = float('inf')
-STORM_PACKETS = 200  # packets that one untagged copy too many may cause before the guard ends it: 2 * 65, and some at the ends
+STORM_PACKETS = (
+    200  # packets that one untagged copy too many may cause before the guard ends it: 2 * 65, and some at the ends
+)
 Program = tuple[str, int]  # the name, and how often it was started before
 
 

@@ -115,7 +115,9 @@ def make(seed: int) -> Schedule:
         if what in ('send', 'raw', 'ping', 'series'):
             how['timeout'] = pick(_TIMEOUTS)
         elif what in ('down', 'unplug', 'stop'):
-            how['seconds'] = pick(_LONG_ABSENCES) if random() < (0.3 if long or kind != RIG else 0.05) else pick(_ABSENCES)
+            how['seconds'] = (
+                pick(_LONG_ABSENCES) if random() < (0.3 if long or kind != RIG else 0.05) else pick(_ABSENCES)
+            )
             how['refusing'] = random() < 0.5
         elif what == 'cancel':
             how['back'] = int(3 * random())

@@ -123,6 +123,10 @@ class BlockingFakeRig:
         """Send a message without being asked, as :meth:`FakeRig.tell`."""
         self._owner.calls.call(self._rig.tell, message, addr, timeout)
 
+    def busy(self, seconds: float) -> None:
+        """Be busy from now on, as :meth:`FakeRig.busy`."""
+        self._owner.run(self._rig.busy, seconds)
+
     def power_off(self) -> None:
         """Stop listening, in the middle of whatever it does: now messages are refused."""
         self._owner.calls.call(self._rig.power_off)

@@ -17,7 +17,8 @@ from ..uri import Address, checked_address, parse
 from .blocking_rig import BlockingFakeRig
 from .habits import Echorig, Habits
 from .inbox import Inbox
-from .plain_habits import Iblutil, Matlab
+from .matlab_habits import Matlab
+from .plain_habits import Iblutil
 from .script import Answer, Reaction, Received, Script
 
 __all__ = ['FakeRig']
@@ -39,7 +40,8 @@ class FakeRig:
         Where to listen: ``udp://`` or ``tcp://``. By default any port that is free, on this computer only.
     kind : {'echorig', 'iblutil', 'matlab'}
         What it speaks like: iblutil closes itself for good when it finds a wrong echo, or none within a second; MATLAB
-        reads the first bytes of a message only, and quotes it in its notices.
+        does one thing at a time, reads the first bytes of a message only, takes for an echo what equals the last
+        frame that it sent, and answers what it cannot execute, such as a ping, with a notice that quotes it.
     name : str
         A label.
     buffer : int
@@ -54,7 +56,8 @@ class FakeRig:
     confirmed : list
         Its own messages that were echoed.
     unconfirmed : list of (list, EchoError)
-        Its own messages that were not echoed, and why.
+        Its own messages that were not echoed, and why. MATLAB waits for no echo: what it sends before it reads the
+        echo of the message before makes it forget that.
     gave_up : EchoError or None
         Why it has closed itself, as iblutil does.
     silent : bool
@@ -87,7 +90,6 @@ class FakeRig:
         self._script = Script()
         self._habits: Habits | None = None
         self._closing: Habits | None = None
-        self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- what it does ---
@@ -113,14 +115,14 @@ class FakeRig:
         echo : bool
             Whether it is confirmed. If not, nothing else is done with it either.
         echo_delay : float
-            How long it takes to confirm it, in seconds.
+            How long it takes to confirm it, in seconds. MATLAB reads nothing else meanwhile.
         answer : bool, sequence or callable
             The data of the answer; True answers with the data of the message, None or False not at all. A callable is
             given the data of the message.
         answer_event : str, int or ExpMessage, optional
             The event of the answer if it is another, such as EXPINTERRUPT.
         answer_delay : float
-            How long it takes from the echo to the answer, in seconds.
+            How long it takes from the echo to the answer, in seconds. MATLAB reads nothing else meanwhile.
         notice : str, optional
             The text of an error: after the echo, a notice with it is sent in place of the answer.
         times : int, optional
@@ -183,12 +185,32 @@ class FakeRig:
             addr = self.received[-1].addr
         addr, timeout = checked_address(addr), seconds(timeout, 'timeout')
         try:
-            async with self._turn:  # as a program does that sends one message after the other
-                await self._opened.tell(message, addr, timeout)
+            await self._opened.tell(message, addr, timeout)
         except EchoError as ex:
             self.unconfirmed.append((message, ex))
             raise
         self.confirmed.append(message)
+
+    def busy(self, seconds: float) -> None:
+        """Be busy from now on, as a program is whose callback blocks; for plain rigs.
+
+        It reads and sends nothing. What comes waits in its socket, and is read in the order of arrival.
+
+        Parameters
+        ----------
+        seconds : float
+            For how long.
+
+        Raises
+        ------
+        ValueError
+            The time is negative, or the rig is an echorig.
+        EchoError
+            The rig is off.
+        """
+        if not seconds >= 0:
+            raise ValueError(f'A rig can be busy for a number of seconds, at least 0, not {seconds!r}')
+        self._opened.be_busy(seconds)
 
     @property
     def addr(self) -> Address:
@@ -290,12 +312,22 @@ class FakeRig:
             await self._answer(reaction, heard)
 
     async def _answer(self, reaction: Reaction, heard: Received) -> None:
-        await asyncio.sleep(reaction.answer_delay)
+        if reaction.answer_delay:
+            await asyncio.sleep(reaction.answer_delay)
         if reaction.notice is not None:
             self._opened.transmit(self._opened.notice(reaction.notice, heard), heard.addr)
         elif (message := reaction.message(heard)) is not None:
             with suppress(EchoError):  # it is noted
                 await self.tell(message, heard.addr)
+
+    def noted(self, message: Any, echo: asyncio.Future[None]) -> None:
+        """Note what became of a message whose echo nobody waits for."""
+        if echo.cancelled():
+            return
+        if isinstance(error := echo.exception(), EchoError):
+            self.unconfirmed.append((message, error))
+        else:
+            self.confirmed.append(message)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from time import monotonic
@@ -28,10 +29,16 @@ class Habits(ABC):
     ----------
     rig : FakeRig
         The rig: it notes what is heard, says what to do with it, and answers.
+
+    Attributes
+    ----------
+    turn : asyncio.Lock
+        Held by whoever sends a message of the rig's own: a program sends one after the other.
     """
 
     def __init__(self, rig: Any) -> None:
         self.rig = rig
+        self.turn = asyncio.Lock()
 
     @abstractmethod
     async def open(self, uri: Uri) -> Uri:
@@ -40,6 +47,13 @@ class Habits(ABC):
     @abstractmethod
     async def tell(self, message: Any, addr: Address, timeout: float) -> None:
         """Send a message of its own and wait for the echo."""
+
+    def be_busy(self, seconds: float) -> None:
+        """Read and send nothing for a time."""
+        raise ValueError(
+            'An echorig takes note of how long its program has stood still, which a rig on the loop of the test has '
+            'not: to test that, block a process of its own'
+        )
 
     @abstractmethod
     def close(self) -> None:
@@ -110,7 +124,8 @@ class Echorig(Habits):
             self.rig.react(reaction, heard, lambda: self._take(frame, addr))
 
     async def tell(self, message: Any, addr: Address, timeout: float) -> None:
-        await self._com.confirmed_send(message, addr, timeout)
+        async with self.turn:
+            await self._com.confirmed_send(message, addr, timeout)
 
     def transmit(self, frame: bytes, addr: Address) -> None:
         self._com.send(decode(frame), addr)

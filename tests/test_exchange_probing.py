@@ -1,0 +1,481 @@
+"""What a peer is: it is asked before its first message, never behind one, and stays what it has shown to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from echorig._exchange import (
+    CONFIRMED,
+    DELIVER,
+    ECHO,
+    MISMATCH,
+    NOTICE,
+    SWALLOWED,
+    TIMED_OUT,
+    UNREACHABLE,
+    WAITING,
+)
+from exchanges import (
+    INIT,
+    NOTICE_FRAME,
+    START,
+    STATUS,
+    A,
+    B,
+    confirmed,
+    count,
+    emptied,
+    exchange,
+    kind,
+    out,
+    plain,
+    run_until,
+    tagging,
+)
+from tagging import acknowledged, is_ping, ping, read_tag, tag, untagged
+
+HOUR = 3600.0
+
+
+def verbatim(frame):
+    """The echo of a plain peer."""
+    return frame
+
+
+def pings_of(said):
+    return [time for time, frame in said if is_ping(frame)]
+
+
+def messages_of(said):
+    return [(time, untagged(frame)) for time, frame in said if not is_ping(frame)]
+
+
+# --- before the first message ---
+
+
+def test_a_peer_not_known_is_pinged_and_the_message_follows_at_half_the_time():
+    ex = exchange()
+    send = ex.send(START, A, None, 0.0, 1.0)
+    (first,) = out(ex)
+    assert is_ping(first)
+    said = run_until(ex, 1.0)
+    assert pings_of(said) == [0.01, 0.02, 0.04, 0.08, 0.16, 0.26, 0.36, 0.46]
+    assert messages_of(said) == [(0.5, START)]  # once, and nothing behind it
+    assert send.outcome == TIMED_OUT
+    numbers = [read_tag(frame) for frame in (first, *(frame for _, frame in said))]
+    assert numbers == list(range(1000, 1010))
+
+
+@pytest.mark.parametrize('timeout', [0.02, 0.1, 5.0, 60.0, float('inf')])
+def test_a_peer_is_pinged_for_half_the_timeout_or_15_seconds(timeout):
+    ex = exchange()
+    ex.send(START, A, None, 0.0, timeout)
+    said = run_until(ex, min(timeout, 100.0))
+    ((when, _),) = messages_of(said)
+    assert when == min(timeout / 2, 15.0)
+    assert max(pings_of(said)) < when
+    asked = [0.0, *pings_of(said)[1:], when]
+    assert all(after - before <= 0.1 + 1e-9 for before, after in zip(asked, asked[1:], strict=False))
+
+
+@pytest.mark.parametrize('answer', [acknowledged, verbatim])
+@pytest.mark.parametrize('which', [0, 1, 2])
+def test_the_message_leaves_with_the_first_echo(answer, which):
+    ex = exchange()
+    send = ex.send(START, A, None, 0.0, 1.0)
+    pings = [frame for _, frame in run_until(ex, 0.025)]
+    assert len(pings) == 3
+    assert ex.receive(answer(pings[which]), A, 0.03) == SWALLOWED
+    (frame,) = out(ex)
+    assert frame == send.frame
+    assert untagged(frame) == START
+    assert kind(ex) == ('plain' if answer is verbatim else 'tagging')
+    for other in pings:  # the others come too
+        assert ex.receive(answer(other), A, 0.031) == SWALLOWED
+    said = run_until(ex, 0.9)
+    assert (len(said) > 5) is (answer is acknowledged)  # a plain peer is sent nothing again
+    assert {untagged(frame) for _, frame in said} <= {START}
+    assert ex.receive(answer(send.frame), A, 0.95) == CONFIRMED
+
+
+def test_the_echo_of_a_ping_says_how_long_a_round_trip_takes():
+    ex = exchange()
+    ex.send(START, A, None, 0.0, 1.0)
+    _, second = (frame for _, frame in run_until(ex, 0.015))
+    ex.receive(acknowledged(second), A, 0.035)
+    assert ex.statistics(A)[8] == pytest.approx(0.025)
+
+
+def test_a_late_echo_of_a_ping_tells_the_kind_too():
+    ex = exchange()
+    send = ex.send(START, A, None, 0.0, 2.0)
+    pings = [frame for _, frame in run_until(ex, 1.1) if is_ping(frame)]
+    assert ex.receive(acknowledged(pings[0]), A, 1.2) == SWALLOWED
+    said = run_until(ex, 1.3)
+    assert said  # it seems to have got lost
+    assert {frame[:100] for _, frame in said} == {send.frame[:100]}
+
+
+def test_raw_text_is_not_asked_about():
+    """It cannot be repeated in any case."""
+    ex = exchange()
+    ex.send(b'text', A, None, 0.0, 1.0, False)
+    assert out(ex) == [b'text']
+    assert run_until(ex, 0.9) == []
+
+
+def test_a_tagging_peer_is_not_asked():
+    ex = exchange()
+    tagging(ex)
+    confirmed(ex, START)
+
+
+def test_what_comes_meanwhile_waits_for_its_turn():
+    ex = exchange()
+    first, second = ex.send(START, A, None, 0.0, 1.0), ex.send(INIT, A, None, 0.0, 1.0)
+    assert ex.sent(STATUS, A, 0.005) is None
+    assert ex.n_held == 1
+    (probe,) = out(ex)
+    ex.receive(verbatim(probe), A, 0.006)
+    assert sorted(untagged(frame) for frame in out(ex)) == sorted([START, STATUS])
+    assert ex.n_held == 0
+    assert ex.receive(verbatim(first.frame), A, 0.1) == CONFIRMED
+    assert [untagged(frame) for frame in out(ex)] == [INIT]
+    assert ex.receive(verbatim(second.frame), A, 0.2) == CONFIRMED
+
+
+def test_when_the_message_is_cancelled_nobody_is_asked():
+    ex = exchange()
+    send = ex.send(START, A, None, 0.0, 1.0)
+    held = ex.sent(STATUS, A, 0.0)
+    assert held is None
+    out(ex)
+    ex.cancel(send, 0.005)
+    assert [untagged(frame) for frame in out(ex)] == [STATUS]
+    assert run_until(ex, 1.0) == []
+    assert not ex.is_waiting(A)
+
+
+def test_a_message_whose_time_is_short_does_not_delay_the_next():
+    ex = exchange()
+    ex.send(START, A, None, 0.0, 0.05)
+    second = ex.send(INIT, A, None, 0.0, 1.0)
+    said = run_until(ex, 0.2)
+    assert messages_of(said) == [(0.025, START), (0.05, INIT)]
+    assert max(pings_of(said)) < 0.025  # nothing behind a message
+    assert second.outcome == WAITING
+
+
+def test_a_peer_that_was_only_heard_is_asked_too():
+    """Who sends a ping may be a plain program that sends back one of an earlier program of ours."""
+    ex = exchange()
+    for frame in (ping(5), tag(NOTICE_FRAME, 6), tag(STATUS, 7)):
+        ex.receive(frame, A, 0.0)
+        assert kind(ex) == 'unknown'
+    ex.send(START, A, None, 0.1, 1.0)
+    assert [is_ping(frame) for frame in out(ex)] == [True]
+
+
+# --- behind a message ---
+
+
+def test_nothing_is_sent_behind_a_message_that_is_not_confirmed():
+    """A busy MATLAB rig that finds a ping behind a message takes our next echo for a command."""
+    ex = exchange()
+    first = ex.send(START, A, None, 0.0, 1.0)
+    run_until(ex, 1.0)
+    assert first.outcome == TIMED_OUT
+    second = ex.send(INIT, A, None, 2.0, 1.0)
+    assert messages_of(run_until(ex, 3.0)) == [(float('-inf'), INIT)]  # at once, with no ping before it
+    assert second.outcome == TIMED_OUT
+    third = ex.send(STATUS, A, None, 3.0, 1.0)
+    assert len(out(ex)) == 1
+    assert ex.receive(verbatim(first.frame), A, 3.1) == SWALLOWED
+    assert kind(ex) == 'plain'
+    assert ex.receive(verbatim(third.frame), A, 3.2) == CONFIRMED
+
+
+def test_an_unconfirmed_message_counts_as_well():
+    ex = exchange()
+    assert untagged(ex.sent(STATUS, A, 0.0)) == STATUS
+    ex.send(START, A, None, 1.0, 1.0)
+    assert messages_of(run_until(ex, 1.9)) == [(float('-inf'), START)]
+
+
+def test_once_the_echo_is_there_it_may_be_asked_again():
+    ex = exchange()
+    frame = ex.sent(STATUS, A, 0.0)
+    assert ex.receive(acknowledged(frame), A, 0.5) == SWALLOWED
+    assert kind(ex) == 'tagging'
+    ex.send(START, A, None, 61.0, 1.0)
+    assert [is_ping(frame) for frame in out(ex)] == [True]
+
+
+def test_after_15_seconds_it_has_dealt_with_the_message():
+    for later, asks in ((14.9, False), (15.1, True)):
+        ex = exchange()
+        ex.sent(STATUS, A, 0.0)
+        ex.send(START, A, None, later, 1.0)
+        assert [is_ping(frame) for frame in out(ex)] == [asks]
+
+
+def test_what_is_found_out_late_lets_the_message_be_repeated():
+    ex = exchange()
+    send = ex.send(START, A, None, 0.0, 4.0)
+    run_until(ex, 2.5)
+    assert kind(ex) == 'unknown'
+    tagging(ex, 2.5)
+    said = run_until(ex, 3.0)
+    assert said[0][0] == pytest.approx(2.52)
+    assert {untagged(frame) for _, frame in said} == {START}
+    assert ex.receive(acknowledged(send.frame), A, 3.0) == CONFIRMED
+
+
+# --- who is what ---
+
+
+def test_a_plain_peer_stays_plain():
+    ex = exchange()
+    plain(ex)
+    for i in range(10):
+        now = i * 7 * HOUR
+        confirmed(ex, START, now=now, flagged=False)
+        assert kind(ex) == 'plain'
+        send = ex.send(INIT, A, None, now + 1.0, 5.0)
+        assert len(run_until(ex, now + 6.0)) == 1  # no ping before it, no repetition
+        assert send.outcome == TIMED_OUT
+
+
+@pytest.mark.parametrize('silence', [61.0, HOUR])
+def test_a_tagging_peer_is_asked_again_after_a_minute_of_silence(silence):
+    ex = exchange()
+    tagging(ex)
+    assert ex.receive(ping(9), A, 30.0) == ECHO
+    ex.send(START, A, None, 89.0, 0.5)
+    assert [untagged(frame) for frame in out(ex)] == [START]
+    ex.expire(89.5)
+    send = ex.send(START, A, None, 30.0 + silence, 1.0)
+    (probe,) = out(ex)
+    assert is_ping(probe)
+    assert kind(ex) == 'unknown'
+    assert ex.receive(verbatim(probe), A, 30.1 + silence) == SWALLOWED  # it was replaced by a plain one
+    assert kind(ex) == 'plain'
+    assert len(run_until(ex, 30.9 + silence)) == 1
+    assert ex.receive(verbatim(send.frame), A, 30.9 + silence) == CONFIRMED
+
+
+def test_a_peer_that_became_unknown_while_a_message_waits_is_not_sent_it_again():
+    ex = exchange()
+    tagging(ex)
+    ex.send(START, A, None, 1.0, 100.0)
+    said = run_until(ex, 101.0)
+    assert 59.0 < max(time for time, _ in said) <= 60.0
+
+
+def test_all_peers_with_a_key_are_tagging_ones():
+    ex = exchange(signed=True)
+    ex.send(START, A, None, 0.0, 1.0)
+    said = run_until(ex, 0.05)
+    assert {untagged(frame) for _, frame in said} == {START}
+    assert len(said) == 3
+    ex.send(START, A, None, HOUR, 1.0)
+    assert kind(ex) == 'tagging'
+
+
+def test_an_untagged_message_says_that_a_peer_is_plain():
+    for frame, expected in ((START, 'plain'), (NOTICE_FRAME, 'unknown'), (b'text', 'unknown'), (b'{}', 'unknown')):
+        ex = exchange()
+        ex.receive(frame, A, 0.0)
+        assert kind(ex) == expected
+
+
+def test_one_with_tags_may_send_bytes_as_they_are():
+    """It is asked again, and not taken for a plain one."""
+    ex = exchange()
+    tagging(ex)
+    assert ex.receive(START, A, 0.0) == DELIVER
+    assert kind(ex) == 'unknown'
+    ex.send(INIT, A, None, 0.1, 1.0)
+    (probe,) = out(ex)
+    assert is_ping(probe)
+    assert ex.receive(acknowledged(probe), A, 0.1) == SWALLOWED
+    assert kind(ex) == 'tagging'
+
+
+def test_what_a_plain_peer_turns_into():
+    """Its program is replaced by one with tags: what it says, or an echo of it, shows that."""
+    ex = exchange()
+    plain(ex)
+    assert ex.receive(tag(STATUS, 1), A, 10.0) == DELIVER
+    assert kind(ex) == 'plain'  # it may be what it was sent by the program that was here before this one
+    assert ex.receive(ping(9), A, 16.0) == ECHO
+    assert kind(ex) == 'plain'
+    assert ex.receive(tag(STATUS, 10), A, 16.0) == DELIVER
+    assert kind(ex) == 'tagging'
+    plain(ex, addr=B)
+    send = ex.send(START, B, None, 20.0, 1.0)
+    (frame,) = out(ex)
+    assert ex.receive(acknowledged(frame), B, 20.0) == CONFIRMED
+    assert kind(ex, B) == 'tagging'
+    assert send.outcome == CONFIRMED
+
+
+def test_what_is_late_says_what_a_peer_was():
+    ex = exchange()
+    tagging(ex)
+    late = [ex.sent(b'[64, 20, %d]' % i, A, 0.0) for i in range(3)]
+    ex.receive(START, A, 0.0)
+    ex.receive(START, A, 0.0)
+    assert kind(ex) == 'plain'
+    for frame in late:
+        assert ex.receive(acknowledged(frame), A, 0.1) == SWALLOWED
+    assert ex.receive(tag(STATUS, 5), A, 16.0) == DELIVER
+    assert kind(ex) == 'tagging'
+    ex.receive(INIT, A, 16.1)
+    ex.receive(INIT, A, 16.1)
+    assert kind(ex) == 'plain'
+    assert ex.receive(tag(STATUS, 5), A, 16.2) == ECHO  # the same one again is late as well as one before it
+    assert ex.receive(tag(STATUS, 4), A, 16.2) == DELIVER
+
+
+# --- pings that somebody has asked for ---
+
+
+def test_a_plain_peer_is_sent_a_ping_once():
+    ex = exchange()
+    plain(ex)
+    send = ex.ping(A, None, 0.0, 1.0)
+    assert len(run_until(ex, 1.0)) == 1
+    assert send.outcome == TIMED_OUT
+    send = ex.ping(A, None, 2.0, 1.0)
+    (frame,) = out(ex)
+    assert ex.receive(verbatim(frame), A, 2.1) == CONFIRMED
+    assert send.round_trip == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('to', [plain, None])
+def test_a_ping_waits_behind_what_is_not_confirmed(to):
+    ex = exchange()
+    if to:
+        to(ex)
+    message = ex.send(START, A, None, 0.0, 2.0)
+    run_until(ex, 1.0)
+    asked = ex.ping(A, None, 1.0, 0.5)
+    assert run_until(ex, 1.5) == []
+    assert asked.outcome == TIMED_OUT
+    asked = ex.ping(A, None, 1.5, 5.0)
+    assert run_until(ex, 2.0) == []
+    assert message.outcome == TIMED_OUT
+    assert run_until(ex, 3.0) == []  # it may be at work on it still
+    assert ex.receive(verbatim(message.frame), A, 3.0) == SWALLOWED
+    (frame,) = out(ex)
+    assert is_ping(frame)
+    assert ex.receive(verbatim(frame), A, 3.1) == CONFIRMED
+    assert asked.outcome == CONFIRMED
+
+
+def test_no_message_waits_for_a_ping_that_waits():
+    ex = exchange()
+    plain(ex)
+    message = ex.send(START, A, None, 0.0, 1.0)
+    run_until(ex, 1.0)
+    assert message.outcome == TIMED_OUT
+    asked = ex.ping(A, None, 1.0, 3.0)
+    second = ex.send(INIT, A, None, 1.1, 1.0)
+    assert [untagged(frame) for frame in out(ex)] == [INIT]
+    third = ex.send(STATUS, A, None, 1.2, 1.0)
+    assert out(ex) == []
+    assert ex.receive(verbatim(second.frame), A, 1.3) == CONFIRMED
+    assert out(ex) == [asked.frame, third.frame]  # now nothing is unanswered
+    assert ex.receive(verbatim(asked.frame), A, 1.4) == CONFIRMED
+    assert ex.receive(verbatim(third.frame), A, 1.4) == CONFIRMED
+    assert run_until(ex, 9.0) == []
+
+
+def test_a_ping_waits_for_15_seconds_at_most():
+    ex = exchange()
+    plain(ex)
+    ex.sent(START, A, 1.0)
+    asked = ex.ping(A, None, 2.0, 60.0)
+    ((when, frame),) = run_until(ex, 60.0)
+    assert when == 16.0
+    assert is_ping(frame)
+    assert ex.receive(verbatim(frame), A, 61.0) == CONFIRMED
+    assert asked.round_trip == pytest.approx(45.0)
+
+
+def test_a_ping_is_not_repeated_behind_a_message():
+    ex = exchange()
+    asked = ex.ping(A, None, 0.0, 2.0)
+    assert len(run_until(ex, 0.05)) == 3
+    frame = ex.sent(START, A, 0.05)
+    assert run_until(ex, 1.0) == []
+    assert ex.receive(verbatim(frame), A, 1.0) == SWALLOWED
+    assert kind(ex) == 'plain'
+    assert run_until(ex, 2.0) == []
+    assert asked.outcome == TIMED_OUT
+
+
+def test_a_ping_does_not_wait_for_what_never_arrived():
+    """A program that is to be started is asked whether it is there yet."""
+    ex = exchange()
+    plain(ex)
+    ex.sent(START, A, 0.0)
+    ex.refused(A, 0.01)
+    ex.ping(A, None, 0.5, 1.0)
+    assert [is_ping(frame) for frame in out(ex)] == [True]
+
+
+# --- nobody is there ---
+
+
+def test_pings_that_the_system_reports_as_refused():
+    ex = exchange()
+    sends = [ex.send(frame, A, None, 0.0, 1.0) for frame in (START, INIT)]
+    run_until(ex, 0.0)
+    ex.refused(A, 0.001)
+    assert [send.outcome for send in sends] == [WAITING] * 2  # it may be of something earlier
+    run_until(ex, 0.015)
+    ex.refused(A, 0.016)
+    assert [send.outcome for send in sends] == [UNREACHABLE] * 2
+    assert emptied(ex.finished) == sends
+    assert ex.n_waiting == 0
+    assert count(ex, 'failed') == 2
+    assert run_until(ex, 1.0) == []
+
+
+def test_a_rig_that_is_starting_again_is_waited_for():
+    ex = exchange()
+    plain(ex)
+    tagging(ex, 16.0)
+    send = ex.send(START, A, None, 100.0, 1.0)
+    for i in range(1, 9):
+        run_until(ex, 100.0 + i / 20)
+        ex.refused(A, 100.0 + i / 20)
+    assert send.outcome == WAITING
+    said = run_until(ex, 100.6)
+    assert untagged(said[-1][1]) == START
+    ex.refused(A, 100.6)
+    assert run_until(ex, 101.0) == []
+    assert send.outcome == UNREACHABLE
+
+
+def test_what_is_refused_does_not_count_as_sent_behind():
+    """It never arrived, so nobody is at work on it."""
+    ex = exchange()
+    send = ex.send(b'text', A, None, 0.0, 1.0, False)
+    out(ex)
+    ex.refused(A, 0.001)
+    assert send.outcome == UNREACHABLE
+    assert ex.receive(b'text', A, 0.002) == DELIVER
+
+
+def test_nonsense_while_one_asks():
+    ex = exchange()
+    send = ex.send(START, A, None, 0.0, 1.0)
+    for _ in range(2):
+        assert ex.receive(b'nonsense', A, 0.001) == DELIVER  # nothing was sent that it could be the echo of
+    run_until(ex, 0.5)
+    assert ex.receive(NOTICE_FRAME, A, 0.6) == NOTICE
+    assert ex.receive(b'nonsense', A, 0.6) == MISMATCH
+    assert send.outcome == MISMATCH

@@ -1,0 +1,453 @@
+"""Programs are known by their runs: our own coming back, restarts, numbers that come to their end, new addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig._tags import make_ping
+from echorig._tags import read_tag as read_all
+from echorig._tags import tag as any_tag
+from exchanges import (
+    INIT,
+    NOTICE_FRAME,
+    OWN,
+    START,
+    STATUS,
+    A,
+    B,
+    C,
+    confirmed,
+    count,
+    emptied,
+    exchange,
+    kind,
+    out,
+    plain,
+    run_until,
+    tagging,
+)
+from tagging import RUN, acknowledged, identity, tag
+
+LAST = 2**32 - 1
+HOUR = 3600.0
+
+
+# --- our own messages, coming back ---
+
+
+@pytest.mark.parametrize('to', [tagging, plain])
+def test_our_own_message_is_never_delivered_nor_echoed_however_late(to):
+    ex = exchange(number=1)
+    to(ex)
+    mine = [ex.sent(b'[2, %d]' % i, A, 0.0) for i in range(2000)]
+    assert [ex.receive(frame, A, HOUR) for frame in mine] == [SWALLOWED] * 2000
+    assert [ex.receive(frame, A, 48 * HOUR) for frame in mine] == [SWALLOWED] * 2000
+    assert [ex.receive(frame, B, HOUR) for frame in mine] == [SWALLOWED] * 2000
+    assert out(ex) == []
+    assert ex.addresses() == [A]
+
+
+def test_there_is_no_memory_in_it():
+    """Another exchange of the same run, as one that was never told of the message: it is its own all the same."""
+    mine = any_tag(START, OWN, 5)
+    ex = exchange()
+    assert ex.receive(mine, A, 0.0) == SWALLOWED
+    assert ex.receive(acknowledged(mine), A, 0.0) == SWALLOWED
+    assert ex.n_peers == 0
+    plain(ex)
+    assert ex.receive(mine, A, 0.0) == SWALLOWED
+    assert exchange(run=OWN + 1).receive(mine, A, 0.0) == DELIVER
+
+
+def test_our_own_message_from_elsewhere_confirms_nothing():
+    ex = exchange()
+    plain(ex)
+    send = ex.send(START, A, None, 0.0, 1.0)
+    (frame,) = out(ex)
+    plain(ex, addr=B)
+    assert ex.receive(frame, B, 0.1) == SWALLOWED
+    assert ex.receive(acknowledged(frame), B, 0.1) == SWALLOWED
+    assert send.outcome == WAITING
+    assert ex.receive(frame, A, 0.1) == CONFIRMED
+
+
+def test_our_own_message_with_other_bytes_is_no_echo():
+    """With a check that is right, so nobody but a peer can have made it; it goes on waiting for the true one."""
+    ex = exchange()
+    plain(ex)
+    send = ex.send(START, A, None, 0.0, 1.0)
+    assert ex.receive(any_tag(INIT, OWN, send.number), A, 0.1) == SWALLOWED
+    assert send.outcome == WAITING
+    assert ex.receive(send.frame, A, 0.2) == CONFIRMED
+
+
+def test_our_own_pings_and_notices_come_back_and_nothing_happens():
+    ex = exchange()
+    for frame in (ex.sent(NOTICE_FRAME, A, 0.0), make_ping(OWN, 77), make_ping(OWN, 77, 5 << 32 | 6)):
+        assert ex.receive(frame, A, 0.1) == SWALLOWED
+    assert out(ex) == []
+
+
+# --- restarts ---
+
+
+@pytest.mark.parametrize('begins', [START, NOTICE_FRAME, b'[]'])
+def test_another_run_at_an_address_is_a_restart_and_nothing_else_is(begins):
+    ex = exchange()
+    for number in (2**32 - 3, 2**32 - 1, 2, 1, 400_000, 2**31):  # whatever its numbers are
+        ex.receive(tag(START, number), A, 0.0)
+        assert count(ex, 'restarts') == 0
+    for i in range(1, 4):
+        for number in (7, 7, 8, 2**31):
+            ex.receive(tag(begins, number, run=RUN + 100 * i), A, float(i))
+            assert count(ex, 'restarts') == i
+    ex.receive(tag(START, 7), B, 4.0)
+    assert ex.addresses() == [A, B]  # the first program has moved to where no other is
+    assert (count(ex, 'restarts', A), count(ex, 'restarts', B)) == (3, 0)
+
+
+def test_a_restarted_program_may_use_the_same_numbers():
+    ex = exchange()
+    assert [ex.receive(tag(START, 7, run=run), A, 0.0) for run in (1, 5, 1, 5, 900)] == [
+        *(DELIVER, DELIVER, ECHO, ECHO, DELIVER)
+    ]
+
+
+def test_what_a_former_program_said_comes_late():
+    """It is neither a restart nor a duplicate of another; and it does not say where its program is now."""
+    ex = exchange()
+    tagging(ex, run=5)
+    assert ex.receive(tag(START, 8, run=5), A, 0.0) == DELIVER
+    tagging(ex, run=90)
+    assert count(ex, 'restarts') == 1
+    for _ in range(3):
+        assert ex.receive(tag(INIT, 9, run=5), A, 1.0) in (DELIVER, ECHO)
+        assert ex.receive(tag(START, 8, run=5), A, 1.0) == ECHO
+        assert ex.receive(tag(INIT, 9, run=90), A, 1.0) in (DELIVER, ECHO)
+    assert (count(ex, 'restarts'), count(ex, 'duplicates')) == (1, 7)
+    assert ex.addresses() == [A]
+
+
+def test_the_echo_of_a_ping_tells_of_a_restart():
+    """A program that only watches learns of it: an echorig puts its run into the echo."""
+    ex = exchange()
+    for i, run in enumerate((5, 5, 90, 90, 900)):
+        ex.ping(A, None, float(i), 1.0)
+        (frame,) = out(ex)
+        other = exchange(run=run)
+        assert other.receive(frame, B, 0.0) == ECHO
+        assert ex.receive(other.reply, A, float(i)) == CONFIRMED
+        assert count(ex, 'restarts') == (0, 0, 1, 1, 2)[i]
+    assert ex.receive(tag(START, 1, run=900), A, 9.0) == DELIVER
+    assert ex.receive(tag(START, 1, run=90), A, 9.0) == DELIVER  # late
+    assert count(ex, 'restarts') == 2
+
+
+def test_a_late_echo_of_the_program_before_is_no_restart():
+    ex = exchange()
+    echoes = []
+    for run in (5, 90):
+        ex.ping(A, None, 0.0, 1.0)
+        (frame,) = out(ex)
+        other = exchange(run=run)
+        other.receive(frame, B, 0.0)
+        echoes.append(other.reply)
+        ex.receive(other.reply, A, 0.0)
+    assert count(ex, 'restarts') == 1
+    for _ in range(2):
+        for echo in echoes:
+            assert ex.receive(echo, A, 1.0) == SWALLOWED
+    assert count(ex, 'restarts') == 1
+
+
+def test_a_restart_is_known_of_a_peer_that_was_forgotten():
+    """Its place in the table was needed for others, but what it is was not forgotten with it."""
+    ex = exchange(max_peers=4)
+    tagging(ex, run=5)
+    for i in range(8):
+        tagging(ex, 1.0 + i, addr=('10.0.9.9', i), run=100 + i)
+    assert A not in ex.addresses()
+    for i, run in enumerate((5, 90)):
+        ex.ping(A, None, 20.0, 1.0)
+        (frame,) = out(ex)
+        other = exchange(run=run)
+        other.receive(frame, B, 20.0)
+        ex.receive(other.reply, A, 20.0)
+        assert count(ex, 'restarts') == i
+
+
+def test_a_new_connection_from_the_same_address_tells_of_a_restart():
+    ex = exchange(stream=True)
+    for i, run in enumerate((5, 5, 90)):
+        tagging(ex, run=run)
+        assert count(ex, 'restarts') == (0, 0, 1)[i]
+        ex.lost(A, 0.0)
+        assert ex.statistics(A) is None
+
+
+# --- numbers come to their end ---
+
+
+def test_our_numbers_come_to_their_end_and_begin_again():
+    ex = exchange(number=LAST - 1)
+    tagging(ex)
+    said = [read_all(confirmed(ex, START))[1:3] for _ in range(4)]
+    assert said == [(OWN, LAST - 1), (OWN, LAST), (OWN + 1, 1), (OWN + 1, 2)]
+    assert ex.run == OWN + 1
+
+
+def test_the_last_run_is_followed_by_the_first():
+    ex = exchange(number=LAST, run=2**31 - 1)
+    tagging(ex)
+    assert [read_all(confirmed(ex, START))[1:3] for _ in range(2)] == [(2**31 - 1, LAST), (0, 1)]
+
+
+def test_what_we_said_before_is_still_our_own():
+    ex = exchange(number=LAST)
+    tagging(ex)
+    before, after = ex.send(START, A, None, 0.0, 1.0), ex.sent(STATUS, A, 0.0)
+    out(ex)
+    assert read_all(after)[1] == OWN + 1
+    assert ex.receive(acknowledged(before.frame), A, 0.1) == CONFIRMED
+    for frame in (before.frame, after):
+        assert ex.receive(frame, A, HOUR) == SWALLOWED
+        assert ex.receive(frame, B, HOUR) == SWALLOWED
+
+
+def test_a_repetition_keeps_its_run_and_number():
+    ex = exchange(number=LAST)
+    tagging(ex)
+    ex.send(START, A, None, 0.0, 1.0)
+    said = [read_all(frame)[1:3] for _, frame in run_until(ex, 0.1)]
+    assert set(said) == {(OWN, LAST)}
+    assert len(said) > 2
+
+
+def test_a_large_message_is_repeated_beyond_the_end_of_the_numbers():
+    """Of such the peer is asked first, with a ping of a later number: the second of these has 1."""
+    ex = exchange(number=LAST - 2)
+    tagging(ex)
+    ex.send(START, A, None, 0.0, 1.0)
+    assert ex.receive(acknowledged(*out(ex)), A, 0.004) == CONFIRMED  # how long it takes is known
+    large = b'[64, "' + b'x' * 1000 + b'"]'
+    send = ex.send(large, A, None, 1.0, 1.0)
+    assert [read_all(frame)[1:3] for frame in out(ex)] == [(OWN, LAST - 1)]
+    ex.expire(1.1)
+    ex.expire(1.2)
+    lost, asking = out(ex)
+    assert [read_all(frame)[1:3] for frame in (lost, asking)] == [(OWN, LAST), (OWN + 1, 1)]
+    assert ex.receive(acknowledged(asking), A, 1.21) == SWALLOWED
+    assert [read_all(frame)[1:3] for frame in out(ex)] == [(OWN, LAST - 1)]
+    assert ex.receive(acknowledged(send.frame), A, 1.2) == CONFIRMED
+
+
+def test_the_next_run_of_a_program_is_no_restart():
+    ex = exchange()
+    for run, number in ((5, LAST - 1), (5, LAST), (6, 1), (6, 2), (5, LAST - 2)):
+        assert ex.receive(tag(START, number, run=run), A, 0.0) == DELIVER
+        assert ex.receive(tag(START, number, run=run), A, 0.0) == ECHO
+    assert count(ex, 'restarts') == 0
+    for run in (2**31 - 1, 0):
+        tagging(ex, addr=B, run=run)
+    assert count(ex, 'restarts', B) == 0
+    tagging(ex, addr=B, run=2)  # not the next
+    assert count(ex, 'restarts', B) == 1
+    assert ex.receive(tag(START, LAST, run=1), B, 0.0) == DELIVER  # a late one of before its numbers came to their end
+    assert count(ex, 'restarts', B) == 1
+
+
+def test_both_ends_beyond_the_end_of_their_numbers():
+    one, other = exchange(number=LAST - 3), exchange(run=5, number=LAST - 5)
+    tagging(one, run=5)
+    tagging(other, addr=B, run=one.run)
+    heard = []
+    for i in range(20):
+        message = b'[2, %d]' % i
+        send = one.send(message, A, None, float(i), 1.0)
+        (frame,) = out(one)
+        assert other.receive(frame, B, float(i)) == DELIVER
+        heard.append(message)
+        answer = other.send(message, B, None, float(i), 1.0, True, identity(frame))
+        assert one.receive(other.reply, A, float(i)) == CONFIRMED
+        (frame,) = out(other)
+        assert one.receive(frame, A, float(i)) == DELIVER
+        assert other.receive(one.reply, B, float(i)) == CONFIRMED
+        assert send.outcome == answer.outcome == CONFIRMED
+    assert len(heard) == 20
+    assert (one.run, other.run) == (OWN + 1, 6)
+    assert count(one, 'restarts', A) == count(other, 'restarts', B) == 0
+
+
+# --- addresses change ---
+
+
+def test_a_program_whose_address_changes_is_the_same_peer():
+    ex = exchange()
+    tagging(ex)
+    first, second = tag(START, 7), tag(INIT, 8)
+    assert ex.receive(first, A, 0.0) == DELIVER
+    assert ex.receive(second, B, 1.0) == DELIVER
+    assert ex.addresses() == [B]
+    assert ex.receive(first, B, 1.0) == ECHO
+    assert ex.receive(first, A, 1.0) == ECHO  # a copy of an older one does not move it back
+    assert ex.addresses() == [B]
+    assert (count(ex, 'duplicates', B), count(ex, 'restarts', B)) == (2, 0)
+    assert ex.statistics(A) == ex.statistics(B)
+
+
+def test_what_is_sent_to_the_former_address_goes_to_the_new_one():
+    ex = exchange()
+    tagging(ex)
+    assert ex.place(A) == A
+    assert ex.place(B) == B
+    ex.receive(tag(INIT, 8), B, 1.0)
+    assert ex.place(A) == ex.place(B) == B
+    send = ex.send(START, A, None, 1.0, 1.0)
+    ((frame, to),) = emptied(ex.outbox)
+    assert to == send.addr == B
+    assert ex.receive(acknowledged(frame), B, 1.0) == CONFIRMED
+    ex.ping(A, None, 2.0, 1.0)
+    assert [to for _, to in emptied(ex.outbox)] == [B]
+    assert ex.newest(A) is None
+    assert ex.is_waiting(A)
+    ex.receive(tag(INIT, 9), C, 3.0)
+    assert ex.place(A) == ex.place(B) == C
+    assert ex.addresses() == [C]
+
+
+def test_what_is_on_its_way_goes_on_to_the_new_address():
+    ex = exchange()
+    tagging(ex)
+    sends = [ex.send(frame, A, None, 0.0, 5.0) for frame in (START, INIT)]
+    assert [to for _, to in emptied(ex.outbox)] == [A]
+    ex.receive(tag(STATUS, 8), B, 0.01)
+    ex.expire(0.03)
+    assert [to for _, to in emptied(ex.outbox)] == [B]
+    assert ex.receive(acknowledged(sends[0].frame), B, 0.04) == CONFIRMED
+    ((frame, to),) = emptied(ex.outbox)
+    assert to == B
+    assert ex.receive(acknowledged(frame), A, 0.05) == CONFIRMED  # an echo may have left before
+    assert [send.outcome for send in sends] == [CONFIRMED] * 2
+    ex.ping(B, None, 0.1, 1.0)
+    (asking,) = out(ex)
+    assert ex.receive(acknowledged(asking), B, 0.1) == CONFIRMED
+
+
+def test_where_another_program_was_before():
+    """Two rigs change their addresses with each other."""
+    ex = exchange()
+    tagging(ex, addr=A, run=5)
+    tagging(ex, addr=B, run=90)
+    confirmed(ex, START, A)
+    ex.receive(tag(STATUS, 8, run=5), B, 1.0)
+    ex.receive(tag(STATUS, 8, run=90), A, 1.0)
+    assert sorted(ex.addresses()) == [A, B]
+    assert (count(ex, 'confirmed', B), count(ex, 'confirmed', A)) == (1, 0)
+    assert (count(ex, 'restarts', B), count(ex, 'restarts', A)) == (0, 0)
+    for addr in (A, B):
+        assert ex.place(addr) == addr
+        confirmed(ex, INIT, addr, 2.0)
+    for run, addr in ((5, B), (90, A)):
+        assert ex.receive(tag(STATUS, 8, run=run), addr, 3.0) == ECHO
+
+
+def test_sends_to_programs_that_change_their_addresses_with_each_other():
+    ex = exchange()
+    tagging(ex, addr=A, run=5)
+    tagging(ex, addr=B, run=90)
+    one, other = ex.send(START, A, None, 0.0, 5.0), ex.send(INIT, B, None, 0.0, 5.0)
+    out(ex)
+    ex.receive(tag(STATUS, 8, run=5), B, 0.01)
+    ex.receive(tag(STATUS, 8, run=90), A, 0.01)
+    ex.expire(0.03)
+    assert sorted(emptied(ex.outbox)) == sorted([(one.frame, B), (other.frame, A)])
+    assert ex.receive(acknowledged(one.frame), B, 0.04) == CONFIRMED
+    assert ex.receive(acknowledged(other.frame), A, 0.04) == CONFIRMED
+
+
+def test_a_stranger_where_a_program_was_is_another_peer():
+    ex = exchange()
+    tagging(ex, addr=A, run=5)
+    ex.receive(tag(STATUS, 8, run=5), B, 1.0)
+    assert ex.place(A) == B
+    tagging(ex, addr=A, run=90)
+    assert ex.place(A) == A
+    assert sorted(ex.addresses()) == [A, B]
+    assert count(ex, 'restarts', A) == count(ex, 'restarts', B) == 0
+    ex.send(START, A, None, 2.0, 1.0)
+    assert [to for _, to in emptied(ex.outbox)] == [A]
+
+
+def test_a_plain_peer_has_no_run_and_stays_where_it_is():
+    ex = exchange()
+    plain(ex, addr=A)
+    tagging(ex, addr=B, run=5)
+    ex.receive(tag(STATUS, 8, run=5), C, 1.0)
+    assert sorted(ex.addresses()) == [A, C]
+    assert kind(ex, A) == 'plain'
+
+
+def test_former_addresses_are_bounded():
+    ex = exchange(max_peers=8)
+    tagging(ex)
+    for i in range(100):
+        assert ex.receive(tag(STATUS, 2 + i), ('10.0.7.7', i), 1.0 + i) == DELIVER
+    assert ex.n_peers == 1
+    last = ('10.0.7.7', 99)
+    known = [i for i in range(99) if ex.place(('10.0.7.7', i)) == last]
+    assert known == list(range(91, 99))
+
+
+def test_a_moved_peer_that_is_forgotten_is_looked_for_nowhere():
+    ex = exchange(max_peers=4)
+    tagging(ex, addr=A, run=5)
+    ex.receive(tag(STATUS, 2, run=5), B, 1.0)
+    for i in range(8):
+        tagging(ex, 2.0 + i, addr=('10.0.9.9', i), run=100 + i)
+    assert B not in ex.addresses()
+    assert ex.place(A) == A
+    assert ex.statistics(A) is None
+    send = ex.send(START, A, None, 20.0, 1.0)
+    assert send.addr == A
+
+
+def test_a_stream_is_where_it_is_connected():
+    """The same program may have several connections."""
+    ex = exchange(stream=True)
+    for i, addr in enumerate((A, B, A, B)):
+        assert ex.receive(tag(STATUS, 2 + i), addr, float(i)) == DELIVER
+    assert sorted(ex.addresses()) == [A, B]
+    assert ex.place(A) == A
+    assert count(ex, 'restarts', A) == count(ex, 'restarts', B) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from([5, 90, 900]), st.sampled_from([A, B, C]), st.booleans()), max_size=40))
+def test_programs_wander_and_every_message_is_delivered_once(said):
+    """Each peer is where its newest message came from, or was pushed from there by another program's."""
+    ex = exchange()
+    numbers = dict.fromkeys((5, 90, 900), 0)
+    for i, (run, addr, copy) in enumerate(said):
+        if copy and numbers[run]:
+            assert ex.receive(tag(STATUS, numbers[run], run=run), addr, float(i)) == ECHO
+            continue
+        numbers[run] += 1
+        assert ex.receive(tag(STATUS, numbers[run], run=run), addr, float(i)) == DELIVER
+        assert addr in ex.addresses()
+        assert ex.place(addr) == addr
+        assert len(set(ex.addresses())) == ex.n_peers <= 3
+    assert ex.receive(tag(NOTICE_FRAME, 1, run=7), A, 99.0) == NOTICE
+    assert ex.receive(tag(NOTICE_FRAME, 1, run=7), B, 99.0) == IGNORED
+
+
+def test_a_send_that_failed_at_the_former_address():
+    ex = exchange()
+    tagging(ex)
+    send = ex.send(START, A, None, 0.0, 1.0)
+    ex.receive(tag(STATUS, 8), B, 0.5)
+    run_until(ex, 1.0)
+    assert send.outcome == TIMED_OUT
+    assert count(ex, 'failed', B) == 1
+    ex.cancel(send, 1.0)
