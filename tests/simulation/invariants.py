@@ -248,9 +248,11 @@ class Watch:
             allowed = (DELIVER,)
         if tagged and root.kind == MESSAGE and root.deadline:
             waited, life = now - packet.arrived, root.deadline - packet.sent
-            if waited > life - _ROUNDED:
+            # How long an answer is wanted, who has asked knows best.
+            answers = root.question is not None and tags.named(packet.frame) and root.question.program == rig.program
+            if waited > life - _ROUNDED and not answers:
                 allowed = (*allowed, EXPIRED)
-            if waited > life + _ROUNDED:
+            if waited > life + _ROUNDED and not answers:
                 need(verdict != DELIVER, f'{rig.name} runs late what is no longer wanted')
         name = NAMES.get(verdict)
         need(verdict in allowed, f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {name}')
@@ -320,6 +322,8 @@ class Watch:
                 notes.restarts_known = False  # very late, and of a run that was not heard before
             notes.runs.add((who, run))
             if who not in notes.heard:
+                if any(name == who[0] and memory > who[1] for name, memory in notes.heard):
+                    notes.restarts_known = False  # a late one of a program that was not heard in its time
                 notes.heard.add(who)
                 notes.restarts += src in notes.at
                 news = True
@@ -419,6 +423,8 @@ class Watch:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)
         if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
+            if message.kind == PING:
+                return  # it may have to wait for a message that a plain peer could be at work on
             # A peer not yet known is sent nothing again.
             calm = message.started if calm == message.started else now
         status = rig.exchange.statistics(dst)
