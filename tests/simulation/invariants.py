@@ -75,6 +75,8 @@ class _Notes:
         self.restarts = 0
         self.restarts_known = True
         self.proven: dict[str, float] = {}  # when what is at an address last proved to have tags
+        self.plain: set[str] = set()  # who has sent back our own tag, so that nothing is asked
+        self.left: set[str] = set()  # where a program was that is elsewhere now
         self.unproven: dict[str, float] = {}  # when it last seemed to have none
         self.misled: set[str] = set()  # peers from which an echo came for the program that was here before
         self.moved = False
@@ -112,6 +114,8 @@ class Watch:
         notes.flooded = self.network.now
         notes.restarts_known = False
         notes.proven.clear()
+        notes.plain.clear()
+        notes.left.clear()
         for message in rig.said:
             if not message.tagged and message.outcome is not None:
                 self.blur(message)
@@ -143,6 +147,11 @@ class Watch:
             need(
                 peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
             )
+        if message.kind == PING and dst in notes.plain and dst not in notes.misled and notes.flooded < 0.0:
+            asked = any(one.kind == PING and one.dst == dst for one in rig.open)
+            need(asked, f'{rig.name} asks a plain peer what it is')
+        followed = self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
+        need(followed, f'{rig.name} sends to where its peer was before')
         if tag is not None:
             self._look_at(rig, message, frame, tag)
         if message.kind == MESSAGE and not message.times:
@@ -230,7 +239,7 @@ class Watch:
         root, now = packet.root, self.network.now
         first = not root.delivered.get(rig.program)
         below = False
-        if tagged and first:
+        if tagged:
             below = root.identity[1] <= self.notes[rig.name].highest.get((root.program, root.identity[0]), 0) - WINDOW
         if root.kind == PING:
             allowed = (ECHO,) if tagged else (DELIVER, STORM, MISMATCH)
@@ -239,7 +248,7 @@ class Watch:
         elif root.kind == NOTICE_KIND:
             allowed = (NOTICE,) if first or not tagged else (IGNORED,)
         elif tagged:
-            allowed = (DELIVER,) if first else (ECHO, IGNORED)
+            allowed = (DELIVER,) if first else (ECHO,)
         elif self._clash:
             allowed = (DELIVER, MISMATCH, STORM) if root.blurred else (DELIVER, MISMATCH)
         elif root.blurred:
@@ -315,6 +324,10 @@ class Watch:
             notes.restarts_known = False  # whether that is speaking
         if tag is None or verdict in (EXPIRED, IGNORED) or (packet.hops and packet.root.program != rig.program):
             return
+        if packet.hops % 2 and not tag.flag:
+            notes.plain.add(src)
+            return
+        notes.plain.discard(src)
         if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
             who = packet.by
             run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
@@ -337,7 +350,9 @@ class Watch:
             if news:  # that is where it is
                 for other in [addr for addr, program in notes.at.items() if program == who]:
                     del notes.at[other]
+                    notes.left.add(other)
                 notes.at[src] = who
+                notes.left.discard(src)
         known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
         since = max(notes.unproven.get(src, -1.0), notes.flooded)
         if known and packet.root.started > since:  # a late one says what it was
