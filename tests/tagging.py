@@ -9,6 +9,8 @@ is_echo = _tags.is_echo
 is_ping = _tags.is_ping
 untagged = _tags.strip_tag
 
+TAG_SIZE = 128
+"""int: The bytes of a tag."""
 RUN = 0x12345678
 """int: The run of the other program."""
 ACK = 1 << 32

@@ -34,7 +34,7 @@ FLOORS = {
         *('crowd', 'reconnecting', 'tls', 'connection', 'tcp', 'udp', 'sockets', 'access', 'admission', 'link'),
     ),
     'user': (
-        *('failure', 'protocol', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),
+        *('failure', 'protocol', 'answers', 'rig_listener', 'rigs_file', 'presence', 'rig_set', 'opening', 'services'),
         *('entry', 'sync'),
     ),
     'faces': ('app', 'base', '__init__', 'cli', 'demo', 'testing', '__main__'),

@@ -41,7 +41,6 @@ async def test_calls_leave_nothing(transport):
             assert not any(com._callbacks.values())
             assert not com._waiting.waiters
             assert not com.awaiting_response()
-        assert not +fleet.rigs._asked
         assert _count(EchoProtocol) == communicators
         assert _count(asyncio.Future) < futures + 40
     finally:

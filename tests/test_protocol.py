@@ -402,7 +402,7 @@ async def test_statistics_of_peers(lab):
     ours, theirs = client.peers[addr], next(iter(server.peers.values()))
     assert (ours.kind, ours.sent, ours.confirmed, ours.failed, ours.retransmitted) == ('tagging', 3, 3, 0, 0)
     assert 0 < ours.min_rtt <= ours.srtt < 1
-    assert (theirs.kind, theirs.sent, theirs.srtt) == ('tagging', 0, None)
+    assert (theirs.kind, theirs.sent, theirs.srtt) == ('unknown', 0, None)
     assert list(client.peers) == [addr]
     assert ('10.0.0.1', 5) not in client.peers
     client.send(b'nonsense')

@@ -19,9 +19,9 @@ from echorig import (
     Tuning,
 )
 from rigs import REF, free_port
+from tagging import TAG_SIZE
 from test_tcp import certificate  # noqa: F401
 
-TAG_SIZE = 128
 QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02)
 
 

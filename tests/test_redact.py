@@ -15,7 +15,7 @@ from echorig.base import Communicator
 from echorig.redact import Shown, shown
 from rigs import RawUdp
 from secrets_watch import token
-from tagging import acknowledged, tag
+from tagging import ACK, acknowledged, read_tag, run_of, tag, untagged
 
 TOKEN = token()
 ALYX = Communicator.encode([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])
@@ -227,7 +227,7 @@ async def test_not_even_in_errors(lab, caplog):
     client = await lab.client(peer.uri)
     sending = asyncio.ensure_future(client.alyx(Alyx()))
     data, addr = await peer.hear()
-    peer.say(acknowledged(data.replace(b'mouse', b'other')), addr)
+    peer.say(tag(untagged(data).replace(b'mouse', b'other'), read_tag(data) + ACK, run_of(data)), addr)
     with pytest.raises(EchoMismatchError) as caught:
         await sending
     assert TOKEN not in str(caught.value)

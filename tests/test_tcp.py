@@ -13,7 +13,7 @@ import pytest
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, Tuning
 from echorig._framing import FrameSplitter
 from rigs import REF
-from tagging import untagged
+from tagging import TAG_SIZE, acknowledged, untagged
 
 
 async def test_two_messages_in_one_segment(lab):
@@ -83,9 +83,12 @@ async def test_messages_are_pipelined(lab):
     sends = [asyncio.ensure_future(client.info(0, i)) for i in range(10)]
     reader, writer = await accepted.get()
     expected = [client.encode([64, 0, i]) for i in range(10)]
-    everything = await asyncio.wait_for(reader.readexactly(sum(len(frame) + 32 for frame in expected)), 2)
-    assert [untagged(frame) for frame in FrameSplitter(10**6).feed(everything)] == expected
-    writer.write(everything)
+    first = await asyncio.wait_for(reader.readexactly(len(expected[0]) + TAG_SIZE), 2)
+    writer.write(acknowledged(first))  # from now on it is known that this end tells messages apart
+    others = await asyncio.wait_for(reader.readexactly(sum(len(frame) + TAG_SIZE for frame in expected[1:])), 2)
+    assert [untagged(frame) for frame in FrameSplitter(10**6).feed(first + others)] == expected
+    for frame in FrameSplitter(10**6).feed(others):
+        writer.write(acknowledged(frame))
     await asyncio.gather(*sends)
     writer.close()
     raw.close()
@@ -116,7 +119,7 @@ async def test_raw_bytes_that_would_break_the_stream_are_refused(lab, raw):
 async def test_a_message_over_the_limit_closes_the_connection(lab, caplog):
     server = await lab.server('tcp', tuning=Tuning(max_stream_message=1000))
     other, client = await lab.client(server), await lab.client(server, tuning=Tuning(max_stream_message=10**6))
-    await client.init('x' * 900)
+    await client.init('x' * 800)
     with pytest.raises(ConnectionClosedError):
         await client.confirmed_send([1, 'x' * 2000], timeout=10)
     assert 'larger than 1000 bytes' in caplog.text

@@ -32,6 +32,7 @@ from echorig._exchange cimport (
 )
 from echorig._signing cimport F_HANDSHAKE, Signer
 from echorig._tags cimport TAG_SIZE, read_answered
+from echorig.checks import seconds as _checked_seconds
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.redact import Shown, shown
 from echorig.stall import StallMonitor, after_poll
@@ -236,7 +237,12 @@ cdef class Courier:
 
     cpdef double checked_timeout(self, addr, timeout) except -1.0:
         """Check whether a peer can be waited for now, and for how long."""
-        cdef double seconds = self.owner.default_echo_timeout if timeout is None else timeout
+        cdef double seconds
+        if timeout is None:
+            timeout = self.owner.default_echo_timeout
+            if type(timeout) is not float:  # it may have been set on the class, where nobody checks it
+                timeout = _checked_seconds(timeout, 'default_echo_timeout')
+        seconds = timeout
         if not seconds > 0:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
         if self.closed or self.lost_transport:

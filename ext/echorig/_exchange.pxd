@@ -127,11 +127,14 @@ cdef class Exchange:
     cdef _fly(self, Peer peer, Send send, double now)
     cdef _schedule(self, Peer peer, Send send, double now)
     cdef _let_fly(self, Peer peer, double now)
+    cdef bint _let_one_fly(self, Peer peer, double now) except -1
     cdef bint _may_follow(self, Peer peer, double now) noexcept
     cdef Send _next_of(self, Peer peer, double now)
     cdef bint _in_window(self, Peer peer) noexcept
     cdef bytes _unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now)
+    cdef _written(self, Peer peer, bytes frame, int event, double now)
     cdef bytes _pace(self, Peer peer, bytes frame, int event, double now)
+    cdef void _wait_for_stream(self, Peer peer, double now) noexcept
     cdef _drain(self, Peer peer, double now)
     cdef Send _find(self, Peer peer, unsigned int number)
     cdef _confirm(self, Peer peer, Send send, unsigned int number, double now)

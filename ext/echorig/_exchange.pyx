@@ -328,10 +328,10 @@ cdef class Exchange:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif event != 0:
             peer.owe(frame, now, self.limits)
-        if peer.kind == TAGGING:
-            return frame
         if self.stream:
             return self._pace(peer, frame, event, now)
+        if peer.kind == TAGGING:
+            return frame
         if event != 0:
             peer.sent_message(frame, event, now)
         return frame
@@ -677,6 +677,7 @@ cdef class Exchange:
         """A frame of another program: a message or a ping."""
         cdef Peer peer
         cdef Run run
+        cdef bytes reply
         cdef int event, state
         cdef long long asked
         cdef bint new
@@ -691,9 +692,10 @@ cdef class Exchange:
         if is_ping(frame):  # of which those who have no tags send some too
             asked = read_answered(frame)
             if asked >= 0 and self._is_wanted(peer, asked):
-                self.reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
+                reply = reply_to_ping(frame, tag, self.run, <unsigned int>(asked & LAST_NUMBER))
             else:
-                self.reply = reply_to_ping(frame, tag, self.run, 0)
+                reply = reply_to_ping(frame, tag, self.run, 0)
+            self.reply = self._pace(peer, reply, 0, now) if self.stream else reply
             return V_ECHO
         # A late one says what it was. Soon after this program has begun it may also be what a plain peer sends back to the
         # one that was here before.
@@ -732,7 +734,8 @@ cdef class Exchange:
             return V_REFUSED  # the number is not noted: when it comes again, it is new
         if not self.stream:
             run.accept(tag.number)
-        self.reply = set_ack(frame)
+        reply = set_ack(frame)
+        self.reply = self._pace(peer, reply, 0, now) if self.stream else reply
         return V_DELIVER
 
     # --- messages that may not be wanted any more ---
@@ -1050,9 +1053,6 @@ cdef class Exchange:
                     self.alarm = min(self.alarm, peer.doubted[0][2])
             if self.stream and (peer.paced or peer.queue):
                 self._drain(peer, now)
-                if peer.paced or peer.queue:
-                    if peer.quiet_until > now:
-                        self.alarm = min(self.alarm, peer.quiet_until)
             if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
                 if self._is_at_work(peer, now):
                     self.alarm = min(self.alarm, peer.unechoed_at + REST)
@@ -1115,7 +1115,9 @@ cdef class Exchange:
         peer.kind = kind
         if kind == TAGGING:
             peer.unechoed = None
-            if not self.stream:
+            if self.stream:
+                peer.quiet_until = now
+            else:
                 for send in peer.flying:
                     if send.tagged:
                         send.repetitions = 0
@@ -1428,8 +1430,7 @@ cdef class Exchange:
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
-            if now < peer.quiet_until < self.alarm:
-                self.alarm = peer.quiet_until
+            self._wait_for_stream(peer, now)
             if send.pings is not None and self._is_at_work(peer, now):
                 self.alarm = min(self.alarm, peer.unechoed_at + REST)
         else:
@@ -1445,13 +1446,14 @@ cdef class Exchange:
             other = peer.flying[i]
             if (send.alone or other.alone) and (other.pings is None or send.pings is not None):
                 return False
-        if (peer.kind if self.stream else peer.current_kind(now, self.limits)) == TAGGING:
-            return True
         if self.stream:
             return self._may_follow(peer, now)
+        if peer.current_kind(now, self.limits) == TAGGING:
+            return True
         if send.pings is not None and self._is_at_work(peer, now):
             return False
         if self._must_probe(peer, send, now):
+            send.probed = True
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
             peer.probe_until = now + min((send.deadline - now) / 2, REST)
@@ -1471,6 +1473,8 @@ cdef class Exchange:
         if self.stream:
             if peer.kind != TAGGING:
                 peer.quiet_until = now + STREAM_GAP
+            if send.alone:
+                peer.bare_until = now + STREAM_GAP
         elif send.tagged:
             peer.current_kind(now, self.limits)
             self._schedule(peer, send, now)
@@ -1485,22 +1489,28 @@ cdef class Exchange:
 
     cdef _let_fly(self, Peer peer, double now):
         """Send what has waited for its turn."""
-        cdef Send send
         if self.stream and (peer.paced or peer.queue):
             self._drain(peer, now)
             return
         if peer.probes is not None:
             return
+        if peer.queue and peer.held and (<Send>peer.queue[0]).probed:  # those that are held came after it
+            self._let_one_fly(peer, now)
         while peer.held and self._in_window(peer):
             frame, taggable, answered = peer.held.popleft()
             self.outbox.append((self._unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        while peer.queue:
-            send = self._next_of(peer, now)
-            if send is None:
-                break
-            peer.queue.remove(send)
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
+        while peer.queue and self._let_one_fly(peer, now):
+            pass
+
+    cdef bint _let_one_fly(self, Peer peer, double now) except -1:
+        """Send the next of those that wait for their turn, if there is one that may leave now."""
+        cdef Send send = self._next_of(peer, now)
+        if send is None:
+            return False
+        peer.queue.remove(send)
+        self._fly(peer, send, now)
+        self.outbox.append((send.frame, send.addr))
+        return True
 
     cdef Send _next_of(self, Peer peer, double now):
         """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
@@ -1529,41 +1539,48 @@ cdef class Exchange:
     # --- streams to peers that may take two frames which arrive together for one ---
 
     cdef bint _may_follow(self, Peer peer, double now) noexcept:
-        return not peer.paced and now >= peer.quiet_until
+        """Tell whether another frame may be written to a stream now. Nothing shows where a bare text ends."""
+        return not peer.paced and now >= peer.quiet_until and now >= peer.bare_until
+
+    cdef _written(self, Peer peer, bytes frame, int event, double now):
+        """Take in that a frame is written to a stream now."""
+        if peer.kind != TAGGING:
+            peer.quiet_until = now + STREAM_GAP
+            if event != 0:
+                peer.sent_message(frame, event, now)
+        if not _is_array(frame):
+            peer.bare_until = now + STREAM_GAP
 
     cdef bytes _pace(self, Peer peer, bytes frame, int event, double now):
         """Return a frame that may be written to a stream now; None if it gets into `outbox` later.
 
         The event is that of a message whose echo will show that it was read; 0 for what is not echoed.
         """
-        if peer.kind == TAGGING or self._may_follow(peer, now):
-            peer.quiet_until = now + STREAM_GAP
-            if event != 0:
-                peer.sent_message(frame, event, now)
+        if self._may_follow(peer, now):
+            self._written(peer, frame, event, now)
             return frame
         if peer.paced is None:
             peer.paced = deque()
         peer.paced.append((frame, event))
-        if peer.quiet_until < self.alarm:
-            self.alarm = peer.quiet_until
+        self._wait_for_stream(peer, now)
         return None
 
     cdef _drain(self, Peer peer, double now):
         """Send what has waited for a stream, as far as it may leave now."""
-        cdef Send send
-        while peer.paced and (peer.kind == TAGGING or now >= peer.quiet_until):
+        while peer.paced and now >= max(peer.quiet_until, peer.bare_until):
             frame, event = peer.paced.popleft()
             self.outbox.append((frame, peer.addr))
-            peer.quiet_until = now + STREAM_GAP
-            if event != 0:
-                peer.sent_message(frame, event, now)
-        while (peer.queue and not peer.paced and (<Send>peer.queue[0]).deadline > now
-                and self._may_fly(peer, peer.queue[0], now)):
-            send = peer.queue.popleft()
-            self._fly(peer, send, now)
-            self.outbox.append((send.frame, send.addr))
-        if (peer.paced or peer.queue) and now < peer.quiet_until < self.alarm:
-            self.alarm = peer.quiet_until
+            self._written(peer, frame, event, now)
+        while peer.queue and not peer.paced and self._let_one_fly(peer, now):
+            pass
+        if peer.paced or peer.queue:
+            self._wait_for_stream(peer, now)
+
+    cdef void _wait_for_stream(self, Peer peer, double now) noexcept:
+        """Set the alarm for when the next frame may be written."""
+        cdef double at = max(peer.quiet_until, peer.bare_until)
+        if now < at < self.alarm:
+            self.alarm = at
 
     # --- sends ---
 
@@ -1595,8 +1612,10 @@ cdef class Exchange:
         peer.asked = 0
         if peer.unechoed is not None and send.pings is None:
             peer.unechoed = None
-        if self.stream:
-            peer.quiet_until = now  # it has read everything so far
+        if self.stream:  # it has read everything up to this
+            peer.quiet_until = now
+            if send.alone:
+                peer.bare_until = now
         self._end(peer, send, V_CONFIRMED, now)
         self.ended = send
 

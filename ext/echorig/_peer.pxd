@@ -49,7 +49,8 @@ cdef class Peer:
     cdef double unechoed_at    # and when it was sent
     cdef list probes           # (number, time) of the pings that ask what it is, before its first message
     cdef double probe_at, probe_until, probe_interval
-    cdef double quiet_until    # when the next frame may be written to a stream
+    cdef double quiet_until    # when the next frame may be written to a stream,
+    cdef double bare_until     # and the same after a bare text
     cdef unsigned int asked    # the number of the ping that asks whether a large message was lost
     cdef int events            # those of the messages sent to it
     cdef uint64_t repeated[REPEATERS]

@@ -2,7 +2,7 @@ cdef class Session:
     cdef object mac
     cdef bytes asked, answered
     cdef unsigned int run     # of the program whose messages it is for
-    cdef unsigned int newest  # of the numbers accepted, on a stream
+    cdef unsigned int newest  # of the numbers that have come
     cdef object addr          # where it was used last
     cdef double used_at
 

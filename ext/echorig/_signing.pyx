@@ -292,12 +292,12 @@ cdef class Signer:
         if session is None:
             return None
         if not tag.ack:
-            if self.stream:
-                if tag.number <= session.newest:
-                    self.verdict = F_REPLAYED
-                    return None
+            if tag.number > session.newest:  # what is said again does not keep a session alive
                 session.newest = tag.number
-            session.used_at = now
+                session.used_at = now
+            elif self.stream:
+                self.verdict = F_REPLAYED
+                return None
         self.verdict = F_GENUINE
         return plain
 

@@ -93,7 +93,7 @@ cdef int parse(bytes frame, Tag *tag) noexcept:
             tag.life = <unsigned int>life
             tag.check = <unsigned int>check
             return T_WHOLE
-    if src[0] != 91:
+    if src[0] != 91 or src[n - 2] == 34:  # a text may end with many spaces
         return T_NONE
     for i in range(TAG_SIZE):
         blanks += _is_blank(at[i])

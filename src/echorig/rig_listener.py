@@ -6,10 +6,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ._origin import Question, asking, names
+from ._origin import Question, asking
+from .answers import Answers
 from .callbacks import each
 from .concealed import told
-from .errors import ConnectionClosedError, EchoError, EchoTimeoutError, RemoteCallbackError
+from .errors import (
+    ConnectionClosedError,
+    EchoError,
+    EchoTimeoutError,
+    PeerUnreachableError,
+    RemoteCallbackError,
+)
 from .messages import ExpMessage
 from .notices import event_of_notice
 from .uri import Address
@@ -37,6 +44,8 @@ class RigListener:
 
     Attributes
     ----------
+    question : Question
+        The message that is to be answered.
     outcome : Any
         In the end, the data of the answer or the exception that took its place.
     sending : asyncio.Future or None
@@ -47,15 +56,20 @@ class RigListener:
         self._loop = asyncio.get_running_loop()
         self.rig = rig
         self.event = event
+        self.question = Question()
         self.outcome: Any = _UNKNOWN
         self.sending: asyncio.Future[Any] | None = None
         self._tells = tells
         self._ended = ended
         self._begun = self._loop.time()
-        self._question = Question()
+        self._answer: Any = _UNKNOWN
         self._failure: Exception | None = None
         self._out_of_time = False
+        self._answers = Answers.of(rig)
         self._callbacks = [(NOTICE, self._on_notice)]
+        if tells:
+            self._answers.wait(self)
+            self._callbacks.append((event, self._on_answer))
         if not int(event) & _INTERRUPT:
             self._callbacks.append((ExpMessage.EXPINTERRUPT, self._on_interrupt))
         try:
@@ -68,23 +82,16 @@ class RigListener:
             self._lost.add_done_callback(self._on_lost)
         else:
             self._lost = None
-        self._answer = self._loop.create_task(self._hear())
-        self._answer.add_done_callback(self._look)
+        self._hearing = self._loop.create_task(self._hear())
+        self._hearing.add_done_callback(self._look)
 
     async def _hear(self) -> Any:
-        """Return the data of the answer."""
-        while True:
-            data = (await self.rig.on_event(self.event))[0]
-            if not self._is_late():
-                return data
-
-    def _is_late(self) -> bool:
-        """Tell whether the message at hand answers another call."""
-        return self._tells and names(self.rig, self._question) == 0
+        """Return what comes with the event."""
+        return (await self.rig.on_event(self.event))[0]
 
     def tell(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Send the message with a method of the rig, whose first step is taken in the loop's next turn."""
-        token = asking.set(self._question)
+        token = asking.set(self.question)
         try:
             self.sending = asyncio.ensure_future(getattr(self.rig, method)(*args, **kwargs))
         except Exception as ex:
@@ -107,8 +114,12 @@ class RigListener:
             return
         if self.sending is not None and (error := self._error_of(self.sending, 'did not echo')):
             self.outcome = error
-        elif self._answer.done():
-            self.outcome = self._error_of(self._answer, 'did not answer') or self._answer.result()
+        elif self._answer is not _UNKNOWN:
+            self.outcome = self._answer
+        elif self._hearing.done() and (error := self._error_of(self._hearing, 'did not answer')):
+            self.outcome = error
+        elif self._hearing.done() and self.question.send is None:  # a rig of another kind, which calls nobody back
+            self.outcome = self._hearing.result()
         elif self._failure is not None:
             self.outcome = self._failure
         elif self._out_of_time:
@@ -134,13 +145,22 @@ class RigListener:
             self.rig.clear_callbacks(what, callback)
         if self._lost is not None:
             self._lost.remove_done_callback(self._on_lost)
-        for future in (self._answer, self.sending):
+        for future in (self._hearing, self.sending):
             if future is not None:
                 if future.done():
                     _see(future)
                 else:
                     future.cancel()
                     future.add_done_callback(_see)
+        self._answers.leave(self)
+        if self.question.send is None:  # it was told nothing
+            return
+        if isinstance(self.outcome, PeerUnreachableError | ConnectionClosedError):
+            self._answers.forget()
+        elif self._answer is not _UNKNOWN or isinstance(self.outcome, RemoteCallbackError):
+            self._answers.settle(self.event)
+        else:
+            self._answers.owe(self.event)
 
     def _fail(self, error: Exception) -> None:
         self._loop.call_soon(self._failed, error)  # an answer that came before is on its way through a task
@@ -149,26 +169,31 @@ class RigListener:
         self._failure = self._failure or error
         self._look()
 
+    def _is_mine(self, data: list[Any], code: int, about: int | None = None) -> bool:
+        """Tell whether a message is for this call and no other."""
+        return not self._tells or self._answers.whose(self.rig, data, code, about) is self
+
+    def _on_answer(self, data: list[Any], addr: Address) -> None:
+        if self._is_mine(data, int(self.event)):
+            self._answers.leave(self)
+            self._answer = data
+            self._look()
+
     def _on_notice(self, data: list[Any], addr: Address) -> None:
         event = event_of_notice(data)
-        if (event is None or event & self.event) and not self._is_late():
+        if (event is None or event & self.event) and self._is_mine(data, 0, event):
             text = told(str(data[0]), event == ExpMessage.ALYX) if data else 'no details'
-            self._fail(
-                RemoteCallbackError(f'{self.rig.name} failed on {self.event.name}: {text}', self.event, text, addr)
-            )
+            self._refuse(f'{self.rig.name} failed on {self.event.name}: {text}', text, addr)
 
     def _on_interrupt(self, data: list[Any], addr: Address) -> None:
-        if self._is_late():
-            return
-        text = '' if not data or data[0] is None else told(str(data[0]))
-        self._fail(
-            RemoteCallbackError(
-                f'{self.rig.name} answered {self.event.name} with EXPINTERRUPT' + (f': {text}' if text else ''),
-                self.event,
-                text,
-                addr,
-            )
-        )
+        if self._is_mine(data, _INTERRUPT):
+            text = '' if not data or data[0] is None else told(str(data[0]))
+            what = f'{self.rig.name} answered {self.event.name} with EXPINTERRUPT'
+            self._refuse(f'{what}: {text}' if text else what, text, addr)
+
+    def _refuse(self, what: str, text: str, addr: Address) -> None:
+        self._answers.leave(self)
+        self._fail(RemoteCallbackError(what, self.event, text, addr))
 
     def _on_lost(self, future: asyncio.Future[Any]) -> None:
         reason = '' if future.cancelled() or future.result() is None else f': {future.result()}'
