@@ -27,7 +27,7 @@ cdef class Signer:
     cpdef bytes open(self, bytes frame, addr, double now)
     cpdef drop(self, bytes frame, addr)
     cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept
-    cdef _hold(self, Outgoing out, bytes frame, unsigned int number, double now)
+    cdef _hold(self, Outgoing out, bytes frame, const Tag *tag, double now)
     cdef _take(self, Outgoing out, Py_ssize_t i)
     cdef Session _session_of(self, bytes plain, bytes signature, addr, Tag *tag, double now)
     cdef _promote(self, Session session, addr, double now)

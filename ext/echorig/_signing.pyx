@@ -22,13 +22,14 @@ from hashlib import blake2s
 from hmac import compare_digest
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport ceil
 
 from echorig._codec cimport peek
 from echorig._session cimport Outgoing, Session
 from echorig._signature cimport (
     HELLO, SIGNATURE, SIGNED, last_word, mac_of, number_frame, read_value, with_signature, without_signature,
 )
-from echorig._tags cimport FIELD_SIZE, T_WHOLE, Tag, parse, read_answered
+from echorig._tags cimport FIELD_SIZE, T_WHOLE, Tag, parse, read_answered, with_life
 from echorig._signature import as_key
 
 cdef enum:
@@ -151,14 +152,14 @@ cdef class Signer:
         self.run = tag.run
         out = self._outgoing(addr)
         if out.session is None or out.failures or not self._serves(out, &tag, now):
-            self._hold(out, frame, tag.number, now)
+            self._hold(out, frame, &tag, now)
             self._ask(out, addr, now)
             return None
         out.used_at = now
         if not self.stream:
             if out.hello is not None or (out.unanswered and now - out.since > out.patience):
                 # It may be another program by now, which cannot tell what is signed for the one before it.
-                self._hold(out, frame, tag.number, now)
+                self._hold(out, frame, &tag, now)
                 self._ask(out, addr, now)
             elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
                 out.unanswered = True
@@ -179,20 +180,21 @@ cdef class Signer:
             out.newest = tag.number
         return True
 
-    cdef _hold(self, Outgoing out, bytes frame, unsigned int number, double now):
+    cdef _hold(self, Outgoing out, bytes frame, const Tag *tag, double now):
         """Keep a message for the session that is to come."""
         cdef Py_ssize_t i
+        cdef double wanted_until = now + tag.life / 1000.0 if tag.life else NEVER
         if self.stream:
             if out.size + len(frame) > self.max_held:
                 raise OSError(errno.ENOBUFS, f'More than {self.max_held} bytes wait for the other end to prove its key')
         else:
             for i in range(len(out.held) - 1, -1, -1):
-                if out.held[i][1] == number:  # the same message, with another life
-                    out.held[i] = (out.held[i][0], number, frame)
+                if out.held[i][1] == tag.number:  # the same message, with another life
+                    out.held[i] = (out.held[i][0], tag.number, frame, wanted_until)
                     return
             while out.held and (now - out.held[0][0] > self.hold_time or out.size + len(frame) > self.max_held):
                 self._take(out, 0)
-        out.held.append((now, number, frame))
+        out.held.append((now, tag.number, frame, wanted_until))
         out.size += len(frame)
         self.holding += 1
 
@@ -412,11 +414,15 @@ cdef class Signer:
     cdef _release(self, Outgoing out, addr, double now):
         """Send what has waited."""
         cdef list held = out.held
+        cdef Tag tag
         self.holding -= len(held)
         out.held = []
         out.size = 0
-        for since, _, frame in held:
-            if now - since <= self.hold_time:
+        for since, _, frame, wanted_until in held:
+            if now - since <= self.hold_time and now < wanted_until:
+                if wanted_until != NEVER:
+                    parse(frame, &tag)
+                    frame = with_life(frame, &tag, <unsigned int>ceil((wanted_until - now) * 1000))
                 frame = self.seal(frame, addr, now)
                 if frame is not None:
                     self.outbox.append((frame, addr))
