@@ -34,7 +34,7 @@ cdef class Signer:
     cdef _shake(self, bytes plain, bytes signature, bytes random, addr, Tag *tag, double now)
     cdef Outgoing _outgoing(self, addr)
     cdef _leave(self, addr)
-    cdef _ask(self, Outgoing out, addr, double now)
+    cdef _ask(self, Outgoing out, addr, const Tag *tag, double now)
     cdef _welcome(self, bytes asked, unsigned int run, addr, double now)
     cdef _release(self, Outgoing out, addr, double now)
     cdef _begin(self, Outgoing out, addr, bytes answered, double now)

@@ -43,6 +43,7 @@ REPLAYED = F_REPLAYED
 
 cdef double NEVER = float('inf')
 cdef double LONGEST_PATIENCE = 1.0  # seconds
+cdef double SHORT_PATIENCE = 0.1    # seconds
 cdef object _compare_digest = compare_digest
 
 
@@ -153,14 +154,14 @@ cdef class Signer:
         out = self._outgoing(addr)
         if out.session is None or out.failures or not self._serves(out, &tag, now):
             self._hold(out, frame, &tag, now)
-            self._ask(out, addr, now)
+            self._ask(out, addr, &tag, now)
             return None
         out.used_at = now
         if not self.stream:
             if out.hello is not None or (out.unanswered and now - out.since > out.patience):
                 # It may be another program by now, which cannot tell what is signed for the one before it.
                 self._hold(out, frame, &tag, now)
-                self._ask(out, addr, now)
+                self._ask(out, addr, &tag, now)
             elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
                 out.unanswered = True
                 out.awaited = tag.number
@@ -238,14 +239,19 @@ cdef class Signer:
         if out is not None:
             self.holding -= len(out.held)
 
-    cdef _ask(self, Outgoing out, addr, double now):
+    cdef _ask(self, Outgoing out, addr, const Tag *tag, double now):
         """Send a hello, or the same one again."""
         cdef bytes frame
+        cdef double patience = out.patience
         if out.hello is None:
             out.hello = self.random(16)
             out.asked = 0
-        elif self.stream or now - out.asked_at < out.patience:
-            return
+        else:
+            # One slow answer, when somebody stood still, must not leave a message without a second try.
+            if tag.life:
+                patience = min(patience, max(SHORT_PATIENCE, tag.life / 4000.0))
+            if self.stream or now - out.asked_at < patience:
+                return
         out.asked += 1
         out.asked_at = now
         frame = number_frame(out.hello, self.run, last_word(out.hello), False)
