@@ -26,6 +26,7 @@ cdef class Signer:
     cpdef bytes seal(self, bytes frame, addr, double now)
     cpdef bytes open(self, bytes frame, addr, double now)
     cpdef drop(self, bytes frame, addr)
+    cdef double _patience(self, Outgoing out, const Tag *tag) noexcept
     cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept
     cdef _hold(self, Outgoing out, bytes frame, const Tag *tag, double now)
     cdef _take(self, Outgoing out, Py_ssize_t i)

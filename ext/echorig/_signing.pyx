@@ -158,7 +158,7 @@ cdef class Signer:
             return None
         out.used_at = now
         if not self.stream:
-            if out.hello is not None or (out.unanswered and now - out.since > out.patience):
+            if out.hello is not None or (out.unanswered and now - out.since > self._patience(out, &tag)):
                 # It may be another program by now, which cannot tell what is signed for the one before it.
                 self._hold(out, frame, &tag, now)
                 self._ask(out, addr, &tag, now)
@@ -167,6 +167,13 @@ cdef class Signer:
                 out.awaited = tag.number
                 out.since = now
         return with_signature(frame, out.session.sign(frame))
+
+    cdef double _patience(self, Outgoing out, const Tag *tag) noexcept:
+        """Return how long to wait for an answer while a message is to be sent, in seconds."""
+        if tag.life == 0:
+            return out.patience
+        # One slow answer, when somebody stood still, must not leave a message without a second try.
+        return min(out.patience, max(SHORT_PATIENCE, tag.life / 4000.0))
 
     cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept:
         """Tell whether the session of a peer will do for a message."""
@@ -242,16 +249,11 @@ cdef class Signer:
     cdef _ask(self, Outgoing out, addr, const Tag *tag, double now):
         """Send a hello, or the same one again."""
         cdef bytes frame
-        cdef double patience = out.patience
         if out.hello is None:
             out.hello = self.random(16)
             out.asked = 0
-        else:
-            # One slow answer, when somebody stood still, must not leave a message without a second try.
-            if tag.life:
-                patience = min(patience, max(SHORT_PATIENCE, tag.life / 4000.0))
-            if self.stream or now - out.asked_at < patience:
-                return
+        elif self.stream or now - out.asked_at < self._patience(out, tag):
+            return
         out.asked += 1
         out.asked_at = now
         frame = number_frame(out.hello, self.run, last_word(out.hello), False)
