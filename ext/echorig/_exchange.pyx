@@ -586,10 +586,12 @@ cdef class Exchange:
             run = self._new_run(tag.run, now)
             self._succeed(peer, run)
         elif run.peer is None:
-            # Where another program is by now, this is a late message; else its peer was forgotten.
-            peer = self._met(addr, now)
+            # Where another program is by now, or was, this is a late message; else its peer was forgotten.
+            peer = self._find_peer(addr) if tag.number <= run.latest else None
             if peer is None:
-                return None
+                peer = self._met(addr, now)
+                if peer is None:
+                    return None
             if peer.run is None:
                 peer.run = run
                 run.peer = peer

@@ -68,10 +68,15 @@ class _Notes:
         self.highest: dict[tuple[Program, int], int] = {}  # the highest number received of each run
         self.heard: set[Program] = set()  # with tags
         self.runs: set[tuple[Program, int]] = set()  # of each program
+        self.latest: dict[Program, tuple[int, int]] = {}  # the highest identity of each program
+        self.latest_at: dict[Program, float] = {}  # and when it came
+        self.flooded = -1.0  # when there were so many strangers that peers may have been forgotten
         self.at: dict[str, Program] = {}  # who was last heard from each address
         self.restarts = 0
         self.restarts_known = True
         self.proven: dict[str, float] = {}  # when what is at an address last proved to have tags
+        self.plain: set[str] = set()  # who has sent back our own tag, so that nothing is asked
+        self.left: set[str] = set()  # where a program was that is elsewhere now
         self.unproven: dict[str, float] = {}  # when it last seemed to have none
         self.misled: set[str] = set()  # peers from which an echo came for the program that was here before
         self.moved = False
@@ -106,8 +111,11 @@ class Watch:
     def flooded(self, rig: Rig) -> None:
         """A rig has heard of so many strangers that it may have forgotten its peers."""
         notes = self.notes[rig.name]
+        notes.flooded = self.network.now
         notes.restarts_known = False
         notes.proven.clear()
+        notes.plain.clear()
+        notes.left.clear()
         for message in rig.said:
             if not message.tagged and message.outcome is not None:
                 self.blur(message)
@@ -139,6 +147,11 @@ class Watch:
             need(
                 peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
             )
+        if message.kind == PING and dst in notes.plain and dst not in notes.misled and notes.flooded < 0.0:
+            asked = any(one.kind == PING and one.dst == dst for one in rig.open)
+            need(asked, f'{rig.name} asks a plain peer what it is')
+        followed = self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
+        need(followed, f'{rig.name} sends to where its peer was before')
         if tag is not None:
             self._look_at(rig, message, frame, tag)
         if message.kind == MESSAGE and not message.times:
@@ -226,7 +239,7 @@ class Watch:
         root, now = packet.root, self.network.now
         first = not root.delivered.get(rig.program)
         below = False
-        if tagged and first:
+        if tagged:
             below = root.identity[1] <= self.notes[rig.name].highest.get((root.program, root.identity[0]), 0) - WINDOW
         if root.kind == PING:
             allowed = (ECHO,) if tagged else (DELIVER, STORM, MISMATCH)
@@ -235,7 +248,7 @@ class Watch:
         elif root.kind == NOTICE_KIND:
             allowed = (NOTICE,) if first or not tagged else (IGNORED,)
         elif tagged:
-            allowed = (DELIVER,) if first else (ECHO, IGNORED)
+            allowed = (DELIVER,) if first else (ECHO,)
         elif self._clash:
             allowed = (DELIVER, MISMATCH, STORM) if root.blurred else (DELIVER, MISMATCH)
         elif root.blurred:
@@ -244,9 +257,11 @@ class Watch:
             allowed = (DELIVER,)
         if tagged and root.kind == MESSAGE and root.deadline:
             waited, life = now - packet.arrived, root.deadline - packet.sent
-            if waited > life - _ROUNDED:
+            # How long an answer is wanted, who has asked knows best.
+            answers = root.question is not None and tags.named(packet.frame) and root.question.program == rig.program
+            if waited > life - _ROUNDED and not answers:
                 allowed = (*allowed, EXPIRED)
-            if waited > life + _ROUNDED:
+            if waited > life + _ROUNDED and not answers:
                 need(verdict != DELIVER, f'{rig.name} runs late what is no longer wanted')
         name = NAMES.get(verdict)
         need(verdict in allowed, f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {name}')
@@ -270,7 +285,7 @@ class Watch:
         root = packet.root
         tag = tags.read(packet.frame) if tagged or root.kind == PING else None
         whole = tag is not None
-        if not whole and self.network.now - root.started > _DUE:
+        if not whole and (self.network.now - root.started > _DUE or self.notes[rig.name].flooded >= 0.0):
             self.blur(root)
         if root.program != rig.program:  # another program has this address, or the same one was started anew
             if tag is not None and tag.flag and not rig.plain:
@@ -309,6 +324,10 @@ class Watch:
             notes.restarts_known = False  # whether that is speaking
         if tag is None or verdict in (EXPIRED, IGNORED) or (packet.hops and packet.root.program != rig.program):
             return
+        if packet.hops % 2 and not tag.flag:
+            notes.plain.add(src)
+            return
+        notes.plain.discard(src)
         if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
             who = packet.by
             run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
@@ -316,13 +335,27 @@ class Watch:
                 notes.restarts_known = False  # very late, and of a run that was not heard before
             notes.runs.add((who, run))
             if who not in notes.heard:
+                if any(name == who[0] and memory > who[1] for name, memory in notes.heard):
+                    notes.restarts_known = False  # a late one of a program that was not heard in its time
                 notes.heard.add(who)
                 notes.restarts += src in notes.at
-            for other in [addr for addr, program in notes.at.items() if program == who]:
-                del notes.at[other]
-            notes.at[src] = who
+                news = True
+            elif packet.hops == 0:
+                news = (run, tag.number) > notes.latest.get(who, (-1, -1))
+            else:
+                news = packet.root.started >= notes.latest_at.get(who, 0.0)
+            if packet.hops == 0 and (run, tag.number) > notes.latest.get(who, (-1, -1)):
+                notes.latest[who] = run, tag.number
+                notes.latest_at[who] = self.network.now
+            if news:  # that is where it is
+                for other in [addr for addr, program in notes.at.items() if program == who]:
+                    del notes.at[other]
+                    notes.left.add(other)
+                notes.at[src] = who
+                notes.left.discard(src)
         known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
-        if known and packet.root.started >= notes.unproven.get(src, 0.0):  # a late one says what it was
+        since = max(notes.unproven.get(src, -1.0), notes.flooded)
+        if known and packet.root.started > since:  # a late one says what it was
             notes.proven[src] = self.network.now
 
     def delivered(self, node: Node, packet: Packet) -> None:
@@ -405,6 +438,8 @@ class Watch:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)
         if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
+            if message.kind == PING:
+                return  # it may have to wait for a message that a plain peer could be at work on
             # A peer not yet known is sent nothing again.
             calm = message.started if calm == message.started else now
         status = rig.exchange.statistics(dst)

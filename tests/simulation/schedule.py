@@ -89,12 +89,12 @@ class Schedule:
     work: float = 0.0
 
 
-def make(seed: int) -> Schedule:
-    """Make the schedule of a seed."""
+def make(seed: int, heavy: bool = False) -> Schedule:
+    """Make the schedule of a seed; one with thousands of messages, if that is asked for."""
     rng = Random(seed)
     random, pick = rng.random, rng.choice
     cast = pick(_CASTS)
-    heavy = random() < _HEAVY
+    heavy = random() < _HEAVY or heavy
     long = random() < 0.3
     deeds: list[Deed] = []
     now = 0.0
