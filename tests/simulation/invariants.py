@@ -70,6 +70,7 @@ class _Notes:
         self.runs: set[tuple[Program, int]] = set()  # of each program
         self.latest: dict[Program, tuple[int, int]] = {}  # the highest identity of each program
         self.latest_at: dict[Program, float] = {}  # and when it came
+        self.asked_at: dict[Program, float] = {}  # when the newest ping that it has answered was sent
         self.flooded = -1.0  # when there were so many strangers that peers may have been forgotten
         self.at: dict[str, Program] = {}  # who was last heard from each address
         self.restarts = 0
@@ -95,7 +96,8 @@ class Watch:
         self.network = network
         self.nodes: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}  # who has an address now
-        self.signed_for: dict[bytes, tuple[str, str, int]] = {}  # who signed a frame, for which program of whom
+        self.owned: dict[str, Any] = {}  # who has it or had it last
+        self.signed_for: dict[bytes, set[Program]] = {}  # for which programs a frame was signed
         self.notes: dict[str, _Notes] = {}
         self.aliases = False  # some program has two addresses
         self.taken = False  # some address was another program's before
@@ -148,7 +150,7 @@ class Watch:
                 peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
             )
         if message.kind == PING and dst in notes.plain and dst not in notes.misled and notes.flooded < 0.0:
-            asked = any(one.kind == PING and one.dst == dst for one in rig.open)
+            asked = any(one.kind == PING and (one.dst == dst or self._may_be_one(rig)) for one in rig.open)
             need(asked, f'{rig.name} asks a plain peer what it is')
         followed = self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
         need(followed, f'{rig.name} sends to where its peer was before')
@@ -209,11 +211,13 @@ class Watch:
             notes.begun = min(notes.begun, network.now)
         if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):  # who sent it seems to have no tags
             notes.proven.pop(packet.src, None)
+            notes.left.discard(packet.src)  # somebody seems to be there
             notes.unproven[packet.src] = network.now
         if packet.damaged or root.kind == STRAY:
             if not rig.plain and tags.looks_damaged(frame):
                 tag = tags.read(frame)
-                dropped = tag is not None and tag.flag and verdict == SWALLOWED
+                forgotten = notes.flooded >= 0.0 or (tag is not None and tag.flag)
+                dropped = forgotten and verdict == SWALLOWED
                 need(verdict == DAMAGED or dropped, f'{rig.name} takes a damaged frame for {NAMES.get(verdict)}')
             need(verdict != CONFIRMED, f'{rig.name} takes a damaged frame for an echo')
             return
@@ -322,7 +326,10 @@ class Watch:
         tag = tags.read(packet.frame)
         if verdict == EXPIRED:
             notes.restarts_known = False  # whether that is speaking
-        if tag is None or verdict in (EXPIRED, IGNORED) or (packet.hops and packet.root.program != rig.program):
+        if tag is None or verdict == IGNORED or (packet.hops and packet.root.program != rig.program):
+            return
+        if verdict == EXPIRED:
+            self._note_number(notes, packet, tag)
             return
         if packet.hops % 2 and not tag.flag:
             notes.plain.add(src)
@@ -331,7 +338,8 @@ class Watch:
         if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
             who = packet.by
             run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
-            if (who, (run + 1) % 2**31) in notes.runs:
+            late = who in notes.heard and (who, run) not in notes.runs and notes.at.get(src) != who
+            if late or (who, (run + 1) % 2**31) in notes.runs:
                 notes.restarts_known = False  # very late, and of a run that was not heard before
             notes.runs.add((who, run))
             if who not in notes.heard:
@@ -343,10 +351,10 @@ class Watch:
             elif packet.hops == 0:
                 news = (run, tag.number) > notes.latest.get(who, (-1, -1))
             else:
-                news = packet.root.started >= notes.latest_at.get(who, 0.0)
-            if packet.hops == 0 and (run, tag.number) > notes.latest.get(who, (-1, -1)):
-                notes.latest[who] = run, tag.number
-                notes.latest_at[who] = self.network.now
+                news = packet.root.started >= max(notes.latest_at.get(who, 0.0), notes.asked_at.get(who, 0.0))
+            self._note_number(notes, packet, tag)
+            if packet.hops:
+                notes.asked_at[who] = max(packet.root.started, notes.asked_at.get(who, 0.0))
             if news:  # that is where it is
                 for other in [addr for addr, program in notes.at.items() if program == who]:
                     del notes.at[other]
@@ -357,6 +365,11 @@ class Watch:
         since = max(notes.unproven.get(src, -1.0), notes.flooded)
         if known and packet.root.started > since:  # a late one says what it was
             notes.proven[src] = self.network.now
+
+    def _note_number(self, notes: _Notes, packet: Packet, tag: tags.Tag) -> None:
+        if packet.hops == 0 and tag.identity > notes.latest.get(packet.by, (-1, -1)):
+            notes.latest[packet.by] = tag.identity
+            notes.latest_at[packet.by] = self.network.now
 
     def delivered(self, node: Node, packet: Packet) -> None:
         """A callback runs."""
@@ -442,6 +455,8 @@ class Watch:
                 return  # it may have to wait for a message that a plain peer could be at work on
             # A peer not yet known is sent nothing again.
             calm = message.started if calm == message.started else now
+        if message.identity is not None and self.aliases and notes.newest[1] - message.identity[1] >= WINDOW:
+            return  # what went to the other address of the same program counts, too
         status = rig.exchange.statistics(dst)
         slow = 8 * (status[8] or 0.0) if status is not None else 0.0  # what it has seen of round trips
         need(

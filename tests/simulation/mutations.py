@@ -151,9 +151,13 @@ class OtherRuns(Mutant):
 
     def before(self, frame: bytes, addr: str) -> bytes:
         tag = tags.read(frame)
-        if tag is None or tag.flag or self.is_own(frame) or not tags.is_right(frame, tag):
+        if tag is None or not tags.is_right(frame, tag):
             return frame
-        return with_run(frame, self.seen(tag.run, addr))
+        named = tags.named(frame)
+        if tag.flag and self.is_own(frame) and tags.is_ping(frame) and named is not None:  # it says who has answered
+            who = tags.field(self.seen(named[0], addr), named[1])
+            return tags.written(b'[' + who, tag.run, tag.number, tag.life, True)
+        return frame if tag.flag or self.is_own(frame) else with_run(frame, self.seen(tag.run, addr))
 
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         tag = tags.read(frame)
@@ -250,7 +254,9 @@ class AnswersNameTheLastOfTheirEvent(Mutant):
             self.questions[addr, peek(frame)] = tag.run << 32 | tag.number
         return verdict
 
-    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int) -> Any:
+    def send(
+        self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int
+    ) -> Any:
         if answered >= 0:
             answered = self.questions.get((addr, peek(frame)), answered)
         return self.right.send(frame, addr, waiter, now, timeout, taggable, answered)
@@ -535,7 +541,9 @@ class StormsGoOn(Mutant):
 class AllAreSentAtOnce(Mutant):
     """Nobody waits for anybody."""
 
-    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int) -> Any:
+    def send(
+        self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int
+    ) -> Any:
         before = self.right.newest(addr)
         send = self.right.send(frame, addr, waiter, now, timeout, False if before is not None else taggable, answered)
         if before is not None and not send.number:
