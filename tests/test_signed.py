@@ -117,7 +117,7 @@ async def test_services(lab, transport):
 async def test_two_peers_with_the_key_and_long_messages(lab, transport):
     server = await lab.server(transport, key=KEY)
     heard = listening(server)
-    longest = 65_507 - 192 - len(b'[64, 20, ""]')
+    longest = 65_507 - 320 - len(b'[64, 20, ""]')
     for _ in range(2):
         client = await lab.client(server, key=KEY.encode())
         await client.confirmed_send([64, 20, 'x' * longest], timeout=30)
@@ -237,7 +237,7 @@ async def test_much_at_once_on_a_new_connection(lab):
 async def test_a_signature_must_fit_into_what_the_other_end_takes(lab):
     server, client = await lab.pair('tcp', key=KEY, tuning=Tuning(max_stream_message=2000))
     heard = listening(server)
-    longest = 2000 - 192 - len(b'[64, 20, ""]')
+    longest = 2000 - 320 - len(b'[64, 20, ""]')
     await client.info('RUNNING', 'x' * longest)
     with pytest.raises(MessageTooLongError, match='signature'):
         await client.info('RUNNING', 'x' * (longest + 1))

@@ -28,6 +28,7 @@ from libc.math cimport ceil
 
 from echorig._codec cimport compare, peek
 from echorig._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
+from echorig._signature cimport HELLO
 from echorig._tags cimport (
     FIELD_SIZE, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, identity, is_echo, is_intact, is_ping, is_same, make_ping, parse,
     read_answered, reply_to_ping, set_ack, with_life, write,
@@ -685,6 +686,9 @@ cdef class Exchange:
         cdef long long asked
         cdef bint new
         if not is_intact(frame, tag):
+            if PyBytes_GET_SIZE(frame) == HELLO and is_ping(frame):  # it is sent back, to say that there is no key here
+                self.reply = set_ack(frame)
+                return V_ECHO
             return self._damaged(self._find_peer(addr))
         peer = self._sender(tag, addr, now)
         if peer is None:
