@@ -56,6 +56,10 @@ async def test_order_and_no_waiting_for_echoes(lab):
     peers = [await RawUdp.open() for _ in range(3)]
     rigs = Services([await lab.client(peer.uri, f'rig{i}') for i, peer in enumerate(peers)], timeout=5.0)
     told: list[int] = []
+    for peer, com in zip(peers, rigs.values(), strict=True):  # one not known yet would be asked first what it is
+        pinging = asyncio.ensure_future(com.ping(timeout=5.0))
+        peer.say(*await peer.heard.get())
+        await pinging
     for call, order in ((lambda: rigs.init(), [0, 1, 2]), (lambda: rigs.cleanup(), [2, 1, 0])):
         told.clear()
         for i, com in enumerate(rigs.values()):

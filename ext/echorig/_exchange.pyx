@@ -687,6 +687,10 @@ cdef class Exchange:
         cdef bint new
         if not is_intact(frame, tag):
             if PyBytes_GET_SIZE(frame) == HELLO and is_ping(frame):  # it is sent back, to say that there is no key here
+                peer = self._met(addr, now)
+                if peer is None:
+                    return V_IGNORED
+                self._hear(peer, now)
                 self.reply = set_ack(frame)
                 return V_ECHO
             return self._damaged(self._find_peer(addr))
