@@ -9,14 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from echorig import Tuning
-from echorig._codec import encode, peek, read_tag, tag, untagged
+from echorig._codec import encode, peek
 from echorig._exchange import (
     CONFIRMED,
+    DAMAGED,
     DELIVER,
+    DOUBTED,
     ECHO,
+    EXPIRED,
     IGNORED,
     MISMATCH,
     NOTICE,
@@ -25,37 +28,72 @@ from echorig._exchange import (
     TIMED_OUT,
     Exchange,
 )
+from echorig._tags import is_ping, read_answered, read_tag, strip_tag, tag
 
 LATENCY = 0.001  # seconds, each way
-SAID = {
+INDENT = f'\n{"":29}'
+VERDICTS = {
     CONFIRMED: 'confirmed',
     DELIVER: 'echoed and delivered',
     ECHO: 'echoed, not delivered',
-    SWALLOWED: 'swallowed',
+    SWALLOWED: 'dropped',
     MISMATCH: 'mismatch',
     NOTICE: 'delivered, not echoed',
-    IGNORED: 'ignored',
-    STORM: 'dropped',
+    IGNORED: 'neither echoed nor delivered',
+    STORM: 'dropped, storm guard',
+    DAMAGED: 'dropped, damaged',
+    EXPIRED: 'dropped, expired',
+    DOUBTED: 'kept until the sender has answered',
 }
 START = [2, '2026-01-31_1_mouse7', None]
+RUNS = {0x2F6E1B03: 'A', 0x51C0A7E4: 'B', 0x0D93F2B8: 'C'}  # of the main PC; of the rig; of the rig, started again
+A, B, C = RUNS
 
 
 def drawn(frame: bytes) -> str:
-    """Return a frame as text, with its tag drawn."""
-    value = read_tag(frame)
-    text = untagged(frame).decode()
-    return text if value < 0 else f'{text[:-1]}⟦ACK {value >> 31} · {value & 0x7FFFFFFF}⟧]'
+    """Return a frame as text, with its blanks drawn."""
+    found = read_tag(frame)
+    text = strip_tag(frame).decode()
+    if found is None:
+        return text
+    ack, run, number, life = found
+    field, answered = '', read_answered(frame)
+    if answered >= 0:
+        field = f'⟨{RUNS[answered >> 32]} {answered & 0xFFFFFFFF}⟩'
+    return f'{text[:-1]}{field}⟦{"ACK " if ack else ""}{RUNS[run]} {number}{f", {life} ms" if life else ""}⟧]'
 
 
 class Tagging:
     """An end that is echorig."""
 
-    def __init__(self, number: int) -> None:
-        self.exchange = Exchange(Tuning(), stream=False, max_size=65535, number=number)
+    def __init__(self, run: int, number: int = 1, stream: bool = False) -> None:
+        self.stream = stream
+        self.exchange = Exchange(Tuning(), stream=stream, max_size=65535, run=run, number=number)
 
-    def take(self, frame: bytes, source: str, now: float) -> tuple[str, list[bytes]]:
-        kind = self.exchange.receive(frame, source, now)
-        return SAID[kind], [self.exchange.reply] if kind in (DELIVER, ECHO) else []
+    def take(self, frame: bytes, source: str, now: float, waited: float) -> tuple[str, list[bytes]]:
+        """Receive a frame that lay in the socket for a time; return what is done with it, and the replies."""
+        exchange = self.exchange
+        kind, restarts, expired = self.known(source)
+        known_at = exchange.addresses()
+        verdict = exchange.receive(frame, source, now, waited, not self.stream)
+        text = 'echoed' if verdict == ECHO and is_ping(frame) else VERDICTS[verdict]
+        kind_now, restarts_now, expired_now = self.known(source)
+        for addr in known_at:
+            if addr not in exchange.addresses():
+                text += f'; {addr} is now {exchange.place(addr)}'
+                kind, restarts = kind_now, restarts_now
+        if expired_now > expired and verdict != EXPIRED:
+            text += '; what was kept is dropped, expired'
+        if kind_now != kind:
+            text += f'; {source} is {kind_now}'
+        if restarts_now > restarts:
+            text += f'; {source} was restarted'
+        return text, [exchange.reply] if verdict in (DELIVER, ECHO) and exchange.reply is not None else []
+
+    def known(self, addr: str) -> tuple[str, int, int]:
+        """Return the kind of a peer, how often it was restarted, and how many messages of it have expired."""
+        statistics = self.exchange.statistics(addr)
+        return ('unknown', 0, 0) if statistics is None else (statistics[0], statistics[11], statistics[13])
 
 
 class Plain:
@@ -63,8 +101,8 @@ class Plain:
 
     exchange = None
 
-    def take(self, frame: bytes, source: str, now: float) -> tuple[str, list[bytes]]:
-        return ('echoed and delivered' if peek(frame) > 0 else 'echoed; no message to it'), [frame]
+    def take(self, frame: bytes, source: str, now: float, waited: float) -> tuple[str, list[bytes]]:
+        return ('echoed and delivered' if peek(frame) > 0 else 'echoed; it is no message'), [frame]
 
 
 class Recording:
@@ -76,70 +114,158 @@ class Recording:
         The other end.
     met : bool
         Whether the two have spoken before.
-    lost, twice : iterable of int
-        Which datagrams are lost, and which arrive twice, counted from 0.
+    stream : bool
+        Whether they are connected over TCP.
+    lost : iterable of int
+        Which datagrams are lost, counted from 0.
+    again : mapping of int to list of float
+        Which datagrams the network delivers again, and how much later, in seconds.
+    changed : mapping of int to (bytes, bytes)
+        In which datagrams the network replaces bytes, and by what.
     """
 
     def __init__(
-        self, rig: Tagging | Plain | None = None, met: bool = True, lost: Iterable[int] = (), twice: Iterable[int] = ()
+        self,
+        rig: Tagging | Plain | None = None,
+        met: bool = True,
+        stream: bool = False,
+        lost: Iterable[int] = (),
+        again: Mapping[int, list[float]] | None = None,
+        changed: Mapping[int, tuple[bytes, bytes]] | None = None,
     ) -> None:
-        self.ends = {'main': Tagging(1233 if met else 1234), 'rig': rig or Tagging(50000)}
-        self.lost = self.twice = frozenset[int]()
+        self.ends: dict[str, Tagging | Plain] = {
+            'main': Tagging(A, 1233 if met else 1234, stream),
+            'rig': rig or Tagging(B, 1 if met else 2, stream),
+        }
+        self.main_at = 'main'
+        self.lost: frozenset[int] = frozenset()
+        self.again: Mapping[int, list[float]] = {}
+        self.changed: Mapping[int, tuple[bytes, bytes]] = {}
         self.lines: list[str] = []
         self.sent = itertools.count()
         self.order = itertools.count()
         self.events: list[tuple[float, int, Callable[[], None]]] = []
-        self.now = -1.0
+        self.resumes_at = float('-inf')  # until then the program of the rig stands still
+        self.beginning = 1.0 if stream else 0.0  # before that, two ends may have met
+        self.now = self.beginning - 1.0
         if met:
-            self.ends['main'].exchange.ping('rig', None, self.now, 1.0)
+            for name, other in (('main', 'rig'), ('rig', 'main')):
+                end = self.ends[name]
+                assert isinstance(end, Tagging)
+                end.exchange.ping(other, None, self.now, 1.0)
             self.run()
             self.lines.clear()
-        self.lost, self.twice = frozenset(lost), frozenset(twice)
+        self.lost, self.again, self.changed = frozenset(lost), again or {}, changed or {}
         self.sent = itertools.count()
-        self.now = 0.0
+        self.now = self.beginning
 
-    def send(self, who: str, message: object) -> None:
-        whom = 'rig' if who == 'main' else 'main'
-        self.ends[who].exchange.send(encode(message), whom, None, self.now, 1.0)
+    # --- what happens ---
 
-    def post(self, source: str, frame: bytes) -> None:
+    def send(self, who: str, message: object, timeout: float = 1.0) -> None:
+        """Let one end begin a confirmed send."""
+        self._exchange(who).send(encode(message), 'rig' if who == 'main' else 'main', None, self.now, timeout)
+
+    def post_many(self, n: int) -> None:
+        """Let the main PC send many messages with `send()`; the rig receives all of them."""
+        exchange, rig = self._exchange('main'), self.ends['rig']
+        for _ in range(n):
+            frame = exchange.sent(encode([64, 20, None]), 'rig', self.now)
+            assert frame is not None
+            text, replies = rig.take(frame, 'main', self.now, 0.0)
+            assert text == VERDICTS[DELIVER]
+            exchange.receive(replies[0], 'rig', self.now)
+        self.note(f'main: sends {n:,} messages with send(); each is echoed and delivered')
+
+    def restart_rig(self) -> None:
+        """Start the program of the rig again."""
+        self.ends['rig'] = Tagging(C)
+        self.note('rig: its program is started again')
+
+    def stop_rig(self, seconds: float) -> None:
+        """Let the program of the rig stand still for a time; what comes meanwhile lies in its socket."""
+        self.resumes_at = self.now + seconds
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Do something later, at so many seconds after the beginning."""
+        self._later(self.beginning + when, action)
+
+    def _later(self, when: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (when, next(self.order), action))
+
+    def note(self, text: str) -> None:
+        """Record something that does not travel."""
+        self.lines.append(f'{self.clock()}  {text}')
+
+    def clock(self) -> str:
+        """Return the time since the beginning as text."""
+        now = self.now - self.beginning
+        return f'{1000 * now:6.1f} ms' if now < 10.0 else f'{now / 3600:6.1f} h '
+
+    def _exchange(self, who: str) -> Exchange:
+        end = self.ends[who]
+        assert isinstance(end, Tagging)
+        return end.exchange
+
+    # --- the network ---
+
+    def post(self, source: str, frame: bytes, addr: str) -> None:
         """Put a datagram on the network."""
         number = next(self.sent)
-        place = len(self.lines)
-        self.lines.append('')
-        for copy in range(1 + (number in self.twice)):
-            line = f'{1000 * self.now:5.1f} ms  main {"──▶" if source == "main" else "◀──"} rig  {drawn(frame)}'
-            if copy:
-                place = len(self.lines)
-                self.lines.append('')
-            if number in self.lost:
-                self.lines[place] = f'{line}\n{"":27}lost'
-                return
-            when = self.now + LATENCY * (1 + copy / 2)
-            heapq.heappush(self.events, (when, next(self.order), self.arrival(source, frame, place, line)))
+        if number in self.changed:
+            frame = frame.replace(*self.changed[number])
+        arrow = f'{self.main_at} ──▶ rig' if source == 'main' else f'{addr} ◀── rig'
+        line = f'{self.clock()}  {arrow}  {drawn(frame)}'
+        self.lines.append(line)
+        place = len(self.lines) - 1
+        if number in self.lost:
+            self.lines[place] += f'{INDENT}lost'
+            return
+        sender = self.main_at if source == 'main' else 'rig'
+        self._later(self.now + LATENCY, lambda: self.arrive(source, sender, frame, place, self.now))
+        for delay in self.again.get(number, ()):
+            self._later(self.now + delay, lambda: self.arrive_again(source, sender, frame, line))
 
-    def arrival(self, source: str, frame: bytes, place: int, line: str) -> Callable[[], None]:
-        def arrive() -> None:
-            whom = 'rig' if source == 'main' else 'main'
-            said, replies = self.ends[whom].take(frame, source, self.now)
-            self.lines[place] = f'{line}\n{"":27}{whom}: {said}'
+    def arrive_again(self, source: str, sender: str, frame: bytes, line: str) -> None:
+        """Deliver a copy."""
+        self.lines.append(self.clock() + line[len(self.clock()) :])
+        self.arrive(source, sender, frame, len(self.lines) - 1, self.now)
+
+    def arrive(self, source: str, sender: str, frame: bytes, place: int, arrived: float) -> None:
+        """Let an end read a datagram, once its program runs."""
+        whom = 'rig' if source == 'main' else 'main'
+        if whom == 'rig' and self.now < self.resumes_at:
+            self._later(self.resumes_at, lambda: self.arrive(source, sender, frame, place, arrived))
+            return
+        end = self.ends[whom]
+        waited = self.now - arrived
+        if waited > 0 and isinstance(end, Tagging) and end.stream:
+            waited = self.resumes_at - self.beginning  # only for how long the program stood still is known
+        text, replies = end.take(frame, sender, self.now, waited)
+        self.lines[place] += f'{INDENT}{whom}: {text}'
+        for reply in replies:
+            self.post(whom, reply, sender)
+        if not isinstance(end, Tagging):
+            return
+        while (wanted := end.exchange.next_wanted(self.now)) is not None:
+            text, replies = end.take(*wanted, self.now, -1.0)
+            self.lines.append(f'{self.clock()}  {whom}: {drawn(wanted[0])}{INDENT}{whom}: {text}')
             for reply in replies:
-                self.post(whom, reply)
-
-        return arrive
+                self.post(whom, reply, sender)
 
     def run(self) -> str:
         """Let time pass until nothing more happens; return what was seen."""
-        exchanges = {name: end.exchange for name, end in self.ends.items() if end.exchange is not None}
         while True:
+            exchanges = {name: end.exchange for name, end in self.ends.items() if isinstance(end, Tagging)}
             for name, exchange in exchanges.items():
+                if name == 'rig' and self.now < self.resumes_at:
+                    continue
                 out = list(exchange.outbox)
                 exchange.outbox.clear()
-                for frame, _ in out:
-                    self.post(name, frame)
+                for frame, addr in out:
+                    self.post(name, frame, addr)
                 for send in exchange.finished:
                     if send.outcome == TIMED_OUT:
-                        self.lines.append(f'{1000 * self.now:5.0f} ms  {name}: EchoTimeoutError')
+                        self.note(f'{name}: EchoTimeoutError')
                 exchange.finished.clear()
             alarms = [exchange.alarm for exchange in exchanges.values() if exchange.n_waiting]
             arrival = self.events[0][0] if self.events else float('inf')
@@ -152,6 +278,9 @@ class Recording:
                 self.now = min(alarms)
                 for exchange in exchanges.values():
                     exchange.expire(self.now)
+
+
+# --- the recordings ---
 
 
 def ordinary() -> str:
@@ -169,7 +298,7 @@ def loss() -> str:
 
 
 def unknown() -> str:
-    """The first message to a peer is lost."""
+    """The first message to a peer; the first ping is lost."""
     recording = Recording(met=False, lost=[0])
     recording.send('main', START)
     return recording.run()
@@ -177,8 +306,16 @@ def unknown() -> str:
 
 def duplicate() -> str:
     """The network doubles the message."""
-    recording = Recording(twice=[0])
+    recording = Recording(again={0: [0.0015]})
     recording.send('main', START)
+    return recording.run()
+
+
+def late_duplicate() -> str:
+    """Copies of a message arrive hours later."""
+    recording = Recording(again={0: [3 * 3600.0, 4 * 3600.0]})
+    recording.send('main', START)
+    recording.at(3.5 * 3600.0, lambda: recording.post_many(2000))
     return recording.run()
 
 
@@ -191,7 +328,7 @@ def crossing() -> str:
 
 
 def plain() -> str:
-    """A message to a plain peer."""
+    """The first message to a plain peer."""
     recording = Recording(Plain(), met=False)
     recording.send('main', START)
     return recording.run()
@@ -199,30 +336,92 @@ def plain() -> str:
 
 def plain_loss() -> str:
     """The echo of a plain peer is lost."""
-    recording = Recording(Plain(), met=False, lost=[1])
+    recording = Recording(Plain(), met=False, lost=[3])
+    recording.send('main', START)
+    return recording.run()
+
+
+def restart() -> str:
+    """The program of the rig is started again after it has delivered the message, and before its echo arrives."""
+    recording = Recording(lost=[1])
+    recording.send('main', START)
+    recording.at(0.005, recording.restart_rig)
+    recording.at(0.020, lambda: recording.send('rig', [32, 0]))
+    return recording.run()
+
+
+def changed_address() -> str:
+    """The main PC gets another address while a message of it is on its way."""
+    recording = Recording(lost=[1])
+
+    def change_address() -> None:
+        recording.main_at = 'main-2'
+        recording.note('main: its address is now main-2')
+
+    recording.send('main', START)
+    recording.at(0.005, change_address)
+    recording.at(0.020, lambda: recording.send('main', [32, 20]))
+    recording.at(0.030, lambda: recording.send('rig', [4, None]))
+    return recording.run()
+
+
+def expired() -> str:
+    """The program of the rig stands still for longer than the sender waits."""
+    recording = Recording()
+    recording.stop_rig(0.3)
+    recording.send('main', START, 0.125)
+    return recording.run()
+
+
+def asked() -> str:
+    """The same over TCP, where nobody knows when a message came."""
+    recording = Recording(stream=True)
+    recording.stop_rig(1.5)
+    recording.send('main', START)
+    recording.at(1.4, lambda: recording.send('main', [32, 20]))
+    return recording.run()
+
+
+def damaged() -> str:
+    """The network changes a byte of the message."""
+    recording = Recording(changed={0: (b'mouse7', b'mouse5')})
     recording.send('main', START)
     return recording.run()
 
 
 def layout() -> str:
     """The bytes of a tagged message."""
-    frame = tag(b'[1, null]', 1234)
-    rows = [frame[:8], *(frame[i : i + 8] for i in range(8, 40, 8)), frame[40:]]
-    notes = ['[1, null', 'ACK flag, then the number,', 'most significant bit first', '', '1234 = 0b100_11010010', ']']
-    return '\n'.join(f'{row.hex(" "):<23}   {note}'.rstrip() for row, note in zip(rows, notes, strict=True))
+    frame = tag(b'[1, null]', A, 1234, 1000)
+    ack, run, number, life = read_tag(frame)
+    words = [int(frame[8 + 32 * i : 40 + 32 * i].replace(b' ', b'0').replace(b'\t', b'1'), 2) for i in range(4)]
+    assert words[:3] == [ack << 31 | run, number, life]
+    notes = ['flag and run', 'number', 'life', 'check']
+    lines = [f'{frame[:8].hex(" "):<47}   [1, null']
+    for i, (word, note) in enumerate(zip(words, notes, strict=True)):
+        start = 8 + 32 * i
+        lines.append(f'{frame[start : start + 16].hex(" ")}   {note}: 0x{word:08x}')
+        lines.append(f'{frame[start + 16 : start + 32].hex(" ")}')
+    lines.append(f'{frame[136:].hex(" "):<47}   ]')
+    return '\n'.join(lines)
 
 
 CAPTURES = {
-    name.replace('_', '-'): function
-    for name, function in (
-        ('layout', layout),
-        ('ordinary', ordinary),
-        ('loss', loss),
-        ('duplicate', duplicate),
-        ('unknown', unknown),
-        ('crossing', crossing),
-        ('plain', plain),
-        ('plain_loss', plain_loss),
+    function.__name__.replace('_', '-'): function
+    for function in (
+        layout,
+        ordinary,
+        plain,
+        restart,
+        changed_address,
+        loss,
+        unknown,
+        plain_loss,
+        duplicate,
+        late_duplicate,
+        crossing,
+        damaged,
+        expired,
+        asked,
     )
 }
 

@@ -354,7 +354,7 @@ async def test_no_message_waits_for_the_ping_of_a_watch(lab):
     """A rig that has just been plugged in again is told at once, though a ping to it is still out."""
     rig = (await asyncio.get_running_loop().create_datagram_endpoint(Plain, local_addr=('127.0.0.1', 0)))[1]
     RawUdp.opened.append(rig)
-    client = await lab.client(rig.uri, 'camera', tuning=Tuning(first_probe=3600.0))
+    client = await lab.client(rig.uri, 'camera')
     client.default_echo_timeout = 60.0
     rig.alive = False
     async with Services([client]).watch(OFTEN, timeout=60.0):

@@ -64,6 +64,7 @@ cdef Py_ssize_t MAX_DOUBTED = 1024
 cdef double DOUBT_TIME = 1.0  # seconds for the answer whether a message is still wanted
 cdef double TRUSTED = 0.1  # seconds for which such an answer is believed
 cdef double STREAM_GAP = 0.1  # seconds between frames to one who may take two that arrive together for one
+cdef Py_ssize_t MAX_REPLIES = 16  # that wait for such a stream
 cdef double PROBE_INTERVAL = 0.010  # seconds between the first pings to a peer not yet known
 cdef int QUICK_PROBES = 3  # pings before the interval begins to double
 cdef double MAX_PROBE_INTERVAL = 0.100
@@ -305,13 +306,13 @@ cdef class Exchange:
             So many messages wait for this peer that this one was not accepted.
         """
         cdef Peer peer = self._peer(addr, now)
+        if len(peer.held or peer.paced or ()) >= MAX_HELD:
+            raise OSError(
+                errno.ENOBUFS, f'{MAX_HELD} messages wait for {addr} to confirm an earlier one: send fewer at a time'
+            )
         if peer.held or peer.probes is not None or not self._in_window(peer):
             if peer.held is None:
                 peer.held = deque()
-            elif len(peer.held) >= MAX_HELD:
-                raise OSError(
-                    errno.ENOBUFS, f'{MAX_HELD} messages wait for {addr} to confirm an earlier one: send fewer at a time'
-                )
             peer.held.append((frame, taggable, answered))
             return None
         return self._unconfirmed(peer, frame, taggable, answered, now)
@@ -586,10 +587,12 @@ cdef class Exchange:
             run = self._new_run(tag.run, now)
             self._succeed(peer, run)
         elif run.peer is None:
-            # Where another program is by now, this is a late message; else its peer was forgotten.
-            peer = self._met(addr, now)
+            # Where another program is by now, or was, this is a late message; else its peer was forgotten.
+            peer = self._find_peer(addr) if tag.number <= run.latest else None
             if peer is None:
-                return None
+                peer = self._met(addr, now)
+                if peer is None:
+                    return None
             if peer.run is None:
                 peer.run = run
                 run.peer = peer
@@ -756,7 +759,8 @@ cdef class Exchange:
         cdef double wanted_until = now - waited + tag.life / 1000.0 if tag.life else NEVER
         if peer.doubted is None:
             peer.doubted = deque()
-        if len(peer.doubted) >= MAX_DOUBTED and not self.stream:  # it comes again
+        # Neither delivered nor confirmed: a datagram comes again, and nobody fills a stream with so many and waits.
+        if len(peer.doubted) >= (16 * MAX_DOUBTED if self.stream else MAX_DOUBTED):
             return
         if ask:
             question = self._ask_about(<long long>tag.run << 32 | tag.number, addr)
@@ -1545,7 +1549,8 @@ cdef class Exchange:
     cdef _written(self, Peer peer, bytes frame, int event, double now):
         """Take in that a frame is written to a stream now."""
         if peer.kind != TAGGING:
-            peer.quiet_until = now + STREAM_GAP
+            if not peer.pipelines:
+                peer.quiet_until = now + STREAM_GAP
             if event != 0:
                 peer.sent_message(frame, event, now)
         if not _is_array(frame):
@@ -1562,7 +1567,12 @@ cdef class Exchange:
         if peer.paced is None:
             peer.paced = deque()
         peer.paced.append((frame, event))
-        self._wait_for_stream(peer, now)
+        if event == 0 and len(peer.paced) > MAX_REPLIES:  # who sends so many without reading can tell them apart
+            peer.pipelines = True
+            peer.quiet_until = now
+            self._drain(peer, now)
+        else:
+            self._wait_for_stream(peer, now)
         return None
 
     cdef _drain(self, Peer peer, double now):

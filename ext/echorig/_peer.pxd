@@ -50,6 +50,7 @@ cdef class Peer:
     cdef list probes           # (number, time) of the pings that ask what it is, before its first message
     cdef double probe_at, probe_until, probe_interval
     cdef double quiet_until    # when the next frame may be written to a stream,
+    cdef bint pipelines        # it sends messages without waiting for the echoes of others
     cdef double bare_until     # and the same after a bare text
     cdef unsigned int asked    # the number of the ping that asks whether a large message was lost
     cdef int events            # those of the messages sent to it

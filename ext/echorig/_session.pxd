@@ -22,5 +22,5 @@ cdef class Outgoing:
     cdef bint unanswered    # nothing has answered
     cdef unsigned int awaited  # the message of this number
     cdef double since       # since it was signed
-    cdef list held          # (time, number, frame) of those that wait for the session
+    cdef list held          # (time, number, frame, until when it is wanted) of those that wait for the session
     cdef Py_ssize_t size    # of them, in bytes

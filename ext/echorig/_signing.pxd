@@ -26,15 +26,16 @@ cdef class Signer:
     cpdef bytes seal(self, bytes frame, addr, double now)
     cpdef bytes open(self, bytes frame, addr, double now)
     cpdef drop(self, bytes frame, addr)
+    cdef double _patience(self, Outgoing out, const Tag *tag) noexcept
     cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept
-    cdef _hold(self, Outgoing out, bytes frame, unsigned int number, double now)
+    cdef _hold(self, Outgoing out, bytes frame, const Tag *tag, double now)
     cdef _take(self, Outgoing out, Py_ssize_t i)
     cdef Session _session_of(self, bytes plain, bytes signature, addr, Tag *tag, double now)
     cdef _promote(self, Session session, addr, double now)
     cdef _shake(self, bytes plain, bytes signature, bytes random, addr, Tag *tag, double now)
     cdef Outgoing _outgoing(self, addr)
     cdef _leave(self, addr)
-    cdef _ask(self, Outgoing out, addr, double now)
+    cdef _ask(self, Outgoing out, addr, const Tag *tag, double now)
     cdef _welcome(self, bytes asked, unsigned int run, addr, double now)
     cdef _release(self, Outgoing out, addr, double now)
     cdef _begin(self, Outgoing out, addr, bytes answered, double now)

@@ -22,13 +22,14 @@ from hashlib import blake2s
 from hmac import compare_digest
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport ceil
 
 from echorig._codec cimport peek
 from echorig._session cimport Outgoing, Session
 from echorig._signature cimport (
     HELLO, SIGNATURE, SIGNED, last_word, mac_of, number_frame, read_value, with_signature, without_signature,
 )
-from echorig._tags cimport FIELD_SIZE, T_WHOLE, Tag, parse, read_answered
+from echorig._tags cimport FIELD_SIZE, T_WHOLE, Tag, parse, read_answered, with_life
 from echorig._signature import as_key
 
 cdef enum:
@@ -42,6 +43,7 @@ REPLAYED = F_REPLAYED
 
 cdef double NEVER = float('inf')
 cdef double LONGEST_PATIENCE = 1.0  # seconds
+cdef double SHORT_PATIENCE = 0.1    # seconds
 cdef object _compare_digest = compare_digest
 
 
@@ -151,20 +153,27 @@ cdef class Signer:
         self.run = tag.run
         out = self._outgoing(addr)
         if out.session is None or out.failures or not self._serves(out, &tag, now):
-            self._hold(out, frame, tag.number, now)
-            self._ask(out, addr, now)
+            self._hold(out, frame, &tag, now)
+            self._ask(out, addr, &tag, now)
             return None
         out.used_at = now
         if not self.stream:
-            if out.hello is not None or (out.unanswered and now - out.since > out.patience):
+            if out.hello is not None or (out.unanswered and now - out.since > self._patience(out, &tag)):
                 # It may be another program by now, which cannot tell what is signed for the one before it.
-                self._hold(out, frame, tag.number, now)
-                self._ask(out, addr, now)
+                self._hold(out, frame, &tag, now)
+                self._ask(out, addr, &tag, now)
             elif not out.unanswered and peek(frame) != 0:  # nobody answers a notice
                 out.unanswered = True
                 out.awaited = tag.number
                 out.since = now
         return with_signature(frame, out.session.sign(frame))
+
+    cdef double _patience(self, Outgoing out, const Tag *tag) noexcept:
+        """Return how long to wait for an answer while a message is to be sent, in seconds."""
+        if tag.life == 0:
+            return out.patience
+        # One slow answer, when somebody stood still, must not leave a message without a second try.
+        return min(out.patience, max(SHORT_PATIENCE, tag.life / 4000.0))
 
     cdef bint _serves(self, Outgoing out, Tag *tag, double now) noexcept:
         """Tell whether the session of a peer will do for a message."""
@@ -179,20 +188,21 @@ cdef class Signer:
             out.newest = tag.number
         return True
 
-    cdef _hold(self, Outgoing out, bytes frame, unsigned int number, double now):
+    cdef _hold(self, Outgoing out, bytes frame, const Tag *tag, double now):
         """Keep a message for the session that is to come."""
         cdef Py_ssize_t i
+        cdef double wanted_until = now + tag.life / 1000.0 if tag.life else NEVER
         if self.stream:
             if out.size + len(frame) > self.max_held:
                 raise OSError(errno.ENOBUFS, f'More than {self.max_held} bytes wait for the other end to prove its key')
         else:
             for i in range(len(out.held) - 1, -1, -1):
-                if out.held[i][1] == number:  # the same message, with another life
-                    out.held[i] = (out.held[i][0], number, frame)
+                if out.held[i][1] == tag.number:  # the same message, with another life
+                    out.held[i] = (out.held[i][0], tag.number, frame, wanted_until)
                     return
             while out.held and (now - out.held[0][0] > self.hold_time or out.size + len(frame) > self.max_held):
                 self._take(out, 0)
-        out.held.append((now, number, frame))
+        out.held.append((now, tag.number, frame, wanted_until))
         out.size += len(frame)
         self.holding += 1
 
@@ -236,13 +246,13 @@ cdef class Signer:
         if out is not None:
             self.holding -= len(out.held)
 
-    cdef _ask(self, Outgoing out, addr, double now):
+    cdef _ask(self, Outgoing out, addr, const Tag *tag, double now):
         """Send a hello, or the same one again."""
         cdef bytes frame
         if out.hello is None:
             out.hello = self.random(16)
             out.asked = 0
-        elif self.stream or now - out.asked_at < out.patience:
+        elif self.stream or now - out.asked_at < self._patience(out, tag):
             return
         out.asked += 1
         out.asked_at = now
@@ -412,11 +422,15 @@ cdef class Signer:
     cdef _release(self, Outgoing out, addr, double now):
         """Send what has waited."""
         cdef list held = out.held
+        cdef Tag tag
         self.holding -= len(held)
         out.held = []
         out.size = 0
-        for since, _, frame in held:
-            if now - since <= self.hold_time:
+        for since, _, frame, wanted_until in held:
+            if now - since <= self.hold_time and now < wanted_until:
+                if wanted_until != NEVER:
+                    parse(frame, &tag)
+                    frame = with_life(frame, &tag, <unsigned int>ceil((wanted_until - now) * 1000))
                 frame = self.seal(frame, addr, now)
                 if frame is not None:
                     self.outbox.append((frame, addr))

@@ -320,6 +320,8 @@ class EchoProtocol(Link):
             The communicator is closed.
         MessageTooLongError, TypeError, ValueError
             As in `confirmed_send`; over TCP an address that is not connected is only logged.
+        OSError
+            Over UDP, 1,024 messages to this peer wait already until it has confirmed an earlier one (``ENOBUFS``).
         """
         if addr is not None:
             addr = checked_address(addr)

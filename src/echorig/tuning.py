@@ -9,8 +9,6 @@ from .checks import flag, number_of, seconds
 
 __all__ = ['DEFAULT_TUNING', 'Tuning']
 
-_SLOTS = 64  # places in the compiled tables of each peer
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -34,11 +32,6 @@ class Tuning:
     """bool: Whether datagrams go through the compiled transport, where there is one, and not through the event loop's.
     The environment variable ``ECHORIG_DATAGRAM=loop`` says no for a whole program."""
 
-    first_probe: float = 0.250
-    """float: When a peer not yet known is pinged because no echo has come, and how often again, in seconds. An
-    incumbent that finds a ping behind a message which it is answering takes it for a wrong echo and closes, so it is
-    given longer than a rig is usually busy or a network slow."""
-
     first_retry: float = 0.020
     """float: When a message is sent again to a tagging peer while no round-trip time is known, in seconds: many
     times that of a local network, and short against what people notice."""
@@ -53,8 +46,8 @@ class Tuning:
     percentile, and they should not be spread over a tenth of a second."""
 
     max_retry: float = 0.100
-    """float: The longest time between two repetitions, in seconds. The interval doubles up to it, so that a dead
-    peer costs 10 packets a second."""
+    """float: The longest time between two repetitions, in seconds, where round trips take no longer. The interval
+    doubles up to it, so that a dead peer costs 10 packets a second."""
 
     max_stream_message: int = 64 * 2**20
     """int: The largest message accepted over TCP, in bytes. A larger one closes the connection: no message
@@ -104,20 +97,16 @@ class Tuning:
 
     max_peers: int = 4096
     """int: How many remote addresses a UDP communicator remembers, at 4 KiB each. Of more, those are forgotten first
-    that have said something once, then those heard again after a while, and last those that have confirmed something
-    of ours; of each kind the ones idle for longest. While all are waited for, strangers are ignored."""
+    that have confirmed nothing of ours, then those that have; of each kind the ones idle for longest. The runs of 16
+    times as many programs are remembered. While all are waited for, frames from new addresses are ignored."""
 
-    max_due: int = 64
-    """int: How many unanswered messages without a tag are remembered for each peer, so that a late echo is known
-    as one."""
-
-    max_numbers: int = _SLOTS
-    """int: How many numbers of tagged messages are remembered for each peer, received and sent, 1 to 64. Messages
-    come one at a time, so that a duplicate is seldom more than one behind."""
+    max_due: int = 1024
+    """int: How many messages without a tag are remembered for each peer whose echo nobody waits for, so that it is
+    known as one."""
 
     due_age: float = 60.0
-    """float: How long numbers, unanswered messages and the kind of a peer are remembered, in seconds. What is
-    later still is taken for new."""
+    """float: How long those are remembered, in seconds. After as much silence it is found out again whether a peer has
+    tags, and a session of signatures ends."""
 
     min_truncated: int = 512
     """int: The shortest prefix of a message, in bytes, that is taken for its truncated echo: MATLAB reads
@@ -163,8 +152,6 @@ class Tuning:
             else:
                 value = (flag if field.type == 'bool' else seconds)(value, what)
             object.__setattr__(self, field.name, value)  # as a plain number, where it was one of numpy
-        if self.max_numbers > _SLOTS:
-            raise ValueError(f'Tuning.max_numbers must be at most {_SLOTS}, not {self.max_numbers}')
         if not self.min_retry <= self.max_retry:
             raise ValueError(f'Tuning.min_retry ({self.min_retry} s) is over Tuning.max_retry ({self.max_retry} s)')
         if not self.first_reconnect <= self.max_reconnect:

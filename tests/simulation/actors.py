@@ -311,7 +311,14 @@ class Rig(Node):
                 like = [one for one in said if (one.deadline > 0) == waits or tag is None]
                 need(bool(like), f'{self.name} sends what nobody said')
                 until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
-                message = min(like, key=lambda one: (until and round(abs(one.deadline - until), 2), one.dst != dst))
+                message = min(
+                    like,
+                    key=lambda one: (
+                        one.send is None or one.send.frame != frame,
+                        until and round(abs(one.deadline - until), 2),
+                        one.dst != dst,
+                    ),
+                )
             said.remove(message)
             message.frame = frame
             message.tagged = tag is not None

@@ -68,10 +68,16 @@ class _Notes:
         self.highest: dict[tuple[Program, int], int] = {}  # the highest number received of each run
         self.heard: set[Program] = set()  # with tags
         self.runs: set[tuple[Program, int]] = set()  # of each program
+        self.latest: dict[Program, tuple[int, int]] = {}  # the highest identity of each program
+        self.latest_at: dict[Program, float] = {}  # and when it came
+        self.asked_at: dict[Program, float] = {}  # when the newest ping that it has answered was sent
+        self.flooded = -1.0  # when there were so many strangers that peers may have been forgotten
         self.at: dict[str, Program] = {}  # who was last heard from each address
         self.restarts = 0
         self.restarts_known = True
         self.proven: dict[str, float] = {}  # when what is at an address last proved to have tags
+        self.plain: set[str] = set()  # who has sent back our own tag, so that nothing is asked
+        self.left: set[str] = set()  # where a program was that is elsewhere now
         self.unproven: dict[str, float] = {}  # when it last seemed to have none
         self.misled: set[str] = set()  # peers from which an echo came for the program that was here before
         self.moved = False
@@ -90,7 +96,8 @@ class Watch:
         self.network = network
         self.nodes: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}  # who has an address now
-        self.signed_for: dict[bytes, tuple[str, str, int]] = {}  # who signed a frame, for which program of whom
+        self.owned: dict[str, Any] = {}  # who has it or had it last
+        self.signed_for: dict[bytes, set[Program]] = {}  # for which programs a frame was signed
         self.notes: dict[str, _Notes] = {}
         self.aliases = False  # some program has two addresses
         self.taken = False  # some address was another program's before
@@ -106,8 +113,11 @@ class Watch:
     def flooded(self, rig: Rig) -> None:
         """A rig has heard of so many strangers that it may have forgotten its peers."""
         notes = self.notes[rig.name]
+        notes.flooded = self.network.now
         notes.restarts_known = False
         notes.proven.clear()
+        notes.plain.clear()
+        notes.left.clear()
         for message in rig.said:
             if not message.tagged and message.outcome is not None:
                 self.blur(message)
@@ -139,6 +149,11 @@ class Watch:
             need(
                 peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
             )
+        if message.kind == PING and dst in notes.plain and dst not in notes.misled and notes.flooded < 0.0:
+            asked = any(one.kind == PING and (one.dst == dst or self._may_be_one(rig)) for one in rig.open)
+            need(asked, f'{rig.name} asks a plain peer what it is')
+        followed = self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
+        need(followed, f'{rig.name} sends to where its peer was before')
         if tag is not None:
             self._look_at(rig, message, frame, tag)
         if message.kind == MESSAGE and not message.times:
@@ -196,11 +211,13 @@ class Watch:
             notes.begun = min(notes.begun, network.now)
         if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):  # who sent it seems to have no tags
             notes.proven.pop(packet.src, None)
+            notes.left.discard(packet.src)  # somebody seems to be there
             notes.unproven[packet.src] = network.now
         if packet.damaged or root.kind == STRAY:
             if not rig.plain and tags.looks_damaged(frame):
                 tag = tags.read(frame)
-                dropped = tag is not None and tag.flag and verdict == SWALLOWED
+                forgotten = notes.flooded >= 0.0 or (tag is not None and tag.flag)
+                dropped = forgotten and verdict == SWALLOWED
                 need(verdict == DAMAGED or dropped, f'{rig.name} takes a damaged frame for {NAMES.get(verdict)}')
             need(verdict != CONFIRMED, f'{rig.name} takes a damaged frame for an echo')
             return
@@ -226,7 +243,7 @@ class Watch:
         root, now = packet.root, self.network.now
         first = not root.delivered.get(rig.program)
         below = False
-        if tagged and first:
+        if tagged:
             below = root.identity[1] <= self.notes[rig.name].highest.get((root.program, root.identity[0]), 0) - WINDOW
         if root.kind == PING:
             allowed = (ECHO,) if tagged else (DELIVER, STORM, MISMATCH)
@@ -235,7 +252,7 @@ class Watch:
         elif root.kind == NOTICE_KIND:
             allowed = (NOTICE,) if first or not tagged else (IGNORED,)
         elif tagged:
-            allowed = (DELIVER,) if first else (ECHO, IGNORED)
+            allowed = (DELIVER,) if first else (ECHO,)
         elif self._clash:
             allowed = (DELIVER, MISMATCH, STORM) if root.blurred else (DELIVER, MISMATCH)
         elif root.blurred:
@@ -244,9 +261,11 @@ class Watch:
             allowed = (DELIVER,)
         if tagged and root.kind == MESSAGE and root.deadline:
             waited, life = now - packet.arrived, root.deadline - packet.sent
-            if waited > life - _ROUNDED:
+            # How long an answer is wanted, who has asked knows best.
+            answers = root.question is not None and tags.named(packet.frame) and root.question.program == rig.program
+            if waited > life - _ROUNDED and not answers:
                 allowed = (*allowed, EXPIRED)
-            if waited > life + _ROUNDED:
+            if waited > life + _ROUNDED and not answers:
                 need(verdict != DELIVER, f'{rig.name} runs late what is no longer wanted')
         name = NAMES.get(verdict)
         need(verdict in allowed, f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {name}')
@@ -270,7 +289,7 @@ class Watch:
         root = packet.root
         tag = tags.read(packet.frame) if tagged or root.kind == PING else None
         whole = tag is not None
-        if not whole and self.network.now - root.started > _DUE:
+        if not whole and (self.network.now - root.started > _DUE or self.notes[rig.name].flooded >= 0.0):
             self.blur(root)
         if root.program != rig.program:  # another program has this address, or the same one was started anew
             if tag is not None and tag.flag and not rig.plain:
@@ -307,23 +326,50 @@ class Watch:
         tag = tags.read(packet.frame)
         if verdict == EXPIRED:
             notes.restarts_known = False  # whether that is speaking
-        if tag is None or verdict in (EXPIRED, IGNORED) or (packet.hops and packet.root.program != rig.program):
+        if tag is None or verdict == IGNORED or (packet.hops and packet.root.program != rig.program):
             return
+        if verdict == EXPIRED:
+            self._note_number(notes, packet, tag)
+            return
+        if packet.hops % 2 and not tag.flag:
+            notes.plain.add(src)
+            return
+        notes.plain.discard(src)
         if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
             who = packet.by
             run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
-            if (who, (run + 1) % 2**31) in notes.runs:
+            late = who in notes.heard and (who, run) not in notes.runs and notes.at.get(src) != who
+            if late or (who, (run + 1) % 2**31) in notes.runs:
                 notes.restarts_known = False  # very late, and of a run that was not heard before
             notes.runs.add((who, run))
             if who not in notes.heard:
+                if any(name == who[0] and memory > who[1] for name, memory in notes.heard):
+                    notes.restarts_known = False  # a late one of a program that was not heard in its time
                 notes.heard.add(who)
                 notes.restarts += src in notes.at
-            for other in [addr for addr, program in notes.at.items() if program == who]:
-                del notes.at[other]
-            notes.at[src] = who
+                news = True
+            elif packet.hops == 0:
+                news = (run, tag.number) > notes.latest.get(who, (-1, -1))
+            else:
+                news = packet.root.started >= max(notes.latest_at.get(who, 0.0), notes.asked_at.get(who, 0.0))
+            self._note_number(notes, packet, tag)
+            if packet.hops:
+                notes.asked_at[who] = max(packet.root.started, notes.asked_at.get(who, 0.0))
+            if news:  # that is where it is
+                for other in [addr for addr, program in notes.at.items() if program == who]:
+                    del notes.at[other]
+                    notes.left.add(other)
+                notes.at[src] = who
+                notes.left.discard(src)
         known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
-        if known and packet.root.started >= notes.unproven.get(src, 0.0):  # a late one says what it was
+        since = max(notes.unproven.get(src, -1.0), notes.flooded)
+        if known and packet.root.started > since:  # a late one says what it was
             notes.proven[src] = self.network.now
+
+    def _note_number(self, notes: _Notes, packet: Packet, tag: tags.Tag) -> None:
+        if packet.hops == 0 and tag.identity > notes.latest.get(packet.by, (-1, -1)):
+            notes.latest[packet.by] = tag.identity
+            notes.latest_at[packet.by] = self.network.now
 
     def delivered(self, node: Node, packet: Packet) -> None:
         """A callback runs."""
@@ -405,8 +451,12 @@ class Watch:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)
         if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
+            if message.kind == PING:
+                return  # it may have to wait for a message that a plain peer could be at work on
             # A peer not yet known is sent nothing again.
             calm = message.started if calm == message.started else now
+        if message.identity is not None and self.aliases and notes.newest[1] - message.identity[1] >= WINDOW:
+            return  # what went to the other address of the same program counts, too
         status = rig.exchange.statistics(dst)
         slow = 8 * (status[8] or 0.0) if status is not None else 0.0  # what it has seen of round trips
         need(

@@ -6,41 +6,64 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from echorig._codec import acknowledged, peek, read_tag, tag
+from echorig._codec import peek
 from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED, Exchange
 
-from .actors import has_tag, is_ping
-
-_ACK = 0x80000000
+from . import tags
+from .invariants import WINDOW
 
 
 class Mutant:
     """An exchange as it should be, for its parts to be broken; it is used as an `Exchange` is."""
 
-    def __init__(self, tuning: Any, *args: Any) -> None:
-        self.right = Exchange(tuning, *args)
+    def __init__(self, tuning: Any, *args: Any, run: int, number: int) -> None:
+        self.right = Exchange(tuning, *args, run=run, number=number)
         self.reply = b''
+        self.number = number
+        self._box: list[tuple[bytes, str]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.right, name)
 
-    def receive(self, frame: bytes, addr: str, now: float) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
         """Change what the true one makes of a frame."""
-        verdict = self.right.receive(frame, addr, now)
+        verdict = self.right.receive(self.before(frame, addr), addr, now, waited)
         self.reply = self.right.reply or b''
         return self.instead(verdict, frame, addr, now)
+
+    @property
+    def outbox(self) -> list[tuple[bytes, str]]:
+        """What is to be sent."""
+        for frame, addr in self.right.outbox:
+            self._box += self.transmitted(frame, addr)
+        self.right.outbox.clear()
+        return self._box
+
+    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+        """Return what is sent in place of a frame."""
+        return [(frame, addr)]
+
+    def before(self, frame: bytes, addr: str) -> bytes:
+        """Return another frame."""
+        return frame
 
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         """Return another verdict."""
         return verdict
 
+    def is_own(self, frame: bytes) -> bool:
+        """Tell whether a frame has our run."""
+        tag = tags.read(frame)
+        return tag is not None and (tag.run - self.right.run) % 2**31 in (0, 2**31 - 1)
+
     def deliver(self, frame: bytes) -> int:
-        """Take a frame for a new message, echoed as it is."""
-        self.reply = frame
+        """Take a frame for a new message."""
+        self.reply = tags.echoed(frame) if tags.has_tag(frame) else frame
         return DELIVER
 
 
 MUTATIONS: dict[str, Callable[..., Any]] = {}
+HEAVY: set[str] = set()  # those that need thousands of messages
 
 
 def mutation(made: type[Mutant]) -> type[Mutant]:
@@ -49,34 +72,209 @@ def mutation(made: type[Mutant]) -> type[Mutant]:
     return made
 
 
+def heavy_mutation(made: type[Mutant]) -> type[Mutant]:
+    """Enter a mutation that few messages do not show."""
+    HEAVY.add(made.__name__)
+    return mutation(made)
+
+
+# --- runs and windows ---
+
+
 @mutation
 class DuplicatesAreNew(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return DELIVER if verdict == ECHO and not is_ping(frame) else verdict
+        return DELIVER if verdict == ECHO and not tags.is_ping(frame) else verdict
 
 
 @mutation
 class DuplicatesAreNotEchoed(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return IGNORED if verdict == ECHO and not is_ping(frame) else verdict
+        return IGNORED if verdict == ECHO and not tags.is_ping(frame) else verdict
+
+
+class NarrowWindow(Mutant):
+    """Knows what was received of so many numbers only."""
+
+    width = WINDOW
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.highest: dict[int, int] = {}
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        tag = tags.read(frame)
+        if tag is None or tag.flag or tags.is_ping(frame) or self.is_own(frame):
+            return verdict
+        before = self.highest.get(tag.run, 0)
+        if verdict in (DELIVER, ECHO, NOTICE):
+            self.highest[tag.run] = max(before, tag.number)
+        if verdict in (ECHO, IGNORED) and peek(frame) > 0 and tag.number <= before - self.width:
+            return self.forgotten(frame)
+        return verdict
+
+    def forgotten(self, frame: bytes) -> int:
+        """Return what is made of a frame of which it does not know."""
+        return self.deliver(frame)
+
+
+@heavy_mutation
+class WindowIsOf64(NarrowWindow):
+    width = 64
+
+
+@heavy_mutation
+class BelowTheWindowIsNew(NarrowWindow):
+    pass
+
+
+@heavy_mutation
+class BelowTheWindowIsConfirmed(NarrowWindow):
+    def forgotten(self, frame: bytes) -> int:
+        self.reply = tags.echoed(frame)
+        return ECHO
 
 
 @mutation
-class OneNumberIsRemembered(Mutant):
-    def __init__(self, tuning: Any, *args: Any) -> None:
-        super().__init__(replace(tuning, max_numbers=1), *args)
+class OwnRunIsNotKnown(Mutant):
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        own = verdict == SWALLOWED and self.is_own(frame) and not tags.read(frame).flag  # type: ignore[union-attr]
+        return self.deliver(frame) if own else verdict
+
+
+class OtherRuns(Mutant):
+    """Sees other runs than those that are there."""
+
+    def seen(self, run: int, addr: str) -> int:
+        """Return which run it sees."""
+        return run
+
+    def before(self, frame: bytes, addr: str) -> bytes:
+        tag = tags.read(frame)
+        if tag is None or not tags.is_right(frame, tag):
+            return frame
+        named = tags.named(frame)
+        if tag.flag and self.is_own(frame) and tags.is_ping(frame) and named is not None:  # it says who has answered
+            who = tags.field(self.seen(named[0], addr), named[1])
+            return tags.written(b'[' + who, tag.run, tag.number, tag.life, True)
+        return frame if tag.flag or self.is_own(frame) else with_run(frame, self.seen(tag.run, addr))
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        tag = tags.read(frame)
+        if self.reply and tag is not None and tags.has_tag(self.reply):
+            self.reply = with_run(self.reply, tag.run)
+        return verdict
 
 
 @mutation
-class NumbersAreForgottenAtOnce(Mutant):
-    def __init__(self, tuning: Any, *args: Any) -> None:
-        super().__init__(replace(tuning, due_age=0.01), *args)
+class RunsAreNotCompared(OtherRuns):
+    def seen(self, run: int, addr: str) -> int:
+        return sum(addr[:1].encode()) + 5
+
+
+@mutation
+class IdentityIsTheAddress(OtherRuns):
+    def seen(self, run: int, addr: str) -> int:
+        return run ^ sum(addr.encode())
+
+
+@mutation
+class ChecksAreNotVerified(Mutant):
+    def before(self, frame: bytes, addr: str) -> bytes:
+        tag = tags.read(frame)
+        return frame if tag is None else tags.written(frame[: -tags.TAG - 1], *tag[:4][1:], flag=tag.flag)
+
+
+@mutation
+class RestartsAreNotCounted(Mutant):
+    def statistics(self, addr: str) -> Any:
+        found = self.right.statistics(addr)
+        return found and (*found[:11], 0, *found[12:])
+
+
+class OtherNumbers(Mutant):
+    """Writes other numbers than those that the true one counts."""
+
+    def written(self, number: int) -> int:
+        """Return which number is written."""
+        return number
+
+    def read(self, number: int) -> int | None:
+        """Return which number was meant, None if none was."""
+        return number
+
+    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+        tag = tags.read(frame)
+        return [(frame if tag is None or self.number != 1 else with_number(frame, self.written(tag.number)), addr)]
+
+    def sent(self, frame: bytes, addr: str, *args: Any) -> bytes | None:
+        out = self.right.sent(frame, addr, *args)
+        return None if out is None else self.transmitted(out, addr)[0][0]
+
+    def before(self, frame: bytes, addr: str) -> bytes:
+        tag = tags.read(frame)
+        if tag is None or not self.is_own(frame) or self.number != 1 or not tags.is_right(frame, tag):
+            return frame
+        number = self.read(tag.number)
+        return b'' if number is None else with_number(frame, number)
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return SWALLOWED if verdict == IGNORED and self.is_own(frame) else verdict
+
+
+@heavy_mutation
+class TheLimitIsFourfold(OtherNumbers):
+    """It sends numbers of which the peer forgets some before they are confirmed."""
+
+    def written(self, number: int) -> int:
+        return 4 * number
+
+    def read(self, number: int) -> int | None:
+        return number // 4
+
+
+@mutation
+class NumbersAreOutOfOrder(OtherNumbers):
+    def written(self, number: int) -> int:
+        return (number + 1) ^ 1
+
+    def read(self, number: int) -> int | None:
+        return (number ^ 1) - 1
+
+
+@mutation
+class AnswersNameTheLastOfTheirEvent(Mutant):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.questions: dict[tuple[str, int], int] = {}
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        tag = tags.read(frame)
+        if verdict == DELIVER and tag is not None:
+            self.questions[addr, peek(frame)] = tag.run << 32 | tag.number
+        return verdict
+
+    def send(
+        self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int
+    ) -> Any:
+        if answered >= 0:
+            answered = self.questions.get((addr, peek(frame)), answered)
+        return self.right.send(frame, addr, waiter, now, timeout, taggable, answered)
+
+
+# --- echoes ---
+
+
+def is_flagged(frame: bytes) -> bool:
+    """Tell whether a frame has the ACK flag."""
+    tag = tags.read(frame)
+    return tag is not None and tag.flag
 
 
 @mutation
 class FlaggedFramesAreEchoed(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == SWALLOWED and read_tag(frame) >= _ACK:
+        if verdict == SWALLOWED and is_flagged(frame):
             self.reply = frame
             return ECHO
         return verdict
@@ -85,19 +283,13 @@ class FlaggedFramesAreEchoed(Mutant):
 @mutation
 class FlaggedFramesAreMessages(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == SWALLOWED and read_tag(frame) >= _ACK else verdict
-
-
-@mutation
-class LateEchoesAreMessages(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == SWALLOWED and read_tag(frame) < _ACK else verdict
+        return self.deliver(frame) if verdict == SWALLOWED and is_flagged(frame) else verdict
 
 
 @mutation
 class LateUntaggedEchoesAreMessages(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == SWALLOWED and not has_tag(frame) else verdict
+        return self.deliver(frame) if verdict == SWALLOWED and not tags.has_tag(frame) else verdict
 
 
 @mutation
@@ -110,7 +302,7 @@ class EchoesHaveNoFlag(Mutant):
 @mutation
 class PlainMessagesAreNotEchoedVerbatim(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == DELIVER and not has_tag(frame):
+        if verdict == DELIVER and not tags.has_tag(frame):
             self.reply = frame.replace(b', ', b',')
         return verdict
 
@@ -130,13 +322,21 @@ class NoticesAreNotToldApart(Mutant):
 @mutation
 class PingsRunCallbacks(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return DELIVER if verdict == ECHO and is_ping(frame) else verdict
+        return DELIVER if verdict == ECHO and tags.is_ping(frame) else verdict
 
 
 @mutation
 class PingsAreNotAnswered(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return IGNORED if verdict == ECHO and is_ping(frame) else verdict
+        return IGNORED if verdict == ECHO and tags.is_ping(frame) else verdict
+
+
+@mutation
+class PingsDoNotSayWhoAnswers(Mutant):
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == ECHO and tags.is_ping(frame):
+            self.reply = tags.echoed(frame)
+        return verdict
 
 
 @mutation
@@ -149,52 +349,73 @@ class CrossingMessagesAreSwallowed(Mutant):
 class CrossingMessagesAreMismatches(Mutant):
     """What the incumbent does."""
 
-    def receive(self, frame: bytes, addr: str, now: float) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
         newest = self.right.newest(addr)
-        if newest is not None and peek(frame) > 0 and not has_tag(frame) and frame != newest.frame:
+        if newest is not None and peek(frame) > 0 and not tags.has_tag(frame) and frame != newest.frame:
             self.right.receive(b'nonsense', addr, now)
             return MISMATCH
-        return super().receive(frame, addr, now)
+        return super().receive(frame, addr, now, waited)
 
 
 @mutation
 class AnyFrameConfirms(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float) -> int:
+    def before(self, frame: bytes, addr: str) -> bytes:
         newest = self.right.newest(addr)
-        return super().receive(frame if newest is None else newest.frame, addr, now)
-
-
-@mutation
-class TheNumberAloneConfirms(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float) -> int:
-        newest = self.right.newest(addr)
-        if newest is not None and has_tag(newest.frame) and read_tag(frame) == read_tag(newest.frame) + _ACK:
-            frame = acknowledged(newest.frame)
-        return super().receive(frame, addr, now)
+        return frame if newest is None else newest.frame
 
 
 @mutation
 class AnybodysEchoConfirms(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
         for other in self.right.waiting_for():
             newest = self.right.newest(other)
             if peek(newest.frame) == peek(frame) >= 0:
                 self.right.receive(newest.frame, other, now)
-        return super().receive(frame, addr, now)
+        return super().receive(frame, addr, now, waited)
 
 
 @mutation
-class StormsAreNotEnded(Mutant):
+class ConfirmsTwice(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == STORM else verdict
+        return CONFIRMED if verdict == SWALLOWED else verdict
+
+
+# --- how long a message is wanted ---
+
+
+@mutation
+class LifeIsIgnored(Mutant):
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+        return super().receive(frame, addr, now, 0.0)
+
+
+@mutation
+class LifeIsTooShort(Mutant):
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+        return super().receive(frame, addr, now, 2 * waited)
+
+
+@mutation
+class RepetitionsLiveOn(Mutant):
+    """They say how long the message was wanted at first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lives: dict[tuple[int, int], int] = {}
+
+    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+        tag = tags.read(frame)
+        if tag is not None:
+            life = self.lives.setdefault(tag.identity, tag.life)
+            frame = tags.written(frame[: -tags.TAG - 1], tag.run, tag.number, life)
+        return [(frame, addr)]
+
+
+# --- plain peers ---
 
 
 class Repeating(Mutant):
-    """Has something to do with what is sent."""
-
-    def __init__(self, tuning: Any, *args: Any) -> None:
-        super().__init__(tuning, *args)
-        self.seen: set[bytes] = set()
+    """Has something to do with what the timer sends."""
 
     def expire(self, now: float) -> None:
         before = len(self.right.outbox)
@@ -205,11 +426,6 @@ class Repeating(Mutant):
         """Return what is sent in place of what the timer would have sent."""
         return [(frame, addr)]
 
-    def send(self, frame: bytes, *args: Any) -> Any:
-        send = self.right.send(frame, *args)
-        self.seen.add(send.frame)
-        return send
-
 
 @mutation
 class NothingIsSentAgain(Repeating):
@@ -218,19 +434,11 @@ class NothingIsSentAgain(Repeating):
 
 
 @mutation
-class PlainPeersAreSentAgain(Repeating):
-    """The message goes in place of the ping."""
-
-    def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
-        newest = self.right.newest(addr)
-        return [(newest.frame, addr)] if newest is not None and newest.frame in self.seen else [(frame, addr)]
-
-
-@mutation
 class RepetitionsHaveNewNumbers(Repeating):
     def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
-        if frame in self.seen and has_tag(frame):
-            frame = tag(frame[:-33] + b']', (read_tag(frame) + 1000) & 0x7FFFFFFF)
+        tag = tags.read(frame)
+        if tag is not None and not tags.is_ping(frame):
+            frame = with_number(frame, tag.number + 1000 & 0xFFFFFFFF)
         return [(frame, addr)]
 
 
@@ -241,23 +449,105 @@ class RepetitionsComeTenfold(Repeating):
 
 
 @mutation
-class UntaggedMessagesAreSentAgain(Repeating):
+class PlainPeersAreSentAgain(Mutant):
+    def expire(self, now: float) -> None:
+        waiting = [self.right.newest(addr) for addr in self.right.waiting_for()]
+        self.right.expire(now)
+        for send in waiting:
+            if send.outcome not in (CONFIRMED, MISMATCH) and send.number and send.deadline > now:
+                tag = tags.read(send.frame)
+                if tag is not None and self.right.statistics(send.addr)[0] == 'plain':
+                    life = max(1, -int((now - send.deadline) * 1000 // 1))
+                    frame = tags.written(send.frame[: -tags.TAG - 1], tag.run, tag.number, life)
+                    self.right.outbox.append((frame, send.addr))
+
+
+@mutation
+class UntaggedMessagesAreSentAgain(Mutant):
     def send(self, frame: bytes, *args: Any) -> Any:
-        send = super().send(frame, *args)
-        if not has_tag(send.frame):
+        send = self.right.send(frame, *args)
+        if send.frame in [out for out, _ in self.right.outbox] and not tags.has_tag(send.frame):
             self.right.outbox.append((send.frame, send.addr))
         return send
 
 
+class PingsBehind(OtherNumbers):
+    """Uses every second number for pings of its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.last = 0
+
+    def written(self, number: int) -> int:
+        self.last = max(self.last, 2 * number)
+        return 2 * number
+
+    def read(self, number: int) -> int | None:
+        return None if number % 2 else number // 2
+
+    def ask(self, addr: str) -> list[tuple[bytes, str]]:
+        """Return a ping."""
+        if self.number != 1 or self.last % 2:
+            return []
+        self.last += 1
+        return [(tags.written(b'[' + b' ' * tags.FIELD, self.right.run, self.last, 0), addr)]
+
+
+@mutation
+class PingsFollowMessages(PingsBehind):
+    """A peer not yet proven to have tags is asked after its message was sent."""
+
+    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+        out = super().transmitted(frame, addr)
+        if not tags.is_ping(frame) and self.right.statistics(addr)[0] == 'unknown':
+            out += self.ask(addr)
+        return out
+
+
+@mutation
+class PlainPeersAreAskedAgain(PingsBehind):
+    """What a peer is is forgotten after a while."""
+
+    def send(self, frame: bytes, addr: str, waiter: Any, now: float, *args: Any) -> Any:
+        found = self.right.statistics(addr)
+        if found is not None and found[0] == 'plain' and found[10] is not None and now - found[10] > 60:
+            self._box += self.ask(addr)
+        return self.right.send(frame, addr, waiter, now, *args)
+
+
+@mutation
+class StormsAreNotEnded(Mutant):
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == STORM else verdict
+
+
+@mutation
+class StormsGoOn(Mutant):
+    """One frame in 65 is dropped, and then it begins anew."""
+
+    storms = 0
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == STORM:
+            self.storms += 1
+            return verdict if self.storms % 65 == 0 else self.deliver(frame)
+        return verdict
+
+
+# --- the rest ---
+
+
 @mutation
 class AllAreSentAtOnce(Mutant):
-    """The newest goes first, whoever waits."""
+    """Nobody waits for anybody."""
 
-    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool = True) -> Any:
-        waiting = self.right.newest(addr)
-        send = self.right.send(frame, addr, waiter, now, timeout, taggable)
-        if waiting is not None:
-            self.right.outbox.append((send.frame, addr))
+    def send(
+        self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int
+    ) -> Any:
+        before = self.right.newest(addr)
+        send = self.right.send(frame, addr, waiter, now, timeout, False if before is not None else taggable, answered)
+        if before is not None and not send.number:
+            self.right.outbox.append((send.frame, send.addr))
         return send
 
 
@@ -268,16 +558,9 @@ class CancelLeavesItWaiting(Mutant):
 
 
 @mutation
-class CancelForgetsWhatWasSent(Mutant):
-    def cancel(self, send: Any, now: float) -> None:
-        self.right.lost(send.addr, now)
-        self.right.finished.clear()
-
-
-@mutation
 class TimeoutsComeTooLate(Mutant):
-    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool = True) -> Any:
-        return self.right.send(frame, addr, waiter, now, timeout + 0.1, taggable)
+    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, *args: Any) -> Any:
+        return self.right.send(frame, addr, waiter, now, timeout + 0.1, *args)
 
 
 @mutation
@@ -288,11 +571,41 @@ class NothingTimesOut(Mutant):
 
 @mutation
 class PeersAreNeverForgotten(Mutant):
-    def __init__(self, tuning: Any, *args: Any) -> None:
-        super().__init__(replace(tuning, max_peers=4096), *args)
+    def __init__(self, tuning: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(replace(tuning, max_peers=4096), *args, **kwargs)
 
 
 @mutation
-class ConfirmsTwice(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return CONFIRMED if verdict == SWALLOWED else verdict
+class WhoMovesIsNotFollowed(Mutant):
+    """What is sent goes to where it was asked to go."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.asked: dict[Any, str] = {}
+
+    def place(self, addr: str) -> str:
+        return addr
+
+    def send(self, frame: bytes, addr: str, *args: Any) -> Any:
+        send = self.right.send(frame, addr, *args)
+        self.asked[send] = addr
+        return send
+
+    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+        tag = tags.read(frame)
+        numbers = {send.number: asked for send, asked in self.asked.items()}
+        return [(frame, addr if tag is None else numbers.get(tag.number, addr))]
+
+
+def with_run(frame: bytes, run: int) -> bytes:
+    """Return a frame with another run."""
+    tag = tags.read(frame)
+    assert tag is not None
+    return tags.written(frame[: -tags.TAG - 1], run, tag.number, tag.life, tag.flag)
+
+
+def with_number(frame: bytes, number: int) -> bytes:
+    """Return a frame with another number."""
+    tag = tags.read(frame)
+    assert tag is not None
+    return tags.written(frame[: -tags.TAG - 1], tag.run, number, tag.life, tag.flag)

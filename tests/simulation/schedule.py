@@ -31,6 +31,7 @@ _DEEDS = (
     *['restart'] * 2,
     'down',  # the program ends, and another is started later
     'unplug',
+    'lose',  # the next packets that it sends are lost
     *['stop'] * 2,  # the program stands still, and its socket fills
     *['move'] * 2,  # it gets another address
     'flood',  # frames from many strangers, which make the program forget its peers
@@ -89,12 +90,12 @@ class Schedule:
     work: float = 0.0
 
 
-def make(seed: int) -> Schedule:
-    """Make the schedule of a seed."""
+def make(seed: int, heavy: bool = False) -> Schedule:
+    """Make the schedule of a seed; one with thousands of messages, if that is asked for."""
     rng = Random(seed)
     random, pick = rng.random, rng.choice
     cast = pick(_CASTS)
-    heavy = random() < _HEAVY
+    heavy = random() < _HEAVY or heavy
     long = random() < 0.3
     deeds: list[Deed] = []
     now = 0.0
@@ -121,13 +122,14 @@ def make(seed: int) -> Schedule:
             how['refusing'] = random() < 0.5
         elif what == 'cancel':
             how['back'] = int(3 * random())
+        elif what == 'lose':
+            how['packets'] = 1 + int(3 * random())
         elif what == 'move':
             how['taken'] = random() < 0.3  # another rig gets its old address
         how['to'] = int(2 * random())  # the first or another address of the peer
         deeds.append((now, NAMES[i], what, pick(others), how))
-    if heavy and 'burst' not in [deed[2] for deed in deeds] and 'series' not in [deed[2] for deed in deeds]:
-        how = {'text': b'many', 'number': pick(_VERY_MANY), 'timeout': 1.0, 'to': 0}
-        deeds.append((deeds[0][0], 'A', pick(('burst', 'series')), 'B', how))
+    if heavy:
+        deeds += _much(deeds, pick)
         deeds.sort(key=lambda deed: deed[0])
     aliases = random() < 0.15
     moves = aliases or any(deed[2] == 'move' for deed in deeds)
@@ -141,6 +143,19 @@ def make(seed: int) -> Schedule:
         aliases,
         pick(_WORK),
     )
+
+
+def _much(deeds: list[Deed], pick: Any) -> list[Deed]:
+    """Say something whose first copies are lost or late, and thousands of other things before it is confirmed."""
+    now = pick(deeds)[0]
+    what, number, whom = pick(('burst', 'burst', 'series')), pick(_VERY_MANY), NAMES[1]
+    more: list[Deed] = [(now, 'A', 'send', whom, {'frame': b'[2, "first"]', 'timeout': 1.0, 'to': 0})]
+    if what == 'burst':
+        more.append((now + 0.1, 'A', 'lose', whom, {'packets': pick((0, 1, 2)), 'to': 0}))
+        more.append((now + 0.1, 'A', 'send', whom, {'frame': b'[2, "one of many"]', 'timeout': 4.0, 'to': 0}))
+        more.append((now + 0.1, 'B', 'lose', 'A', {'packets': pick((0, 0, 1)), 'to': 0}))
+    more.append((now + 0.1, 'A', what, whom, {'text': b'many', 'number': number, 'timeout': 4.0, 'to': 0}))
+    return more
 
 
 def _faults(cast: tuple[str, ...], heavy: bool, long: bool, random: Any, pick: Any) -> dict[int, tuple[Any, ...]]:

@@ -18,8 +18,8 @@ import signal
 import socket
 import sys
 import threading
-import warnings
 import time
+import warnings
 from collections import Counter
 from typing import Any
 
