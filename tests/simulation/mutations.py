@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from echorig._codec import peek
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED, Exchange
+from echorig._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED, Exchange
 
 from . import tags
 from .invariants import WINDOW
@@ -25,9 +25,9 @@ class Mutant:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.right, name)
 
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
         """Change what the true one makes of a frame."""
-        verdict = self.right.receive(self.before(frame, addr), addr, now, waited)
+        verdict = self.right.receive(self.before(frame, addr), addr, now, waited, sure)
         self.reply = self.right.reply or b''
         return self.instead(verdict, frame, addr, now)
 
@@ -349,12 +349,12 @@ class CrossingMessagesAreSwallowed(Mutant):
 class CrossingMessagesAreMismatches(Mutant):
     """What the incumbent does."""
 
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
         newest = self.right.newest(addr)
         if newest is not None and peek(frame) > 0 and not tags.has_tag(frame) and frame != newest.frame:
             self.right.receive(b'nonsense', addr, now)
             return MISMATCH
-        return super().receive(frame, addr, now, waited)
+        return super().receive(frame, addr, now, waited, sure)
 
 
 @mutation
@@ -366,12 +366,12 @@ class AnyFrameConfirms(Mutant):
 
 @mutation
 class AnybodysEchoConfirms(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
         for other in self.right.waiting_for():
             newest = self.right.newest(other)
             if peek(newest.frame) == peek(frame) >= 0:
                 self.right.receive(newest.frame, other, now)
-        return super().receive(frame, addr, now, waited)
+        return super().receive(frame, addr, now, waited, sure)
 
 
 @mutation
@@ -385,14 +385,40 @@ class ConfirmsTwice(Mutant):
 
 @mutation
 class LifeIsIgnored(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
-        return super().receive(frame, addr, now, 0.0)
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().receive(frame, addr, now, min(waited, 0.0), sure)
 
 
 @mutation
 class LifeIsTooShort(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
-        return super().receive(frame, addr, now, 2 * waited)
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().receive(frame, addr, now, 2 * waited, sure)
+
+
+@mutation
+class DoubtsAreNotAsked(Mutant):
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == DOUBTED else verdict
+
+
+@mutation
+class EverythingIsWanted(Mutant):
+    """Who asks whether a message is still wanted is told so."""
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        tag, asked = tags.read(frame), tags.named(frame)
+        if verdict == ECHO and tag is not None and asked is not None and tags.is_ping(frame):
+            answer = tags.field(self.right.run, asked[1])
+            self.reply = tags.written(b'[' + answer, tag.run, tag.number, 0, True)
+        return verdict
+
+
+@mutation
+class AnswersAreTrustedForEver(Mutant):
+    """That a message is wanted may have been said long ago, and lain in the socket."""
+
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().receive(frame, addr, now, 0.0 if is_flagged(frame) else waited, sure)
 
 
 @mutation

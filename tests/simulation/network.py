@@ -37,6 +37,8 @@ class Message:
         ``PING``, ``NOTICE``, ``MESSAGE``, or ``STRAY`` for what nobody said: damaged bytes.
     identity : tuple of int or None
         The run and the number of its tag, once it has been sent.
+    asks : tuple of int or None
+        Of which message it asks whether it is still wanted, if it is such a ping.
     delivered : dict of Program to int
         How often it was delivered to each program.
     arrived : float
@@ -49,6 +51,7 @@ class Message:
 
     __slots__ = (
         'arrived',
+        'asks',
         'blurred',
         'deadline',
         'delivered',
@@ -81,6 +84,7 @@ class Message:
         self.send: Any = None
         self.outcome: int | None = None
         self.identity: tuple[int, int] | None = None
+        self.asks: tuple[int, int] | None = None
         self.question: Message | None = None
         self.overwritten: Any = None
         self.delivered: dict[Program, int] = {}

@@ -50,10 +50,11 @@ class SignedRig(Rig):
         first: int = 1,
         make_exchange: Callable[..., Any] = Exchange,
         make_signer: Callable[..., Any] = Signer,
+        stamps: bool = True,
     ) -> None:
         self._make_signer = make_signer
         super().__init__(
-            name, network, watch, rng, False, first, lambda *args, **kw: make_exchange(*args, signed=True, **kw)
+            name, network, watch, rng, False, first, lambda *args, **kw: make_exchange(*args, signed=True, **kw), stamps
         )
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ from echorig._signing import Signer
 
 from .actors import Node, Rig
 from .invariants import ViolationError, Watch
-from .network import Network, Packet
+from .network import STORM_PACKETS, Network, Packet
 from .plain import Iblutil, Matlab
 from .schedule import IBLUTIL, MATLAB, NAMES, RIG, UNTAGGED, Schedule
 from .signed import SIGNED, Attacker, SignedRig
@@ -54,9 +54,9 @@ class Simulation:
         for name, kind in zip(NAMES, schedule.cast, strict=False):
             node: Node
             if kind == SIGNED:
-                node = SignedRig(name, network, watch, rng, schedule.first, make_exchange, make_signer)
+                node = SignedRig(name, network, watch, rng, schedule.first, make_exchange, make_signer, schedule.stamps)
             elif kind in (RIG, UNTAGGED):
-                node = Rig(name, network, watch, rng, kind == UNTAGGED, schedule.first, make_exchange)
+                node = Rig(name, network, watch, rng, kind == UNTAGGED, schedule.first, make_exchange, schedule.stamps)
                 if schedule.aliases:
                     node.addresses.append(f'{name}*')
             else:
@@ -111,6 +111,8 @@ class Simulation:
             if node.alive:
                 node.freeze(how['seconds'])
                 network.disturbed(node.still_until + network.latency)
+                if 'again' in how:
+                    network.at(node.still_until + how['again'], self._do, who, what, whom, {'seconds': how['seconds']})
         elif what == 'lose':
             network.losing[who] = how['packets']
         elif what == 'move':
@@ -124,6 +126,7 @@ class Simulation:
 
     def _up(self, node: Node) -> None:
         self._refusing.discard(node)
+        self.network.allowance += STORM_PACKETS  # the guard begins anew
         self.network.disturbed(self.network.now + self.network.latency)
         node.start()
 
