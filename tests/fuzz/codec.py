@@ -7,24 +7,12 @@ import json
 import struct
 from typing import Any
 
-from echorig._codec import (
-    acknowledged,
-    as_bytes,
-    compare,
-    decode,
-    encode,
-    is_echo,
-    is_ping,
-    peek,
-    read_answered,
-    read_tag,
-    tag,
-    tag_answer,
-    untagged,
-)
+from echorig._codec import as_bytes, compare, decode, encode, peek
+from echorig._tags import is_damaged, is_echo, is_ping, read_answered, read_tag, set_ack, strip_tag, tag
 from fuzz.reader import ByteReader
 
-ACK = 2**31
+FLAG = 2**31
+TAG, FIELD, SIGNED = 128, 64, 320  # bytes
 NOTHING = object()
 DEEPEST = 8  # of the values made here; depth is tried by the texts
 
@@ -162,62 +150,87 @@ def has_floats(message: Any) -> bool:
 # --- tags ---
 
 
-def written_tag(number: int) -> bytes:
+def written(number: int) -> bytes:
     return f'{number:032b}'.replace('0', ' ').replace('1', '\t').encode()
 
 
-def slow_tag(frame: bytes) -> int:
-    """Return the tag, by its definition."""
-    last = frame[-33:-1]
-    if len(frame) < 34 or frame[-1:] != b']' or last.strip(b' \t'):
-        return -1
-    return int(last.replace(b' ', b'0').replace(b'\t', b'1'), 2)
+def slow_crc(data: bytes) -> int:
+    """Return the CRC-32C, bit by bit, by its definition."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def slow_words(frame: bytes, n: int) -> list[int] | None:
+    """Return the last words before the bracket, if they are blanks."""
+    last = frame[-1 - 32 * n : -1]
+    if len(frame) < 32 * n + 2 or frame[-1:] != b']' or last.strip(b' \t'):
+        return None
+    bits = last.replace(b' ', b'0').replace(b'\t', b'1')
+    return [int(bits[at : at + 32], 2) for at in range(0, 32 * n, 32)]
+
+
+def slow_check(body: bytes, first: int, number: int, life: int) -> int:
+    return slow_crc(body + b''.join(word.to_bytes(4, 'big') for word in (first, number, life)))
 
 
 def slow_answered(frame: bytes) -> int:
-    before = slow_tag(frame[:-33] + b']') if slow_tag(frame) >= 0 else -1
-    return before - ACK if before >= ACK else -1
+    before = slow_words(frame[: -1 - TAG] + b']', 2)
+    if before is None or before[0] < FLAG:
+        return -1
+    return (before[0] - FLAG) << 32 | before[1]
 
 
-def slow_untagged(frame: bytes) -> bytes:
+def slow_stripped(frame: bytes) -> bytes:
     """Return a tagged frame without its signature, what it answers, and its tag, as far as it has them."""
-    if len(frame) > 193 and not frame[-193:-1].strip(b' \t'):
-        return frame[:-193] + b']'
-    return frame[: -33 if slow_answered(frame) < 0 else -65] + b']'
+    if frame[:1] == b'[' and not frame[1 : -1 - TAG].strip(b' \t'):
+        return b'[]'
+    if len(frame) > SIGNED + 1 and not frame[-1 - SIGNED : -1].strip(b' \t'):
+        return frame[: -1 - SIGNED] + b']'
+    return frame[: -1 - (TAG if slow_answered(frame) < 0 else TAG + FIELD)] + b']'
 
 
 def check_any_frame(frame: bytes) -> None:
     """Check what is told of bytes that may have a tag."""
-    found = slow_tag(frame)
-    assert read_tag(frame) == found
-    if found >= 0:
-        answered = slow_answered(frame)
-        assert read_answered(frame) == answered
-        assert untagged(frame) == slow_untagged(frame)
-        assert read_tag(acknowledged(frame)) == found | ACK
-        assert is_echo(frame, acknowledged(frame))
-        assert is_ping(frame) == (frame[:1] == b'[' and not frame[1:-33].strip(b' \t'))
-    else:
-        assert untagged(frame) == frame
+    words = slow_words(frame, 4)
+    if words is None:
+        assert read_tag(frame) is None
+        assert strip_tag(frame) == frame
         assert read_answered(frame) >= -1
-        is_ping(frame), is_echo(frame, frame)
+        is_ping(frame), is_echo(frame, frame), is_damaged(frame)
+        return
+    first, number, life, check = words
+    intact = check == slow_check(frame[: -1 - TAG], first, number, life)
+    assert read_tag(frame) == (first >= FLAG, first % FLAG, number, life)
+    assert is_damaged(frame) == (not intact)
+    assert read_answered(frame) == slow_answered(frame)
+    assert strip_tag(frame) == slow_stripped(frame)
+    assert is_ping(frame) == (frame[:1] == b'[' and not frame[1 : -1 - TAG].strip(b' \t'))
+    echo = set_ack(frame)
+    assert read_tag(echo) == (True, first % FLAG, number, life)
+    assert is_damaged(echo) == (not intact)
+    assert is_echo(frame, echo)
 
 
 def check_tags(reader: ByteReader) -> None:
-    number, answered, place, mask = reader.number(4) % ACK, reader.number(4) % ACK, reader.number(2), reader.byte()
+    number, answered, place, mask = reader.number(4), reader.number(4), reader.number(2), reader.byte()
+    run, life = reader.number(4) % FLAG, reader.number(2)
     frame = b'[' + reader.rest() + b']'
-    tagged = tag(frame, number)
-    assert tagged == frame[:-1] + written_tag(number) + b']'
+    tagged = tag(frame, run, number, life)
+    words = (run, number, life, slow_check(frame[:-1], run, number, life))
+    assert tagged == frame[:-1] + b''.join(map(written, words)) + b']'
     check_any_frame(tagged)
-    answer = tag_answer(frame, number, answered)
-    assert answer == frame[:-1] + written_tag(answered + ACK) + written_tag(number) + b']'
-    assert (read_tag(answer), read_answered(answer)) == (number, answered)
-    assert untagged(answer) == slow_untagged(answer)
+    answer = tag(frame, run, number, life, run << 32 | answered)
+    assert answer[: -1 - TAG] == frame[:-1] + written(run + FLAG) + written(answered)
+    assert (read_tag(answer), read_answered(answer)) == ((False, run, number, life), run << 32 | answered)
     check_any_frame(answer)
-    echo = bytearray(acknowledged(tagged))
+    echo = bytearray(set_ack(tagged))
     place %= len(echo)
     echo[place] ^= mask
-    assert is_echo(tagged, bytes(echo)) == (mask == 0 or place == len(echo) - 33)
+    assert is_echo(tagged, bytes(echo)) == (mask == 0)
     check_any_frame(bytes(echo))
 
 

@@ -1,16 +1,17 @@
 """Signatures, between two programs and somebody who puts frames together as he likes.
 
 Nothing raises, no table outgrows its bound, and what a program believes is what was signed for it: by the other one,
-since it was started, with not one byte changed; and a message counts as new only once.
+since it was started, with not one byte changed. That a message counts once is a matter of its run and number, which are
+signed, and so of the exchange.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
 
-from echorig._codec import acknowledged, read_tag, tag, tag_answer
 from echorig._signature import OVERHEAD
 from echorig._signing import Signer
+from echorig._tags import read_tag, set_ack, tag
 from fuzz.reader import ByteReader
 
 KEY = b'the key of the laboratory'
@@ -28,8 +29,7 @@ class Program:
         self.whose, self._drawn = f'{seed} {lives} {name}', 0
         self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, idle=1e9, random=self._random)
         self.signed_for: dict[bytes, str] = {}  # what may be believed, and which life of which program has signed it
-        self.accepted: set[tuple[bytes, str]] = set()  # messages, and of whom
-        self.known: set[tuple[bytes, str]] = set()  # of these, those that must be known
+        self.run = int.from_bytes(self._random(4), 'big') % 2**31
 
     def _random(self, n: int) -> bytes:
         self._drawn += 1
@@ -43,7 +43,7 @@ def one_input(data: bytes) -> None:
     programs = {name: Program(name, 0, seed) for name in NAMES}
     frames: list[tuple[bytes, str, str]] = []  # what is on its way or was: (frame, from, to)
     now = 0.0
-    number = dict.fromkeys(NAMES, 2**31 - 20)
+    number = dict.fromkeys(NAMES, 1)
     last: dict[str, bytes] = {}
     for _ in range(STEPS):
         if not reader.left:
@@ -55,9 +55,8 @@ def one_input(data: bytes) -> None:
         if kind < 2:
             step = reader.pick((1, 1, 1, 0, 70, 1500))
             if step or name not in last:  # else the same message again
-                number[name] = (number[name] + step) % 2**31
-                content = reader.pick(CONTENT)
-                last[name] = tag_answer(content, number[name], 5) if reader.flag() else tag(content, number[name])
+                number[name] += step
+                last[name] = tag(reader.pick(CONTENT), program.run, number[name], 0, 5 if reader.flag() else -1)
             sealed = program.signer.seal(last[name], other, now)
             if sealed is not None:
                 _sent(programs, frames, sealed, name, other)
@@ -76,13 +75,12 @@ def one_input(data: bytes) -> None:
         elif kind == 8:
             lives += 1
             programs[name] = Program(name, lives, seed)
-            number[name] = (number[name] + 0x1234567 * lives) % 2**31  # a program begins anywhere
+            number[name] = 1
             last.pop(name, None)
         else:
             which = reader.byte() % 3
             if which == 0:
                 program.signer.forget(other)
-                program.known.clear()
             elif name in last:
                 (program.signer.drop, program.signer.failed)[which - 1](last[name], other)
         for addr_frame, addr in program.signer.outbox:
@@ -107,24 +105,21 @@ def _arrives(programs: dict[str, Program], frames: list, frame: bytes, src: str,
         return
     # Who is in the middle can have it come from another address, as a network does that translates them.
     assert frame in program.signed_for, 'believes what was not signed for it'
-    assert len(frame) - len(plain) in (OVERHEAD - 32, OVERHEAD - 64)
+    assert len(frame) - len(plain) in (OVERHEAD - 128, OVERHEAD - 192)
     assert read_tag(plain) == read_tag(frame)
-    if read_tag(plain) >= 2**31:
+    ack, run, *_ = read_tag(plain)
+    if ack:
         return
-    new = program.signer.accepted(plain, src)
-    assert new == (not program.signer.seen)
-    message = plain, program.signed_for[frame]
-    assert not new or message not in program.known, 'accepts a message twice'
-    assert new or message in program.accepted, 'has never accepted this'
-    program.accepted.add(message)
-    program.known.add(message)
-    reply = program.signer.seal(acknowledged(plain), src, now)
+    assert program.signed_for[frame] in [other.whose for other in programs.values() if other.run == run] or run not in [
+        other.run for other in programs.values()
+    ], 'takes it for a message of another program'
+    reply = program.signer.seal(set_ack(plain), src, now)
     assert reply is not None
     _sent(programs, frames, reply, dst, src)
 
 
 def _changed(reader: ByteReader, frame: bytes, frames: list) -> bytes:
-    place = reader.byte() % len(frame) if reader.flag() else len(frame) - 1 - reader.byte() % min(len(frame), 194)
+    place = reader.byte() % len(frame) if reader.flag() else len(frame) - 1 - reader.byte() % min(len(frame), 322)
     kind = reader.byte() % 4
     if kind == 0:
         return frame[:place] + bytes([reader.byte()]) + frame[place + 1 :]
