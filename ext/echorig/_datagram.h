@@ -35,7 +35,7 @@ typedef struct {
 /* When the datagram came that was read last, by CLOCK_REALTIME in nanoseconds; 0 if the system does not say.
  *
  * The first call has the system note it from then on. That costs nothing where nobody asks, unlike control messages. */
-static int64_t er_last_came(int fd)
+static inline int64_t er_last_came(int fd)
 {
 #ifdef SIOCGSTAMPNS
     struct timespec came;
@@ -48,7 +48,7 @@ static int64_t er_last_came(int fd)
 }
 
 /* Whether the system says it at all, which it begins to do with this call. */
-static int er_notes_times(int fd)
+static inline int er_notes_times(int fd)
 {
 #ifdef SIOCGSTAMPNS
     struct timespec came;
@@ -60,7 +60,7 @@ static int er_notes_times(int fd)
 }
 
 /* The time by the same clock. */
-static int64_t er_clock(void)
+static inline int64_t er_clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);

@@ -5,37 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from echorig import Tuning
-from echorig._codec import read_tag
 from echorig._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Exchange, Send
 from fuzz.reader import ByteReader
+from tagging import read_tag
 
 ENDS = {CONFIRMED, MISMATCH, TIMED_OUT, UNREACHABLE, LOST}
 MAX_PEERS = 6
-MAX_FRAME = 200
+MAX_FRAME = 420
 
 
 class End:
     """One exchange, and what is known of its sends."""
 
-    def __init__(self, name: str, reader: ByteReader, number: int, honest: bool, stream: bool) -> None:
+    def __init__(self, name: str, reader: ByteReader, run: int, honest: bool, stream: bool) -> None:
         tags = honest or reader.flag()
         self.tuning = Tuning(
             tags=tags,
             max_peers=MAX_PEERS,
             max_due=4,
-            max_numbers=reader.pick((64, 1, 3)) if not honest else 64,
             min_truncated=50,
             message_burst=64 if honest else 8,
             malformed_burst=4,
         )
         self.name = name
-        self.ex = Exchange(self.tuning, stream, reader.pick((65535, 60)), number, MAX_FRAME)
+        self.ex = Exchange(self.tuning, stream, reader.pick((65535, 60)), run, reader.pick((1, 2**32 - 3)), MAX_FRAME)
         self.sends: list[Send] = []
         self.stream = stream
         self.contacts: set[Any] = set()  # whom the program has spoken to
         self.over: set[int] = set()
         self.cancelled: set[int] = set()
-        self.delivered: list[bytes] = []
+        self.delivered: list[object] = []
         self.wire: list[tuple[bytes, str]] = []  # on its way to this end: what, and from whom
 
     def check(self) -> list[tuple[bytes, Any]]:
