@@ -94,7 +94,7 @@ def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
 
         def receive(self, frame: bytes, addr: Any, now: float) -> int:
             verdict = self.real.receive(frame, addr, now)
-            return DELIVER if verdict == ECHO and len(frame) > 34 else verdict
+            return DELIVER if verdict == ECHO and len(frame) > 195 else verdict
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
