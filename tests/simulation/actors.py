@@ -366,6 +366,7 @@ class Rig(Node):
             self.releasing = True
             self._take(self._doubted[wanted], -1.0)
             self.releasing = False
+        self.flush()
 
     def _take(self, packet: Packet, waited: float) -> None:
         """Take a packet: the echo goes out first, then the listeners are told."""

@@ -83,7 +83,7 @@ class Notes:
     def hear_expired(self, packet: Packet, tag: tags.Tag, now: float) -> None:
         """A message came that lay too long: whether its sender has spoken is a question."""
         self.restarts_known = False
-        self._count(packet, tag, now)
+        self._meet(packet, tag, tag.run, now)
 
     def hear(self, packet: Packet, tag: tags.Tag, now: float) -> None:
         """A frame with a tag came: a message, or an echo of what this program has sent."""
@@ -106,13 +106,12 @@ class Notes:
     def _meet(self, packet: Packet, tag: tags.Tag, run: int, now: float) -> None:
         """Take in which program is where."""
         who, src = packet.by, packet.src
-        late = who in self._heard and (who, run) not in self._runs and self.at.get(src) != who
+        newer = any(name == who[0] and memory > who[1] for name, memory in self._heard)
+        late = (who, run) not in self._runs and (newer or (who in self._heard and self.at.get(src) != who))
         if late or (who, (run + 1) % 2**31) in self._runs:
-            self.restarts_known = False  # very late, and of a run that was not heard before
+            self.restarts_known = False  # very late, and of a run that was not heard in its time
         self._runs.add((who, run))
         if who not in self._heard:
-            if any(name == who[0] and memory > who[1] for name, memory in self._heard):
-                self.restarts_known = False  # a late one of a program that was not heard in its time
             self._heard.add(who)
             self.restarts += src in self.at
             news = True

@@ -110,6 +110,7 @@ class Simulation:
         elif what == 'stop':
             if node.alive:
                 node.freeze(how['seconds'])
+                network.allowance += STORM_PACKETS  # the guard may forget meanwhile
                 network.disturbed(node.still_until + network.latency)
                 if 'again' in how:
                     network.at(node.still_until + how['again'], self._do, who, what, whom, {'seconds': how['seconds']})
