@@ -871,6 +871,7 @@ cdef class Exchange:
         self._hear(peer, now)
         event = peek(frame)
         if event == 0:
+            peer.quotes = peer.quotes or frame.endswith(b'"]')
             return V_NOTICE
         if event > 0 and peer.kind != PLAIN and self.limits.tags and not self.limits.signed:
             if peer.kind == TAGGING:  # it may send bytes as they are, or be another program by now
@@ -895,7 +896,13 @@ cdef class Exchange:
             return V_REFUSED
         if peer.is_storm(frame, event, now, self.limits):
             return V_STORM
-        self.reply = self._pace(peer, frame, 0, now) if self.stream else frame
+        if self.stream:
+            self.reply = self._pace(peer, frame, 0, now)
+        elif peer.quotes and self._is_at_work(peer, now):
+            # It waits for no echo, but takes one for a message once it has answered what is on its way to it.
+            self.reply = None
+        else:
+            self.reply = frame
         return V_DELIVER
 
     cdef bint _is_echo_of(self, Peer peer, bytes frame):

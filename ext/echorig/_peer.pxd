@@ -39,6 +39,7 @@ cdef class Peer:
     cdef unsigned int kind_since  # echoes of earlier numbers say nothing of what it is now
     cdef Run run               # its program
     cdef bint heard            # something came from it
+    cdef bint quotes           # its notices quote messages, as those of MATLAB do
     cdef bint refused          # the system says that nobody listens there
     cdef double active         # when it was last heard from or sent to
     cdef double last_seen      # when it was last heard from

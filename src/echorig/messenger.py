@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from time import monotonic
 from typing import Any
 
+from ._origin import Question, asking, current, names
+from .backlog import Message
 from .checks import seconds
 from .communicator import Communicator
 from .errors import EchoTimeoutError
@@ -176,17 +177,14 @@ class Messenger(Communicator):
         if all(message):
             await self.confirmed_send(message, addr=addr)
             return None
+        question = Question()
+        token = asking.set(question)
         # The answer may come together with the echo: listen before asking.
         answer = self._waiting.expect(ExpMessage.ALYX)
         try:
             await self.confirmed_send(message, addr=addr)
             timeout = seconds(self.response_timeout, 'response_timeout')
-            until = monotonic() + timeout
-            _, data, sender, *_ = await wait_for(answer, timeout)
-            while addr is not None and not self._is_from(sender, addr):
-                # Another client's; the right one may have come in the same turn.
-                left = max(0.0, until - monotonic())
-                data, sender = await wait_for(self._waiting.next(ExpMessage.ALYX), left)
+            return await wait_for(self._token(answer, question, addr), timeout)
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:
@@ -194,5 +192,14 @@ class Messenger(Communicator):
                 f'{self.name} ({self.server_uri}) sent no Alyx token within {self.response_timeout} s'
             ) from None
         finally:
+            asking.reset(token)
             self._waiting.forget(answer)
+
+    async def _token(self, answer: asyncio.Future[Message], question: Question, addr: Any) -> list[Any]:
+        """Return the token that answers a question; it runs as a task, with a context of its own."""
+        _, data, sender, origin, _ = await answer
+        current.set(origin)
+        while names(self, question) == 0 or (addr is not None and not self._is_from(sender, addr)):
+            # Another client's, or of an earlier request; the right one may have come in the same turn.
+            data, sender = await self._waiting.next(ExpMessage.ALYX)
         return list(data)

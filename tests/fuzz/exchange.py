@@ -53,7 +53,6 @@ class World:
         self.honest = honest
         self.stream = stream
         self.now = 1.0
-        self.said = 0
         # Numbers of their own: ends that happen to count alike may take a message for their own echo.
         self.ends = {'X': End('X', reader, 5, honest, stream), 'Y': End('Y', reader, 2**30, honest, stream)}
 
@@ -62,7 +61,6 @@ class World:
             if not self.reader.left:
                 break
             self.step()
-        self.lasted = self.now - 1.0
         for end in self.ends.values():
             self.settle(end)
             self.now += 1e6
@@ -132,7 +130,6 @@ class World:
     def send(self, end: End) -> None:
         frame, taggable = self.frame(end)
         if frame:
-            self.said += 1
             timeout = self.reader.pick((1.0, 0.05, 5.0, 1e5))
             answered = -1 if self.honest else self.reader.pick((-1, 0, 7, 2**63 - 1))
             args = frame, self.contact(end), len(end.sends), self.now, timeout, taggable, answered
@@ -144,7 +141,6 @@ class World:
     def say(self, end: End) -> None:
         frame, taggable = self.frame(end)
         addr = self.contact(end)
-        self.said += 1
         out = end.ex.sent(frame, addr, self.now, taggable)
         if out is None:  # it comes later
             return

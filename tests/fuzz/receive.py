@@ -15,10 +15,11 @@ import warnings
 from typing import Any
 
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import acknowledged, encode, read_tag, tag, tag_answer, untagged
+from echorig._codec import encode
 from echorig.tcp import Connection
 from fuzz.reader import ByteReader
 from fuzz.wire import HERE, PORT, THERE, Records, Wire
+from tagging import acknowledged, identity, read_tag, tag, tag_answer, untagged
 
 STEPS = 60
 LIMIT = 4000  # bytes of a message over TCP; a small one, so that it can be gone over
@@ -201,7 +202,9 @@ class Scene:
         if kind < 5:
             return tag(encode(reader.pick(CONTENT)), reader.byte())
         if kind == 5:
-            return tag_answer(encode(reader.pick(CONTENT)), reader.byte(), max(read_tag(known), 0) % 2**31)
+            return tag_answer(
+                encode(reader.pick(CONTENT)), reader.byte(), identity(known) if read_tag(known) >= 0 else 7
+            )
         if kind == 6:
             return known
         if kind == 7:
@@ -260,7 +263,7 @@ class Scene:
                 break
             await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 30)
             await asyncio.sleep(0)
-        frame = tag(encode(LAST), 2**31 - 5) if self.tags else encode(LAST)
+        frame = tag(encode(LAST), 2**32 - 5) if self.tags else encode(LAST)
         self.wires[-1].error = None
         self.heard.clear()
         if self.udp:
@@ -269,4 +272,8 @@ class Scene:
             self.connections[-1].data_received(frame)
         assert [data for _, data, _ in self.heard] == [LAST[1:]], 'the last message was not heard'
         reply = acknowledged(frame) if self.tags else frame
+        for _ in range(300):  # to one without tags echoes on a stream are apart
+            if reply in [sent for sent, _ in self.wires[-1].sent]:
+                break
+            await asyncio.sleep(0.01)
         assert reply in [sent for sent, _ in self.wires[-1].sent], 'the last message was not confirmed'
