@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .mutations import HEAVY, MUTATIONS, Mutant, OtherNumbers, OtherRuns, Repeating
+from .mutant import Mutant, OtherNumbers, OtherRuns, Repeating
+from .mutations import HEAVY, MUTATIONS
 from .schedule import make
 from .simulate import violation
 

@@ -28,7 +28,7 @@ def test_all_invariants_hold():
 def test_schedules_reach_everything():
     log: list[str] = []
     attacks = 0
-    for seed in range(200):
+    for seed in range(600):
         simulation = Simulation(make_signed(seed), log=log)
         simulation.run()
         attacks += simulation.attacker.attacks
