@@ -464,6 +464,11 @@ cdef class Courier:
                 return False
         return self.logger.isEnabledFor(INFO)
 
+    def write_all(self) -> None:
+        """Write what waits for streams that are about to be closed."""
+        self.exchange.write_all()
+        self.flush()
+
     cdef _wake(self, Send send):
         if self.signer is not None and self.signer.holding:
             self.signer.drop(send.frame, send.addr)  # it has ended, and must not be sent later

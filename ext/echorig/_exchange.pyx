@@ -1001,6 +1001,8 @@ cdef class Exchange:
         self.last_addr = self.last_peer = None
         if peer is None:
             return
+        for former in [former for former, moved in self.moved.items() if moved is peer]:
+            del self.moved[former]
         if peer.run is not None:
             peer.run.peer = None
             if self.stream:  # the next connection to the same address shows whether it was restarted
@@ -1015,6 +1017,13 @@ cdef class Exchange:
             self.waiting -= 1
             self.finished.append(send)
 
+    def write_all(self) -> None:
+        """Put into `outbox` what waits for streams: there will be no other time for it."""
+        cdef Peer peer
+        for peer in self.peers.values():
+            while peer.paced:
+                self.outbox.append((peer.paced.popleft()[0], peer.addr))
+
     def lose_all(self, double now) -> None:
         """End every send as ``LOST`` and forget every peer.
 
@@ -1026,6 +1035,7 @@ cdef class Exchange:
         for addr in list(self.peers):
             self.lost(addr, now)
         self.outbox.clear()
+        self.alarm = NEVER
 
     # --- time ---
 

@@ -345,6 +345,8 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         """
         if self._delivery.closed:
             return
+        if not self._loop.is_closed():
+            self._delivery.write_all()
         self._delivery.closed = True
         if not self._loop.is_closed():
             if self._reconnecting is not None:

@@ -31,7 +31,10 @@ class SafeLog:
 
     def isEnabledFor(self, level: int) -> bool:
         """Tell whether messages of a level are logged."""
-        return self._logger.isEnabledFor(level)
+        try:
+            return self._logger.isEnabledFor(level)
+        except Exception:
+            return False
 
     def debug(self, text: str, *args: Any) -> None:
         """Log details for those who look for an error."""
