@@ -9,6 +9,7 @@ import asyncio
 import gc
 
 from echorig import EchoProtocol
+from echorig.answers import Answers
 from fleet import ENDS, KINDS, Fleet
 from rigs import REF
 
@@ -41,6 +42,7 @@ async def test_calls_leave_nothing(transport):
             assert not any(com._callbacks.values())
             assert not com._waiting.waiters
             assert not com.awaiting_response()
+            assert not Answers.of(com)._waiting
         assert _count(EchoProtocol) == communicators
         assert _count(asyncio.Future) < futures + 40
     finally:

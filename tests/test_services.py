@@ -55,6 +55,10 @@ async def test_an_answer_that_comes_with_the_echo_1000_times(lab, transport, n):
 async def test_order_and_no_waiting_for_echoes(lab):
     peers = [await RawUdp.open() for _ in range(3)]
     rigs = Services([await lab.client(peer.uri, f'rig{i}') for i, peer in enumerate(peers)], timeout=5.0)
+    pings = [asyncio.ensure_future(com.ping()) for com in rigs.values()]
+    for peer in peers:  # whoever is not known is sent pings before the first message
+        peer.say(*await asyncio.wait_for(peer.heard.get(), 10))
+    await asyncio.gather(*pings)
     told: list[int] = []
     for peer, com in zip(peers, rigs.values(), strict=True):  # one not known yet would be asked first what it is
         pinging = asyncio.ensure_future(com.ping(timeout=5.0))

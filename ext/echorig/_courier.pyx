@@ -272,16 +272,14 @@ cdef class Courier:
         """Return which message this is the answer to, or -1.
 
         An answer goes back to the address from which the message came that is being dealt with, and is of the same
-        event, or says that it failed: the notice of a callback, or EXPINTERRUPT. An answer is not answered.
+        event, or says that it failed: the notice of a callback, or EXPINTERRUPT. There may be several, of which the asker
+        takes the first. An answer is not answered.
         """
         cdef Origin origin = get_value(_current, None)
         if origin is None or origin.receiver is not self.identity or origin.answers != -1 or origin.addr != addr:
             return -1
         if isinstance(data, (tuple, list)) and data and isinstance(data[0], int):
-            if data[0] == origin.event and not origin.spent:
-                origin.spent = True  # what comes after the answer is something else
-                return origin.number
-            if data[0] == 0 or data[0] == EXPINTERRUPT:  # it failed
+            if data[0] == origin.event or data[0] == 0 or data[0] == EXPINTERRUPT:  # the last two say that it failed
                 return origin.number
         return -1
 

@@ -3,4 +3,3 @@ cdef class Question:
 
 cdef class Origin:
     cdef readonly object receiver, event, addr, number, answers
-    cdef public bint spent

@@ -34,11 +34,6 @@ cdef class Origin:
         Which message it is: its run, times 2**32, plus its number.
     answers : int
         The same of the message of ours that it answers; -1 if it names none, 0 if it names one of another program.
-
-    Attributes
-    ----------
-    spent : bool
-        Whether it has been answered: there is one answer to a message, and a task may go on sending for ever.
     """
 
     def __cinit__(self, receiver, event, addr, number, answers=-1):

@@ -10,7 +10,6 @@ asking: ContextVar[Question | None]
 
 @final
 class Origin:
-    spent: bool
     def __new__(cls, receiver: object, event: int, addr: Address, number: int, answers: int = -1) -> Self: ...
     @property
     def receiver(self) -> object: ...

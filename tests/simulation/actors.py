@@ -373,7 +373,7 @@ class Rig(Node):
         watch, exchange, src = self.watch, self.exchange, packet.src
         watch.about_to_judge(self, packet)
         verdict = exchange.receive(packet.frame, packet.src, self.network.now, waited, self.stamps)
-        reply = exchange.reply if verdict in (DELIVER, ECHO) else b''
+        reply = exchange.reply or b'' if verdict in (DELIVER, ECHO) else b''
         watch.judge(self, packet, verdict, reply)
         if verdict == DOUBTED:
             self._doubted[packet.frame, src] = packet

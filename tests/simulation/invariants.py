@@ -258,6 +258,7 @@ class Watch:
     def _judge_reply(self, rig: Rig, packet: Packet, reply: bytes, tagged: bool) -> None:
         frame = packet.frame
         if not tagged:
+            # MATLAB waits for no echo, and would take one for a message while another message lies in its socket.
             waits = getattr(self.nodes[packet.by[0]], 'waits', True)
             need(reply == frame or not (reply or waits), f'{rig.name} echoes something else')
         elif packet.root.kind == PING:

@@ -19,7 +19,7 @@ from .test_simulation import SCHEDULES
 SEEDS = 400
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_all_invariants_hold():
     failure = run(0, SCHEDULES // 5, processes=2, signed=True)
     assert failure is None, failure

@@ -15,7 +15,7 @@ from .simulate import Simulation, violation
 SCHEDULES = int(os.environ.get('ECHORIG_SCHEDULES') or (100_000 if os.environ.get('CI') else 5_000))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_all_invariants_hold():
     failure = run(0, SCHEDULES, processes=2)
     assert failure is None, failure
