@@ -183,7 +183,8 @@ class Matlab(_Plain):
     def _excuse(self, message: Message, because: Packet, echo: Packet) -> None:
         """It executes its own message, since something that came before the echo made it send another: whose fault?"""
         excused = self._is_excused(message, because) or echo.damaged
-        if because.root.kind == MESSAGE and because.sent <= message.arrived:
+        overtaken = message.faulted or because.root.faulted
+        if because.root.kind == MESSAGE and because.sent <= message.arrived and not overtaken:
             # A rig that knows MATLAB by its notices sends no echo while a message to it is unread.
             known = self.watch.notes[because.by[0]].quoting.get(self.address, NEVER) < message.arrived
             excused = excused and (not known or message.arrived - because.sent > _LONG or because.src != echo.src)
