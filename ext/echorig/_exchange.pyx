@@ -1645,7 +1645,7 @@ cdef class Exchange:
             peer.measure(send.round_trip)
         peer.n_confirmed += 1
         peer.asked = 0
-        if peer.unechoed is not None and send.pings is None:
+        if peer.unechoed is send.frame:  # else another has left since
             peer.unechoed = None
         if self.stream:  # it has read everything up to this
             peer.quiet_until = now

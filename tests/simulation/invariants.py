@@ -181,6 +181,8 @@ class Watch:
             notes.begun = min(notes.begun, network.now)
         if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):
             notes.hear_untagged(packet.src, network.now)
+        if verdict == NOTICE and frame.endswith(b'"]'):
+            notes.quoting.setdefault(packet.src, network.now)
         if packet.damaged or root.kind == STRAY:
             if not rig.plain and tags.looks_damaged(frame):
                 tag = tags.read(frame)
@@ -256,9 +258,9 @@ class Watch:
     def _judge_reply(self, rig: Rig, packet: Packet, reply: bytes, tagged: bool) -> None:
         frame = packet.frame
         if not tagged:
-            # A MATLAB rig needs no echo, and would take one for a message while another message lies in its socket.
-            unneeded = not reply and hasattr(self.nodes.get(packet.root.src), 'last_message')
-            need(unneeded or reply == frame, f'{rig.name} echoes something else')
+            # MATLAB waits for no echo, and would take one for a message while another message lies in its socket.
+            waits = getattr(self.nodes[packet.by[0]], 'waits', True)
+            need(reply == frame or not (reply or waits), f'{rig.name} echoes something else')
         elif packet.root.kind == PING:
             tag = tags.read(reply)
             need(

@@ -381,6 +381,16 @@ class PlainPeersAreAskedAgain(PingsBehind):
 
 
 @mutation
+class MatlabIsAlwaysEchoed(Mutant):
+    """Even while a message to it is unread, whose answer makes it forget what it has said."""
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == DELIVER and not self.reply:
+            self.reply = frame
+        return verdict
+
+
+@mutation
 class StormsAreNotEnded(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         return self.deliver(frame) if verdict == STORM else verdict

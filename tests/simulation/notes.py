@@ -30,6 +30,8 @@ class Notes:
         When what is at an address last proved to have tags, and last seemed to have none.
     plain : set of str
         Who has sent back our own tag, so that nobody needs to ask what it is.
+    quoting : dict of str to float
+        Since when it is known of an address that notices from there quote messages, as those of MATLAB do.
     misled : set of str
         From where an echo came for the program that was here before.
     at : dict of str to Program
@@ -53,6 +55,7 @@ class Notes:
         self.proven: dict[str, float] = {}
         self.unproven: dict[str, float] = {}
         self.plain: set[str] = set()
+        self.quoting: dict[str, float] = {}
         self.misled: set[str] = set()
         self.at: dict[str, Program] = {}
         self.left: set[str] = set()

@@ -232,6 +232,19 @@ def test_what_a_peer_is_is_known_before_the_next_message_leaves():
     assert len(frame) == len(STATUS) + 64 + 128  # it names what it answers
 
 
+def test_the_echo_of_one_message_does_not_say_that_the_next_was_read():
+    """MATLAB takes our echo of an answer for a command, once it has sent another."""
+    ex = exchange()
+    plain(ex)
+    ex.receive(b'[0, "Error", "[]"]', A, 0.0)  # so it is MATLAB
+    ex.send(START, A, None, 0.0, 1.0)
+    ex.sent(STATUS, A, 0.0)
+    (first,) = out(ex)
+    assert ex.receive(first, A, 0.1) == CONFIRMED
+    assert ex.receive(b'[2, "answer"]', A, 0.2) == DELIVER
+    assert ex.reply is None
+
+
 # --- time ---
 
 
