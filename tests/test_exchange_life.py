@@ -254,6 +254,32 @@ def test_doubts_are_bounded_on_datagrams():
     assert len(out(ex)) == 1024
 
 
+@pytest.mark.parametrize('stream', [False, True])
+def test_doubts_are_bounded_in_bytes(stream):
+    ex = exchange(stream=stream)
+    frame = b'[2, "%s"]' % (b'x' * 2**20)
+    for i in range(20):
+        assert ex.receive(tag(frame, i + 1, life=100), A, 1.0, 0.5, False) == DOUBTED
+    questions = [one for one in out(ex) if is_ping(one)]
+    for question in questions:
+        ex.receive(answer(question, True), A, 1.01)
+    assert 10 < len(wanted(ex, 1.01)) < 17
+
+
+def test_a_stream_does_not_wait_for_ever_for_an_answer():
+    """Its sender answers no ping; what came behind the message is delivered all the same."""
+    ex = exchange(stream=True)
+    assert ex.receive(tag(START, 7, life=100), A, 1.0, 0.5, False) == DOUBTED
+    assert ex.receive(tag(STATUS, 8), A, 1.0) == DOUBTED
+    out(ex)
+    run_until(ex, 60.0)
+    assert wanted(ex, 60.0) == []
+    run_until(ex, 63.0)
+    assert [untagged(frame) for frame, _ in wanted(ex, 63.0)] == [STATUS]
+    assert ex.receive(tag(STATUS, 9), A, 63.0) == DELIVER
+    assert ex.n_expired == 1
+
+
 def test_a_peer_in_doubt_is_not_forgotten():
     ex = exchange(max_peers=4)
     frame = tag(START, 7, life=100)

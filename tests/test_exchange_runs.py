@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, LOST, NOTICE, SWALLOWED, TIMED_OUT, WAITING
 from echorig._tags import make_ping
 from echorig._tags import read_tag as read_all
 from echorig._tags import tag as any_tag
@@ -470,3 +470,71 @@ def test_a_send_that_failed_at_the_former_address():
     assert send.outcome == TIMED_OUT
     assert count(ex, 'failed', B) == 1
     ex.cancel(send, 1.0)
+
+
+def test_a_peer_is_lost_by_its_former_address_too():
+    ex = exchange()
+    tagging(ex)
+    send = ex.send(START, A, None, 0.0, 1.0)
+    ex.receive(tag(STATUS, 8), B, 0.5)
+    ex.lost(A, 0.6)
+    assert send.outcome == LOST
+    assert ex.addresses() == []
+    assert ex.n_waiting == 0
+
+
+def test_a_program_beside_one_that_was_forgotten():
+    """Runs 7 and 8 could be one program, whose numbers came to their end; what is known of it must not get mixed up."""
+    ex = exchange(max_peers=3)
+    ex.receive(tag(STATUS, 5, run=7), A, 0.0)
+    ex.receive(tag(STATUS, 1, run=8), B, 0.1)
+    ex.receive(tag(STATUS, 6, run=7), B, 0.2)
+    for i in range(3):
+        ex.receive(tag(STATUS, 1, run=200 + 10 * i), ('10.0.1.1', i), 1.0 + i)
+    assert ex.receive(tag(STATUS, 2, run=8), C, 9.0) == DELIVER
+    assert C in ex.addresses()
+
+
+def test_a_program_does_not_move_another_that_took_its_place():
+    ex = exchange()
+    ex.receive(tag(STATUS, 5, run=7), A, 0.0)
+    ex.receive(tag(STATUS, 1, run=8), B, 0.1)
+    ex.receive(tag(STATUS, 6, run=7), B, 0.2)
+    ex.receive(tag(STATUS, 1, run=100), B, 0.3)
+    assert ex.receive(tag(STATUS, 2, run=8), C, 0.4) == DELIVER
+    assert sorted(ex.addresses()) == [B, C]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(['receive', 'copy', 'send', 'lost', 'cancel', 'later']),
+            st.sampled_from([7, 8, 9, 200]),
+            st.sampled_from([A, B, C]),
+        ),
+        max_size=60,
+    )
+)
+def test_neighbouring_runs_never_break_anything(steps):
+    ex = exchange(max_peers=3)
+    numbers, now, sends, delivered = dict.fromkeys((7, 8, 9, 200), 0), 0.0, [], set()
+    for what, run, addr in steps:
+        now += 0.01
+        if what == 'receive':
+            numbers[run] += 1
+        if what in ('receive', 'copy'):
+            if ex.receive(tag(STATUS, numbers[run], run=run), addr, now) == DELIVER:
+                assert (run, numbers[run]) not in delivered
+                delivered.add((run, numbers[run]))
+        elif what == 'send':
+            sends.append(ex.send(START, addr, None, now, 0.5))
+        elif what == 'lost':
+            ex.lost(addr, now)
+        elif what == 'cancel' and sends:
+            ex.cancel(sends.pop(), now)
+        elif what == 'later':
+            now += 0.3
+            ex.expire(now)
+    run_until(ex, now + 1.0)
+    assert ex.n_waiting == 0
+    assert all(send.outcome != WAITING for send in sends)

@@ -221,6 +221,7 @@ cdef class Courier:
                 self.not_sent(send.addr, ex)
             except BaseException:
                 self.exchange.cancel(send, _now())
+                self.flush()
                 raise
             finally:
                 self.in_hand = None
@@ -370,13 +371,17 @@ cdef class Courier:
                     Shown(frame), addr[0], addr[1], waited,
                 )
         if exchange.settled and not self.releasing:
-            self.releasing = True
-            try:
-                while (wanted := exchange.next_wanted(_now())) is not None:
-                    self.take(wanted[0], wanted[1])
-            finally:
-                self.releasing = False
-            self.flush()
+            self._release()
+
+    cdef _release(self):
+        """Take in the messages of which it was in doubt whether they are still wanted."""
+        self.releasing = True
+        try:
+            while (wanted := self.exchange.next_wanted(_now())) is not None:
+                self.take(wanted[0], wanted[1])
+        finally:
+            self.releasing = False
+        self.flush()
 
     cdef long long _answers(self, bytes frame) except -2:
         """Return which message of ours a message answers: -1 if it names none, 0 if one of another program."""
@@ -513,6 +518,8 @@ cdef class Courier:
         self.armed = NEVER
         self.exchange.expire(_now())
         self.flush()
+        if self.exchange.settled and not self.releasing:
+            self._release()
 
     def watch_stalls(self, wanted=True) -> None:
         """Begin or cease to look whether the loop stands still, where the transport does not time what comes.

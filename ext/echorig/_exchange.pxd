@@ -58,6 +58,7 @@ cdef class Exchange:
     cdef dict runs           # {run: Run}; none of streams
     cdef dict former         # {address: (run, restarts)} of connections that are gone
     cdef set own_runs        # ours, once there have been several
+    cdef set forgotten       # the runs that were forgotten
     cdef double begun        # when it had to do with somebody for the first time; negative before
     cdef double full_until   # there is no room for strangers
     cdef Limits limits
@@ -100,6 +101,9 @@ cdef class Exchange:
     cdef bint _is_wanted(self, Peer peer, long long asked)
     cdef bint _is_answer(self, bytes frame) noexcept
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, double waited, bint ask)
+    cdef _wait_for_answer(self, Peer peer)
+    cdef _drop_doubted(self, Peer peer, Py_ssize_t i)
+    cdef _expire_doubted(self, Peer peer, double now)
     cdef unsigned int _ask_about(self, long long identity, addr) except 0
     cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number, double now, double waited)
     cpdef next_wanted(self, double now)
@@ -117,9 +121,10 @@ cdef class Exchange:
     cdef Peer _met(self, addr, double now)
     cdef bint _has_room(self, double now) except -1
     cdef Py_ssize_t _forget_idle(self) except -1
-    cdef _new_run(self, unsigned int run, double now)
+    cdef Run _new_run(self, unsigned int run, double now)
+    cdef Peer _holder(self, Run run)
     cdef unsigned int _next_number(self)
-    cdef bint _may_tag(self, Peer peer, bytes frame, double now)
+    cdef bint _may_tag(self, Peer peer, bytes frame)
     cdef _tag(self, Peer peer, Send send, double now)
     cdef bytes _tagged_frame(self, bytes frame, unsigned int number, unsigned int life, long long answered)
     cdef _enter(self, Peer peer, Send send, double now)

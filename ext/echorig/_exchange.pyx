@@ -2,8 +2,8 @@
 """The rules of delivery: which send waits for what, and what a frame that comes in is. No I/O, no clock.
 
 1. Time is an argument, in seconds of any clock that does not go back. Addresses are opaque keys.
-2. To one peer messages leave in order: on datagrams one at a time, on a stream all at once (a bare text alone,
-   since nothing on a stream shows where it ends).
+2. Confirmed messages to one peer leave in order: on datagrams one at a time, on a stream all at once (a bare text
+   alone, since nothing on a stream shows where it ends). What nobody waits for may overtake those that wait.
 3. A send ends once, with one outcome, and is then in `finished`. Bytes to be sent are in `outbox`, and `alarm` says
    when `expire` has something to do. The shell looks at the three after every call.
 4. A message is known by its run and number, whatever its age and address: a frame with our own run is our own message
@@ -61,8 +61,11 @@ cdef Py_ssize_t MANY = 256
 cdef double SWEEP = 2e-6  # seconds between two looks at what is waited for, for each message: a tenth is spent looking
 cdef double NO_ROOM = 0.01  # seconds before it is looked for again where there was none, which takes a while
 cdef Py_ssize_t MAX_HELD = 1024  # messages that nobody waits for, for one peer, until they may be sent
-cdef Py_ssize_t MAX_DOUBTED = 1024
+cdef Py_ssize_t MAX_FORGOTTEN = 2**20  # runs of which only the number is kept
+cdef Py_ssize_t MAX_DOUBTED = 1024  # messages of one peer over datagrams, and 16 times as many of a stream,
+cdef Py_ssize_t MAX_DOUBTED_SIZE = 2**24  # which have at most so many bytes
 cdef double DOUBT_TIME = 1.0  # seconds for the answer whether a message is still wanted
+cdef double STREAM_DOUBT_TIME = 60.0  # seconds more on a stream, which loses neither the question nor the answer
 cdef double TRUSTED = 0.1  # seconds for which such an answer is believed
 cdef double STREAM_GAP = 0.1  # seconds between frames to one who may take two that arrive together for one
 cdef Py_ssize_t MAX_REPLIES = 16  # that wait for such a stream
@@ -190,6 +193,7 @@ cdef class Exchange:
         self.runs = {}
         self.former = {}
         self.own_runs = set()
+        self.forgotten = set()
         self.limits = Limits(tuning, max_size, signed)
         self.stream = stream
         self.run = run & RUNS
@@ -308,9 +312,8 @@ cdef class Exchange:
         """
         cdef Peer peer = self._peer(addr, now)
         if len(peer.held or peer.paced or ()) >= MAX_HELD:
-            raise OSError(
-                errno.ENOBUFS, f'{MAX_HELD} messages wait for {addr} to confirm an earlier one: send fewer at a time'
-            )
+            reason = 'may take two that arrive together for one' if self.stream else 'has not confirmed an earlier one yet'
+            raise OSError(errno.ENOBUFS, f'{MAX_HELD} messages wait to be sent, since {addr} {reason}: send fewer at a time')
         if peer.held or peer.probes is not None or not self._in_window(peer):
             if peer.held is None:
                 peer.held = deque()
@@ -324,7 +327,7 @@ cdef class Exchange:
         peer.n_sent += 1
         if not self.stream:
             peer.current_kind(now, self.limits)
-        if taggable and self._may_tag(peer, frame, now):
+        if taggable and self._may_tag(peer, frame):
             frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != PLAIN else -1)
             if peer.kind != TAGGING and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
@@ -515,6 +518,7 @@ cdef class Exchange:
         """Take in which program has answered the ping of a number."""
         cdef long long program = read_answered(frame)
         cdef unsigned int number
+        cdef Peer holder
         cdef Run run
         if program < 0 or self.is_own(<unsigned int>(program >> 32)):
             return
@@ -522,13 +526,27 @@ cdef class Exchange:
         run = self.runs.get(number)
         if run is None:
             if peer.run is None or peer.run.run != number:
-                self._succeed(peer, self._new_run(number, now))
-        elif run.peer is None:
+                run = self._new_run(number, now)
+                if run is not None:
+                    self._succeed(peer, run)
+            return
+        holder = self._holder(run)
+        if holder is None:
             if peer.run is None:
                 peer.run = run
                 run.peer = peer
-        elif run.peer is not peer and asked >= run.heard_before:  # else it may have moved on since
-            self._move(run.peer, peer.addr, now)
+        elif holder is not peer and asked >= run.heard_before:  # else it may have moved on since
+            self._move(holder, peer.addr, now)
+
+    cdef Peer _holder(self, Run run):
+        """Return the peer that a program is; None once that is gone, or another program has taken its place.
+
+        The peer has this run, or one beside it: the numbers of a program come to their end, and its next run begins.
+        """
+        cdef Peer peer = run.peer
+        if peer is not None and (peer.gone or peer.run is None or (peer.run.run - run.run + 1) & RUNS > 2):
+            run.peer = peer = None
+        return peer
 
     cdef _succeed(self, Peer peer, Run run):
         """Take in that a program is where another was, or none."""
@@ -582,12 +600,16 @@ cdef class Exchange:
         if run is None or run.run != tag.run:
             run = self.runs.get(tag.run)
         if run is None:
-            peer = self._met(addr, now)
-            if peer is None:
-                return None
             run = self._new_run(tag.run, now)
+            peer = None if run is None else self._met(addr, now)
+            if peer is None:
+                if run is None:
+                    self.n_turned_away += 1
+                else:
+                    del self.runs[tag.run]
+                return None
             self._succeed(peer, run)
-        elif run.peer is None:
+        elif self._holder(run) is None:
             # Where another program is by now, or was, this is a late message; else its peer was forgotten.
             peer = self._find_peer(addr) if tag.number <= run.latest else None
             if peer is None:
@@ -633,6 +655,7 @@ cdef class Exchange:
     cdef _join(self, Peer peer, Peer other):
         """Take over what is on its way to a peer that was at the same address."""
         cdef Send send
+        other.gone = True
         peer.flying += other.flying
         if other.queue:
             peer.queue = deque(sorted([*(peer.queue or ()), *other.queue], key=_started))
@@ -642,6 +665,10 @@ cdef class Exchange:
             peer.due = [*(peer.due or ()), *other.due][-self.limits.max_due:]
         if other.doubted:
             peer.doubted = deque([*(peer.doubted or ()), *other.doubted])
+            peer.doubted_size += other.doubted_size
+            other.doubted = None
+            if other in self.settled and peer not in self.settled:
+                self.settled.append(peer)
         if other.unechoed_at > peer.unechoed_at:
             peer.unechoed = other.unechoed
             peer.unechoed_at = other.unechoed_at
@@ -669,9 +696,8 @@ cdef class Exchange:
         peer.n_expired += other.n_expired
         if other.run is not None:
             if (other.run.run - peer.run.run + 1) & RUNS > 2:  # of another program, which this one has replaced
-                other.run.peer = None
                 peer.n_restarts += 1
-            elif other.run.peer is other:
+            else:
                 other.run.peer = peer
         for addr, moved in self.moved.items():
             if moved is other:
@@ -768,14 +794,48 @@ cdef class Exchange:
         if peer.doubted is None:
             peer.doubted = deque()
         # Neither delivered nor confirmed: a datagram comes again, and nobody fills a stream with so many and waits.
-        if len(peer.doubted) >= (16 * MAX_DOUBTED if self.stream else MAX_DOUBTED):
+        if (
+            len(peer.doubted) >= (16 * MAX_DOUBTED if self.stream else MAX_DOUBTED)
+            or peer.doubted_size + len(frame) > MAX_DOUBTED_SIZE
+        ) and peer.doubted:
             return
         if ask:
             question = self._ask_about(<long long>tag.run << 32 | tag.number, addr)
         peer.doubted.append((question, <long long>tag.run << 32 | tag.number, now + DOUBT_TIME, wanted_until, frame, addr))
         self.n_doubted += 1
-        if not self.stream and now + DOUBT_TIME < self.alarm:
-            self.alarm = now + DOUBT_TIME
+        peer.doubted_size += len(frame)
+        self._wait_for_answer(peer)
+
+    cdef _wait_for_answer(self, Peer peer):
+        """Set the alarm for when the first message is dropped about which nothing was answered."""
+        cdef double until
+        if self.stream:
+            until = peer.doubted[0][2] + STREAM_DOUBT_TIME if peer.doubted[0][0] else NEVER
+        else:
+            until = peer.doubted[0][2]
+        if until < self.alarm:
+            self.alarm = until
+
+    cdef _drop_doubted(self, Peer peer, Py_ssize_t i):
+        """Take a message out of those that may not be wanted any more."""
+        peer.doubted_size -= len(peer.doubted[i][4])
+        self.n_doubted -= 1
+        del peer.doubted[i]
+
+    cdef _expire_doubted(self, Peer peer, double now):
+        """Drop the messages about which nothing was answered; datagrams come again if they are wanted."""
+        if self.stream:
+            while peer.doubted and peer.doubted[0][0] and peer.doubted[0][2] + STREAM_DOUBT_TIME <= now:
+                self._drop_doubted(peer, 0)
+                peer.n_expired += 1
+                self.n_expired += 1
+                if peer not in self.settled:
+                    self.settled.append(peer)
+        else:
+            while peer.doubted and peer.doubted[0][2] <= now:
+                self._drop_doubted(peer, 0)
+        if peer.doubted:
+            self._wait_for_answer(peer)
 
     cdef unsigned int _ask_about(self, long long identity, addr) except 0:
         """Ask whether a message is still wanted; return the number of the question."""
@@ -795,8 +855,7 @@ cdef class Exchange:
                     given = max(now - max(waited, 0.0), until - DOUBT_TIME)  # not before it was asked for
                     peer.doubted[i] = (0, identity, until, given + TRUSTED, message, addr)
                 else:
-                    del peer.doubted[i]
-                    self.n_doubted -= 1
+                    self._drop_doubted(peer, i)
                     peer.n_expired += 1
                     self.n_expired += 1
                 if peer not in self.settled:
@@ -823,11 +882,11 @@ cdef class Exchange:
             for i in range(len(peer.doubted or ())):
                 question, identity, _, wanted_until, frame, addr = peer.doubted[i]
                 if not question and now <= wanted_until:
-                    del peer.doubted[i]
-                    self.n_doubted -= 1
+                    self._drop_doubted(peer, i)
                     return frame, addr
                 if not question:  # it has waited for those before it, or for a callback
                     peer.doubted[i] = (self._ask_about(identity, addr), identity, now + DOUBT_TIME, NEVER, frame, addr)
+                    self._wait_for_answer(peer)
                 if self.stream:
                     break
             self.settled.pop(0)
@@ -839,9 +898,9 @@ cdef class Exchange:
         cdef Send send
         cdef int event
         cdef Py_ssize_t i
-        if broken and self._find_peer(addr) is None:
-            return self._damaged(None)
         peer = self._find_peer(addr)
+        if broken and peer is None and self.limits.tags:
+            return self._damaged(None)
         if peer is None or (peer.addr != addr and not self._is_echo_of(peer, frame)):
             peer = self._met(addr, now)
             if peer is None:
@@ -996,19 +1055,19 @@ cdef class Exchange:
         now : float
             The time in seconds.
         """
-        cdef Peer peer = self.peers.pop(addr, None)
+        cdef Peer peer = self._find_peer(addr)
         cdef Send send
-        self.last_addr = self.last_peer = None
         if peer is None:
             return
+        self.last_addr = self.last_peer = None
+        del self.peers[peer.addr]
+        peer.gone = True
         for former in [former for former, moved in self.moved.items() if moved is peer]:
             del self.moved[former]
-        if peer.run is not None:
-            peer.run.peer = None
-            if self.stream:  # the next connection to the same address shows whether it was restarted
-                if len(self.former) >= MANY:
-                    self.former.clear()
-                self.former[addr] = peer.run, peer.n_restarts
+        if peer.run is not None and self.stream:  # the next connection to the same address shows whether it was restarted
+            if len(self.former) >= MANY:
+                self.former.clear()
+            self.former[addr] = peer.run, peer.n_restarts
         if peer.doubted:
             self.n_doubted -= len(peer.doubted)
             peer.doubted = None
@@ -1074,12 +1133,8 @@ cdef class Exchange:
                     if now >= peer.probe_at:
                         self._probe(peer, now)
                     self.alarm = min(self.alarm, peer.probe_at, peer.probe_until)
-            if peer.doubted and not self.stream:
-                while peer.doubted and peer.doubted[0][2] <= now:  # if it is wanted, it comes again
-                    peer.doubted.popleft()
-                    self.n_doubted -= 1
-                if peer.doubted:
-                    self.alarm = min(self.alarm, peer.doubted[0][2])
+            if peer.doubted:
+                self._expire_doubted(peer, now)
             if self.stream and (peer.paced or peer.queue):
                 self._drain(peer, now)
             if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
@@ -1372,33 +1427,46 @@ cdef class Exchange:
             gone += confirmed[:n_confirmed - (self.limits.max_peers - room)]
         for _, _, addr in gone:
             peer = self.peers.pop(addr)
-            if peer.run is not None:
-                peer.run.peer = None
+            peer.gone = True
         if gone:
             self.moved = {addr: peer for addr, peer in self.moved.items() if (<Peer>peer).addr in self.peers}
         self.last_addr = self.last_peer = None
         self.n_forgotten += len(gone)
         return len(gone)
 
-    cdef _new_run(self, unsigned int number, double now):
-        """Return a program that was not met before, and forget others if there are too many."""
-        cdef Run run = Run()
+    cdef Run _new_run(self, unsigned int number, double now):
+        """Return a program that was not met before, and forget others if there are too many.
+
+        Of a program whose messages were received the run stays: nobody knows any more which these were, so none is accepted.
+        None is returned for such a one, and for any other when so many were forgotten.
+        """
+        cdef Run run
+        cdef Peer peer
         cdef Py_ssize_t limit = 16 * self.limits.max_peers
+        if not self.stream and self.forgotten and (number in self.forgotten or len(self.forgotten) >= MAX_FORGOTTEN):
+            return None
+        run = Run()
         run.run = number
         run.used_at = now
         if self.stream:
             return run
         if len(self.runs) >= limit:
-            idle = sorted(
-                (one for one in self.runs.values() if (<Run>one).peer is None or not (<Run>one).peer.n_confirmed),
-                key=_used_at,
-            )
+            idle = []
+            for one in self.runs.values():
+                peer = self._holder(one)
+                if peer is None or not peer.n_confirmed:
+                    idle.append(one)
+            idle.sort(key=_used_at)
             for one in idle[:max(1, limit // 8)]:
-                del self.runs[(<Run>one).run]
-                if (<Run>one).peer is not None:
-                    (<Run>one).peer.run = None
+                number = (<Run>one).run
+                del self.runs[number]
+                if (<Run>one).used:
+                    self.forgotten.add(number)
+                peer = (<Run>one).peer
+                if peer is not None and peer.run is one:
+                    peer.run = None
             self.last_run = None
-        self.runs[number] = run
+        self.runs[run.run] = run
         return run
 
     cdef unsigned int _next_number(self):
@@ -1420,7 +1488,7 @@ cdef class Exchange:
             self.number = number + 1
         return number
 
-    cdef bint _may_tag(self, Peer peer, bytes frame, double now):
+    cdef bint _may_tag(self, Peer peer, bytes frame):
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
         if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
             return False
@@ -1437,7 +1505,7 @@ cdef class Exchange:
             send.frame = make_ping(self.number_run, send.number)
             send.pings.append((send.number, now))
             send.tagged = True
-        elif send.taggable and self._may_tag(peer, send.frame, now):
+        elif send.taggable and self._may_tag(peer, send.frame):
             send.number = self._next_number()
             send.frame = self._tagged_frame(
                 send.frame, send.number, _life(send, now), send.answered if peer.kind != PLAIN else -1

@@ -20,7 +20,7 @@ cdef class Run:
     cdef bint used                 # there is one
     cdef unsigned int latest       # the highest number received, those of pings included
     cdef unsigned int heard_before # which number of ours was the next when that one came
-    cdef Peer peer                 # where this program is; None once another has taken its place
+    cdef Peer peer                 # where this program is, or was: `Exchange._holder` knows
     cdef double used_at
     cdef uint64_t window[WORDS]
 
@@ -33,11 +33,13 @@ cdef class Peer:
     cdef object queue          # sends that wait for their turn (a deque, made when needed)
     cdef object held           # (frame, taggable, answered) of messages nobody waits for, until they may be sent
     cdef object paced          # frames for a stream that may not follow each other closely
-    cdef object doubted        # messages that may not be wanted any more
+    cdef object doubted        # messages that may not be wanted any more,
+    cdef Py_ssize_t doubted_size  # and how many bytes they have
     cdef list due              # (frame, time) of untagged ones whose echo may still come
     cdef int kind
     cdef unsigned int kind_since  # echoes of earlier numbers say nothing of what it is now
     cdef Run run               # its program
+    cdef bint gone             # it was forgotten, lost, or joined with another
     cdef bint heard            # something came from it
     cdef bint quotes           # its notices quote messages, as those of MATLAB do
     cdef bint refused          # the system says that nobody listens there

@@ -53,6 +53,8 @@ class PeerStatistics:
 class Peers(Mapping[Address, PeerStatistics]):
     """The peers of a communicator, by their (host, port); a live view, whose values are snapshots.
 
+    A peer whose address has changed is listed once, with its new address; it is found by its former one too.
+
     Parameters
     ----------
     exchange : Exchange

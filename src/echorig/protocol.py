@@ -321,7 +321,8 @@ class EchoProtocol(Link):
         MessageTooLongError, TypeError, ValueError
             As in `confirmed_send`; over TCP an address that is not connected is only logged.
         OSError
-            Over UDP, 1,024 messages to this peer wait already until it has confirmed an earlier one (``ENOBUFS``).
+            1,024 messages to this peer wait already (``ENOBUFS``): it has not confirmed an earlier one, or over TCP it
+            may take two that arrive together for one.
         """
         if addr is not None:
             addr = checked_address(addr)
