@@ -393,8 +393,9 @@ class Watch:
         if rig.exchange.place(dst) != dst and self.owners.get(rig.exchange.place(dst)) is None:  # it has another
             return
         calm = max(self.network.calm, message.started)
-        for other in rig.said[: message.index]:  # those before it come first
-            if (other.dst == dst or self._may_be_one(rig)) and other.ended > calm:
+        one = self._may_be_one(rig)  # then one that left later to its former address may have left first
+        for other in rig.said if one else rig.said[: message.index]:  # those before it come first
+            if (other.dst == dst or one) and other is not message and other.ended > calm:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)
         if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
