@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from echorig import EchoProtocol, ExpMessage, RemoteCallbackError, Services, ServicesError, ServicesTimeoutError, Tuning
-from echorig._origin import Question, asking, current, names
-from echorig._tags import read_answered
-from echorig.answers import Answers
+from echorig.events._reply_context import Question, asking, current, names
+from echorig.services.answers import Answers
 from echorig.testing import FakeRig
+from echorig.wire._tags import read_answered
 from exchanges import A, exchange
 from rigs import REF, RawUdp
 from tagging import identity, is_ping, read_tag, untagged

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echorig._tags import crc32c, set_ack, tag
+from echorig.wire._tags import crc32c, set_ack, tag
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / 'docs' / 'captures.py'

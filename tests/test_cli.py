@@ -17,7 +17,7 @@ import pytest
 import echorig
 import secrets_watch
 from conftest import LOOPS
-from echorig.cli import entry
+from echorig.cli.main import entry
 from rigs import REF, free_port
 
 REPLY = 30.0  # seconds, for what must come

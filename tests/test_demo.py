@@ -96,7 +96,7 @@ def test_without_the_incumbent(tmp_path):
 
 
 def test_without_rich():
-    code = 'import sys; sys.modules["rich"] = None; from echorig.cli import entry; sys.exit(entry(["demo"]))'
+    code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import entry; sys.exit(entry(["demo"]))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, '')
     assert "pip install 'echorig[demo]'" in done.stderr

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from echorig import Tuning
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
-from echorig.peers import Peers
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
+from echorig.delivery.statistics import Peers
 from exchanges import INIT, OWN, START, STATUS, A, out, run_until, tagging
 from exchanges import confirmed as confirm
 from tagging import acknowledged, ping, tag

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, TIMED_OUT, Exchange
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, TIMED_OUT, Exchange
 from exchanges import (
     NOTICE_FRAME,
     OWN,

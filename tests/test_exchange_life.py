@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, EXPIRED, NOTICE, SWALLOWED, WAITING
-from echorig._tags import read_answered
-from echorig._tags import read_tag as read_all
-from echorig._tags import tag as any_tag
+from echorig.delivery._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, EXPIRED, NOTICE, SWALLOWED, WAITING
+from echorig.wire._tags import read_answered
+from echorig.wire._tags import read_tag as read_all
+from echorig.wire._tags import tag as any_tag
 from exchanges import (
     INIT,
     NOTICE_FRAME,

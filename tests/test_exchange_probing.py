@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DELIVER,
     ECHO,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, LOST, NOTICE, SWALLOWED, TIMED_OUT, WAITING
-from echorig._tags import make_ping
-from echorig._tags import read_tag as read_all
-from echorig._tags import tag as any_tag
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, LOST, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig.wire._tags import make_ping
+from echorig.wire._tags import read_tag as read_all
+from echorig.wire._tags import tag as any_tag
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -538,3 +538,14 @@ def test_neighbouring_runs_never_break_anything(steps):
     run_until(ex, now + 1.0)
     assert ex.n_waiting == 0
     assert all(send.outcome != WAITING for send in sends)
+
+
+def test_the_echo_of_a_message_without_a_tag_from_a_former_address():
+    """A program with two addresses has moved; then something without a tag came from its former one."""
+    ex = exchange()
+    tagging(ex)
+    ex.send(b'[4, "raw"]', A, None, 0.0, 1.0, taggable=False)
+    ex.receive(tag(STATUS, 8), B, 0.1)
+    assert ex.place(A) == B
+    assert ex.receive(b'[1, "another"]', A, 0.2) == DELIVER
+    assert ex.receive(b'[4, "raw"]', A, 0.3) == CONFIRMED

@@ -9,7 +9,7 @@ import asyncio
 import gc
 
 from echorig import EchoProtocol
-from echorig.answers import Answers
+from echorig.services.answers import Answers
 from fleet import ENDS, KINDS, Fleet
 from rigs import REF
 

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 
 from echorig import EchoMismatchError, EchoTimeoutError, Tuning
-from echorig._codec import encode
-from echorig._tags import is_same
+from echorig.wire._codec import encode
+from echorig.wire._tags import is_same
 from rigs import RawUdp
 from tagging import ACK, acknowledged, is_ping, ping, read_tag, run_of, tag, untagged
 

@@ -18,7 +18,7 @@ from echorig import (
     ServicesTimeoutError,
     Tuning,
 )
-from echorig.rigs_file import read_rigs
+from echorig.services.rigs_file import read_rigs
 from rigs import REF, RawUdp, free_port
 
 

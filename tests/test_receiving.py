@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, communicator
-from echorig._exchange import DELIVER, Exchange
+from echorig.delivery._exchange import DELIVER, Exchange
 from echorig.tuning import DEFAULT_TUNING
 from rigs import REF, RawUdp, free_port
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from echorig import EchoMismatchError
 from echorig.base import Communicator
-from echorig.redact import Shown, shown
+from echorig.security.redaction import Shown, shown
 from rigs import RawUdp
 from secrets_watch import token
 from tagging import ACK, acknowledged, read_tag, run_of, tag, untagged

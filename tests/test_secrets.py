@@ -15,10 +15,10 @@ import pytest
 
 import echorig.sync
 from echorig import EchoMismatchError, EchoTimeoutError, RemoteCallbackError, Services, Tuning
-from echorig._codec import encode
-from echorig.concealed import Concealed, conceal, told, without
-from echorig.redact import shown
+from echorig.security.concealed import Concealed, conceal, told, without
+from echorig.security.redaction import shown
 from echorig.testing import FakeRig
+from echorig.wire._codec import encode
 from rigs import RawUdp
 from secrets_watch import token
 from tagging import acknowledged
@@ -297,7 +297,7 @@ def test_without_an_event_loop():
 
 async def test_what_the_program_prints(lab):
     """`echorig server` prints messages, and gets no token to print."""
-    from echorig.entry import main
+    from echorig.main import main
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

@@ -20,8 +20,8 @@ from echorig import (
     Services,
     Tuning,
 )
-from echorig._codec import encode
 from echorig.testing import LossyLink
+from echorig.wire._codec import encode
 from rigs import REF, RawUdp, free_port
 from tagging import acknowledged, tag, tag_answer
 

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, Tuning
-from echorig._framing import FrameSplitter
+from echorig.wire._framing import FrameSplitter
 from rigs import REF
 from tagging import TAG_SIZE, acknowledged, untagged
 

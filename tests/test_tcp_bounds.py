@@ -14,7 +14,7 @@ import pytest
 
 from attackers import MESSAGE
 from echorig import ConnectionClosedError, ExpMessage, Tuning
-from echorig.crowd import most_connections
+from echorig.transports.connection_limits import most_connections
 from tagging import acknowledged, is_ping, tag
 from test_allow import BAD, needs_others
 from test_tls import papers, trustme  # noqa: F401
@@ -224,7 +224,7 @@ async def test_one_byte_at_a_time(lab):
 async def test_a_message_after_the_other_is_no_unfinished_one(lab, monkeypatch):
     """What is cut into pieces all the time, but always ends, is welcome."""
     now = [0.0]
-    monkeypatch.setattr('echorig.crowd.monotonic', lambda: now[0])
+    monkeypatch.setattr('echorig.transports.connection_limits.monotonic', lambda: now[0])
     server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
     heard = listening(server)
     async with connections(server, 1) as [(_, writer)]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
-from echorig.cli import entry
+from echorig.cli.main import entry
 from rigs import REF, free_port
 from test_allow import BAD, needs_others, stranger
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError, ExpMessage, Tuning
-from echorig.backlog import Backlog
+from echorig.events.backlog import Backlog
 from rigs import REF
 
 LOOSE = ('127.0.0.1', 9)

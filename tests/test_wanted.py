@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from echorig import EchoProtocol, Services, _tags
-from echorig._framing import FrameSplitter
+from echorig import EchoProtocol, Services
+from echorig.wire import _tags
+from echorig.wire._framing import FrameSplitter
 from tagging import RUN, is_ping, tag
 
 LONG = 0.8  # seconds; less would not be noticed

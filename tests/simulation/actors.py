@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from echorig import Tuning
-from echorig._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
+from echorig.delivery._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
 
 from . import tags
 from .invariants import Watch, need

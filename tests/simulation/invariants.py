@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,

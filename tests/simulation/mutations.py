@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from echorig._codec import peek
-from echorig._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED
+from echorig.delivery._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED
+from echorig.wire._codec import peek
 
 from . import tags
 from .mutant import (

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from echorig._exchange import CONFIRMED
+from echorig.delivery._exchange import CONFIRMED
 
 from .actors import NOTICE_FRAME, Node, answer_to, code
 from .invariants import Watch, need

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ..errors import ConnectionClosedError
 from ..loop import new_event_loop
-from ..safe_log import SafeLog
+from ..security.safe_log import SafeLog
 from .calls import Call, Waiting
 from .ways import Calls
 

@@ -6,7 +6,7 @@ import asyncio
 
 from ..errors import EchoTimeoutError
 from ..messages import ExpMessage
-from ..redact import shown
+from ..security.redaction import shown
 from .script import Received
 
 __all__ = ['Inbox']

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ..callbacks import each
 from ..checks import described, flag, number_of, seconds, text
+from ..events.callbacks import each
 from ..messages import ExpMessage
-from ..redact import shown
+from ..security.redaction import shown
 from ..uri import Address
 
 __all__ = ['Reaction', 'Received', 'Script']
