@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, communicator
+from echorig import ConnectionClosedError, EchoProtocol, ExpMessage
+from echorig.communicator import base as communicator
 from echorig.delivery._exchange import DELIVER, Exchange
 from echorig.tuning import DEFAULT_TUNING
 from rigs import REF, RawUdp, free_port
