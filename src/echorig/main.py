@@ -10,7 +10,7 @@ from .checks import described, seconds
 from .communicator.protocol import EchoProtocol
 from .errors import EchoError, EchoTimeoutError
 from .messages import ExpMessage
-from .security.redaction import shown
+from .security.redaction import redact_frame
 from .stall import wait_for
 from .wire._codec import encode
 
@@ -65,10 +65,10 @@ async def _serve(server_uri: Any, name: str | None, kwargs: dict[str, Any]) -> N
 
     def hear(data: list[Any], addr: tuple[str, int], event: ExpMessage) -> None:
         # The message as it travelled, without the tokens in it.
-        tell(f'{event.name} {shown(encode([int(event), *data]))} from {addr[0]}:{addr[1]}')
+        tell(f'{event.name} {redact_frame(encode([int(event), *data]))} from {addr[0]}:{addr[1]}')
 
     def hear_notice(data: list[Any], addr: tuple[str, int]) -> None:
-        tell(f'failure {shown(encode([0, *data]))} from {addr[0]}:{addr[1]}')
+        tell(f'failure {redact_frame(encode([0, *data]))} from {addr[0]}:{addr[1]}')
 
     async with await EchoProtocol.server(server_uri, name, **kwargs) as com:
         com.assign_callback(ExpMessage.any(), hear)

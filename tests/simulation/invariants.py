@@ -285,6 +285,7 @@ class Watch:
 
     def _judge_echo(self, rig: Rig, packet: Packet, verdict: int, tagged: bool) -> None:
         root = packet.root
+        root.echoed = min(root.echoed, self.network.now)
         tag = tags.read(packet.frame) if tagged or root.kind == PING else None
         whole = tag is not None
         if not whole and (self.network.now - root.started > _DUE or self.notes[rig.name].flooded >= 0.0):

@@ -56,6 +56,7 @@ class Message:
         'deadline',
         'delivered',
         'dst',
+        'echoed',
         'ended',
         'event',
         'faulted',
@@ -80,7 +81,7 @@ class Message:
         self.tagged, self.event = tagged, event
         self.index = self.place = -1
         self.started = self.deadline = 0.0
-        self.arrived = self.ended = NEVER
+        self.arrived = self.echoed = self.ended = NEVER
         self.send: Any = None
         self.outcome: int | None = None
         self.identity: tuple[int, int] | None = None

@@ -34,7 +34,7 @@ from echorig.security._signing cimport F_HANDSHAKE, Signer
 from echorig.wire._tags cimport TAG_SIZE, read_answered
 from echorig.checks import seconds as _checked_seconds
 from echorig.errors import EchoError, MessageTooLongError
-from echorig.security.redaction import Shown, shown
+from echorig.security.redaction import LazyFrame, redact_frame
 from echorig.stall import StallMonitor, after_poll
 from echorig.uri import address_text
 
@@ -82,7 +82,7 @@ cdef inline double _now() except -1.0:
 cdef _check_whole(bytes frame):
     """Refuse text or bytes that would be joined with, or cut from, the messages around them on a stream."""
     if FrameSplitter(len(frame)).feed(frame) != [frame]:
-        raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {shown(frame)!r}')
+        raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {redact_frame(frame)!r}')
 
 
 cdef class Courier:
@@ -258,7 +258,7 @@ cdef class Courier:
         if not frame:
             raise ValueError('An empty message cannot be sent: nobody would see it')
         if self.signer is not None and (is_raw(data) or frame[0] != 91):
-            raise ValueError(f'With key=, only messages can be sent, which are arrays: {shown(frame)!r} cannot be signed')
+            raise ValueError(f'With key=, only messages can be sent, which are arrays: {redact_frame(frame)!r} cannot be signed')
         if len(frame) > self.longest:
             if self.datagrams:
                 where = f'a datagram carries at most {self.longest}: use a tcp:// URI'
@@ -351,7 +351,7 @@ cdef class Courier:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
-                self.logger.info('Received %r from %s', Shown(frame), address_text(self.owner.protocol, addr))
+                self.logger.info('Received %r from %s', LazyFrame(frame), address_text(self.owner.protocol, addr))
             deliver(
                 self.owner, self.waiting, self.callbacks, frame, addr, identity,
                 -1 if identity < 0 else self._answers(frame),
@@ -368,7 +368,7 @@ cdef class Courier:
             if self.owner._log_limit.allows('messages that came too late', addr):
                 self.logger.warning(
                     'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
-                    Shown(frame), addr[0], addr[1], waited,
+                    LazyFrame(frame), addr[0], addr[1], waited,
                 )
         if exchange.settled and not self.releasing:
             self._release()

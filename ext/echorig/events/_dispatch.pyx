@@ -20,7 +20,7 @@ from echorig.wire._codec cimport decode
 from echorig.events._reply_context cimport Origin
 from echorig.events._turn cimport Turn
 from echorig.events._reply_context import current as _current
-from echorig.security.concealed import conceal
+from echorig.security.redaction import hide_values
 from echorig.messages import ExpMessage
 from echorig.events.event_queue import bits
 
@@ -73,7 +73,7 @@ cpdef deliver(com, waiting, callbacks, bytes data, addr, long long number=-1, lo
     event, bit = <tuple>known
     del message[0]
     if bit == ALYX:
-        message = conceal(message)
+        message = hide_values(message)
     if not code and not com._log_notice(message, addr):
         return
     if number >= 0:
@@ -115,10 +115,10 @@ cdef _tell(com, list listeners, event, message, addr):
             try:
                 result = listener(message, addr, event) if told else listener(message, addr)
             except (Exception, CancelledError) as ex:
-                com._report(listener, event, ex, addr, message)
+                com._report(listener, event, ex, addr)
             else:
                 if result is not None and isinstance(result, Coroutine):
-                    com._callbacks.run(result, partial(_report, com, listener, event, message), addr)
+                    com._callbacks.run(result, partial(_report, com, listener, event), addr)
             continue
         com._callbacks.clear_futures(listener)
         if listener.cancelled():
@@ -129,6 +129,6 @@ cdef _tell(com, list listeners, event, message, addr):
             listener.set_result((message, addr, event) if told else (message, addr))
 
 
-def _report(com, listener, event, message, ex, addr):
+def _report(com, listener, event, ex, addr):
     """Report that a callback failed which ran as a task."""
-    com._report(listener, event, ex, addr, message)
+    com._report(listener, event, ex, addr)

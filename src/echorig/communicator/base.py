@@ -14,9 +14,8 @@ from ..events.callbacks import CallbackTable, Listener, checked_listener
 from ..events.event_queue import EventStream, Waiting, bits
 from ..messages import ExpMessage
 from ..resolver import validate_uri
-from ..security.concealed import told, without
 from ..security.log_limit import LogLimit, OncePerPeer
-from ..security.redaction import legible, shown
+from ..security.redaction import printable, redact_error, redact_frame
 from ..security.safe_log import SafeLog
 from ..tuning import DEFAULT_TUNING, Tuning
 from ..uri import Address, address_text, parse
@@ -276,12 +275,17 @@ class Communicator(Service):
         """Log what is no message, unless there is too much of it."""
         if not self._log_limit.allows('that were no message', addr):
             return
-        self._log.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, shown(data))
+        self._log.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, redact_frame(data))
         if expected_list:
             if len(_warned) > _MAX_WARNED:
                 _warned.clear()
             warnings.warn_explicit(
-                f'Expected list, got {shown(data)}', RuntimeWarning, __file__, 0, module=__name__, registry=_warned
+                f'Expected list, got {redact_frame(data)}',
+                RuntimeWarning,
+                __file__,
+                0,
+                module=__name__,
+                registry=_warned,
             )
 
     def _log_latin1(self, addr: Address) -> None:
@@ -308,18 +312,16 @@ class Communicator(Service):
             'Callback for %s on %s failed with %s',
             'an unnamed event' if name is None else ExpMessage(name).name or name,
             address_text(self.protocol, addr),
-            legible(told(details, name == ExpMessage.ALYX)),
+            printable(redact_error(details, name)),
         )
         return True
 
-    def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address, data: Any = None) -> None:
+    def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address) -> None:
         """Log that a callback failed, and tell the sender of the message.
 
-        A failure in a callback for notices is only logged, or two such callbacks would keep each other busy. A token
-        that came with the message is not repeated.
+        A failure in a callback for notices is only logged, or two such callbacks would keep each other busy.
         """
-        text = f'{type(error).__name__}: {_text(error)}'
-        text = told(without(text, data) if event == ExpMessage.ALYX else text)
+        text = redact_error(f'{type(error).__name__}: {_text(error)}', event)
         if self._log_limit.allows('failures of callbacks here', addr, _FAILURES):
             self._log.error('Callback "%s" failed with error "%s"', callback, text)
         if event:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import EchoMismatchError
 from ..events.callbacks import is_success
-from ..security.redaction import shown
+from ..security.redaction import redact_frame
 from ..uri import Address
 from ..wire._codec import DIFFERENT, compare, peek
 from .sender import Delivery
@@ -75,7 +75,7 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
         event = peek(frame)
         if event == 0 or (event > 0 and isinstance(expected, bytes) and event != peek(expected)):
             return None
-        error = EchoMismatchError(f'Unexpected response: expected {shown(expected)}, got {shown(frame)}')
+        error = EchoMismatchError(f'Unexpected response: expected {redact_frame(expected)}, got {redact_frame(frame)}')
         if not future.done():
             future.set_exception(error)
             future.exception()  # it is logged: a future that nobody asks is no second error

@@ -24,7 +24,7 @@ from ..errors import ConnectionClosedError
 from ..events.notifier import Changes, ConnectionChange, ConnectionChanges
 from ..security.allowlist import Allowed
 from ..security.log_limit import LogLimit
-from ..security.redaction import Shown
+from ..security.redaction import LazyFrame
 from ..security.rejections import Rejections
 from ..transports.connection import Connection
 from ..transports.connection_limits import Crowd
@@ -241,7 +241,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             return self._server_addr  # the same object, which is quicker to look up
         if source[0] != self._server_addr[0]:
             if self._log_limit.allows('packets of unexpected hosts', source):
-                self._log.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, Shown(data))
+                self._log.warning('Ignoring UDP packet from unexpected host (%s:%s): %s', *source, LazyFrame(data))
             return None
         return source
 

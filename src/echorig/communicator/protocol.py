@@ -9,7 +9,7 @@ from ..checks import seconds, short
 from ..errors import EchoError
 from ..resolver import resolve, resolve_host
 from ..security.allowlist import allowed, check_server
-from ..security.redaction import Shown
+from ..security.redaction import LazyFrame
 from ..transports import sockets, tcp, udp
 from ..uri import Address, Uri, as_address, checked_address, is_valid_ip
 from ..wire._codec import is_raw
@@ -343,7 +343,7 @@ class EchoProtocol(Link):
             task.add_done_callback(self._callbacks.tasks.discard)
             return
         if self._log.isEnabledFor(logging.DEBUG):
-            self._log.debug('Send "%s" to %s://%s:%s', Shown(frame), self.protocol, *target)
+            self._log.debug('Send "%s" to %s://%s:%s', LazyFrame(frame), self.protocol, *target)
         self._delivery.post(frame, target, not is_raw(data), self._delivery.answered(data, target))
 
     async def _send_to_name(self, data: Any, target: Address) -> None:

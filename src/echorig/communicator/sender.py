@@ -14,7 +14,7 @@ from ..delivery._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHAB
 from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError, PeerUnreachableError
 from ..messages import ExpMessage
 from ..security._signing import Signer
-from ..security.redaction import shown
+from ..security.redaction import redact_frame
 from ..security.safe_log import SafeLog
 from ..uri import Address
 from ..wire._codec import peek
@@ -117,7 +117,10 @@ class Delivery(Courier):
                 exposed.cancel('Close called on communicator' if send.outcome == LOST else str(error))
         if send.outcome == MISMATCH:
             self.logger.error(
-                'Expected %s from %s, got %s', shown(send.frame), self.owner._who(send.addr), shown(send.answer)
+                'Expected %s from %s, got %s',
+                redact_frame(send.frame),
+                self.owner._who(send.addr),
+                redact_frame(send.answer),
             )
 
     def _error(self, send: Send) -> EchoError:
@@ -131,9 +134,8 @@ class Delivery(Courier):
         elif send.outcome == UNREACHABLE:
             error = PeerUnreachableError(f'Nobody listens at {who}: {event} was refused, {waited:.3f} s waited')
         elif send.outcome == MISMATCH:
-            error = EchoMismatchError(
-                f'Unexpected response from {who} to {event}: expected {shown(send.frame)}, got {shown(send.answer)}'
-            )
+            expected, got = redact_frame(send.frame), redact_frame(send.answer)
+            error = EchoMismatchError(f'Unexpected response from {who} to {event}: expected {expected}, got {got}')
         else:
             cause = self._causes.get(send.addr)
             error = ConnectionClosedError(f'{who} is closed; {event} was not confirmed{_because(cause)}')

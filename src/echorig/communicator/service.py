@@ -10,7 +10,7 @@ from typing import Any
 
 from ..checks import described, flag, number_of, short, text
 from ..messages import PROTOCOL_VERSION, ExpMessage, ExpStatus
-from ..security.concealed import conceal
+from ..security.redaction import hide_values
 
 __all__ = ['Service']
 
@@ -172,7 +172,7 @@ class Service(ABC):
         if alyx is None:
             return _ALYX, None, {}
         try:
-            return _ALYX, alyx.base_url, conceal({alyx.user: alyx._token} if alyx.is_logged_in else {})
+            return _ALYX, alyx.base_url, hide_values({alyx.user: alyx._token} if alyx.is_logged_in else {})
         except AttributeError:  # nothing of it is shown: it may hold a token
             raise TypeError(f'alyx must be a one.webclient.AlyxClient or None, not {type(alyx).__name__}') from None
 

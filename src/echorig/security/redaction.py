@@ -1,8 +1,9 @@
-"""How messages are shown: as text, without delivery tags, and with the Alyx tokens in them replaced by ``***``.
+"""No Alyx token is in a text that this package makes: log lines, errors, and the `repr` of what was received.
 
-1. In an ALYX message, however its event is written, only the database's host and the names of the users are shown.
-2. In any other message a mapping behind a URL, the value of ``"token"``, and messages quoted as text are looked into.
-3. What cannot be read is shown up to what may be secret: it may be an ALYX message that was cut or damaged.
+1. A frame is shown if it is a message of a known event other than ALYX, or a notice about one, and mentions neither a
+   token nor a URL. Of any other frame only the size is shown: it may be an ALYX message that was cut or damaged.
+2. The mapping that comes with an ALYX message hides its values in its `repr`.
+3. Of an error that may have to do with ALYX, only the type is shown.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ import re
 from typing import Any
 
 from ..messages import ExpMessage
-from ..wire._codec import decode, encode, peek
+from ..wire._codec import decode
 from ..wire._tags import strip_tag
-from .concealed import HIDDEN, told
+from ..wire.notices import event_of_notice
 
-__all__ = ['Shown', 'legible', 'shown']
+__all__ = ['MASK', 'HiddenDict', 'LazyFrame', 'hide_values', 'printable', 'redact_error', 'redact_frame']
 
-_LONGEST = 1000
-_WHOLE = 65_536  # bytes; no ALYX message comes near it, and of others only the beginning is shown
-_DEEPEST = 16
-_EVENTS = frozenset(map(int, ExpMessage.__members__.values())) - {int(ExpMessage.ALYX)}
-_SUSPECT = re.compile(rb'128|1\.28|alyx|token|\\u00', re.IGNORECASE)
-_URL = re.compile(r'\s*(https?://)(?:[^/?#\s]*@)?([^/?#\s@]*)(.*)', re.IGNORECASE | re.DOTALL)
+MASK = '***'
+_MAX_TEXT = 1000  # characters of one message in a log line
+_MAX_PARSED = 65_536  # bytes; parsing more takes too long for a log line
+_SHOWN_EVENTS = frozenset(map(int, ExpMessage.__members__.values())) - {int(ExpMessage.ALYX)}
+_SUSPECT = r'token|alyx|://'
+_SUSPECT_TEXT = re.compile(_SUSPECT + r'|\[\s*128\b', re.IGNORECASE)
+_SUSPECT_BYTES = re.compile(_SUSPECT.encode(), re.IGNORECASE)
+_LONG_WORD = re.compile(r'(?=[\w-]*\d)[\w-]{16,}')  # as a token is, and no word of a language
+_ERROR_TYPE = re.compile(r'[A-Za-z_][\w.]{0,99}(?=:|$)', re.ASCII)
 
 
-def shown(frame: bytes | None) -> str:
-    r"""Return a message as text for people, free of secrets.
+def redact_frame(frame: bytes | None) -> str:
+    r"""Return a frame as text for people, without its delivery tag and without secrets.
 
     Parameters
     ----------
@@ -36,21 +40,52 @@ def shown(frame: bytes | None) -> str:
     Returns
     -------
     str
-        The text; bytes that are no UTF-8 appear as ``\\xNN``, and after 1,000 characters it is cut.
+        The message, cut after 1,000 characters; ``<n bytes>`` for what may hold a token, or is no message.
     """
     if frame is None:
-        return str(None)
-    frame = strip_tag(frame)
-    # An ordinary message in which nothing can hide is most of what is logged.
-    if peek(frame) not in _EVENTS or b'{' in frame or b'\\' in frame or _SUSPECT.search(frame):
-        safe = _without_tokens(frame)
-    else:
-        safe = frame
-    text = _printable(safe[: 4 * _LONGEST].decode('utf-8', 'backslashreplace'))
-    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}… ({len(frame)} bytes)'
+        return 'None'
+    body = strip_tag(frame)
+    if not _may_be_shown(body):
+        return f'<{len(frame)} bytes>'
+    text = _escape(body[: 4 * _MAX_TEXT].decode('utf-8', 'backslashreplace'))
+    return text if len(text) <= _MAX_TEXT else f'{text[:_MAX_TEXT]}… ({len(frame)} bytes)'
 
 
-def legible(text: str) -> str:
+def _may_be_shown(frame: bytes) -> bool:
+    if len(frame) > _MAX_PARSED or _SUSPECT_BYTES.search(frame):
+        return False
+    try:
+        message = decode(frame)
+    except ValueError:
+        return False
+    if not isinstance(message, list) or not message or type(message[0]) is not int:
+        return False
+    return (event_of_notice(message[1:]) if message[0] == 0 else message[0]) in _SHOWN_EVENTS
+
+
+def redact_error(text: str, event: int | None = None) -> str:
+    """Return the text of an error without what may be a token.
+
+    Parameters
+    ----------
+    text : str
+        The text, ``ErrorType: details``, which anybody may have written.
+    event : int, optional
+        The event that the error is about; None if that is not known.
+
+    Returns
+    -------
+    str
+        The text; only the type of the error, if it is about ALYX or may quote a token.
+    """
+    suspect = _SUSPECT_TEXT.search(text) or (event is None and _LONG_WORD.search(text))
+    if event != ExpMessage.ALYX and not suspect:
+        return text
+    found = _ERROR_TYPE.match(text)
+    return found.group() if found else 'an error'
+
+
+def printable(text: str) -> str:
     r"""Return a text that somebody else has written as it may stand in a log.
 
     Parameters
@@ -61,134 +96,22 @@ def legible(text: str) -> str:
     Returns
     -------
     str
-        The text; what a terminal would obey, or no file would take, appears as ``\\x1b``, and after 1,000 characters
-        it is cut.
+        The text, with control characters as ``\\x1b``, cut after 1,000 characters.
     """
-    safe = _printable(text[:_LONGEST])
-    return safe if len(safe) <= _LONGEST and len(text) <= _LONGEST else f'{safe[:_LONGEST]}… ({len(text)} characters)'
+    safe = _escape(text[:_MAX_TEXT])
+    return (
+        safe if len(safe) <= _MAX_TEXT and len(text) <= _MAX_TEXT else f'{safe[:_MAX_TEXT]}… ({len(text)} characters)'
+    )
 
 
-def _printable(text: str) -> str:
-    """Write out what is not printable: nothing that a terminal would obey gets into a log."""
+def _escape(text: str) -> str:
     if text.isprintable():
         return text
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
-def _without_tokens(frame: bytes) -> bytes:
-    """Hide the tokens in a message, whatever it is."""
-    if len(frame) > _WHOLE:
-        return _torn(frame[: 4 * _LONGEST])
-    try:
-        message = decode(frame)
-    except ValueError:
-        return _torn(frame)
-    if isinstance(message, str):  # as text is shown that is no JSON
-        safe: Any = _quoted(message, _DEEPEST)
-    elif isinstance(message, list):
-        # A mapping in what is no message at all may be that of an ALYX message with another code.
-        is_event = bool(message) and type(message[0]) is int and (message[0] in _EVENTS or message[0] == 0)
-        safe = _array(message, _DEEPEST, not is_event)
-    else:
-        safe = _hidden(message, _DEEPEST, True)
-    return frame if safe == message else encode(safe)
-
-
-def _torn(frame: bytes) -> bytes:
-    """Show of what cannot be read the part that is outside of any mapping, up to what may be an ALYX message."""
-    begin, end = frame.find(b'{'), frame.rfind(b'}')
-    found = _SUSPECT.search(frame)
-    hidden = HIDDEN.encode()
-    if found is not None and (begin < 0 or found.end() <= begin):
-        return frame[: found.end() if end < 0 or found.end() <= end else 0] + hidden
-    if begin < 0 and end < 0:
-        return frame
-    return frame[: max(begin, 0)] + hidden + (frame[end + 1 :] if end > begin else b'')
-
-
-def _is_alyx(code: Any) -> bool:
-    """Tell whether an event is ALYX, or a combination with it, whatever it is written as."""
-    if isinstance(code, str):
-        return code.strip().upper() in ('ALYX', '128')
-    if isinstance(code, float) and code.is_integer():
-        code = int(code)
-    return isinstance(code, int) and 0 < code <= ExpMessage.any() and bool(code & ExpMessage.ALYX)
-
-
-def _is_of_alyx(event: Any) -> bool:
-    """Tell whether a notice is about an ALYX message: it says its code, or as MATLAB quotes it."""
-    return _is_alyx(event) or (isinstance(event, str) and peek(event.encode('utf-8', 'replace')) == ExpMessage.ALYX)
-
-
-def _array(message: list[Any], depth: int, strict: bool) -> list[Any]:
-    """Hide the tokens in an array, which may be an ALYX message, or a notice that quotes one."""
-    if message and _is_alyx(message[0]):
-        return [message[0], *map(_address, message[1:2]), *map(_user, message[2:])]
-    is_alyx = len(message) > 2 and type(message[0]) is int and message[0] == 0 and _is_of_alyx(message[2])
-    safe = []
-    before: Any = None
-    for part in message:
-        if isinstance(part, dict) and isinstance(before, str) and _URL.match(before):
-            safe.append(_user(part))
-        elif is_alyx and isinstance(part, str):
-            safe.append(told(part, True))
-        else:
-            safe.append(_hidden(part, depth - 1, strict))
-        before = part
-    return safe
-
-
-def _address(part: Any) -> Any:
-    """Show of the database its host alone: a user, a password or a token may stand before it or behind it."""
-    if part is None:
-        return None
-    found = _URL.match(part) if isinstance(part, str) else None
-    if found is None:
-        return HIDDEN
-    scheme, host, rest = found.groups()
-    return scheme + host + (f'/{HIDDEN}' if rest not in ('', '/') else rest)
-
-
-def _user(part: Any) -> Any:
-    """Hide the values of ``{user: token}``, or whatever stands in its place."""
-    return dict.fromkeys(part, HIDDEN) if isinstance(part, dict) else HIDDEN
-
-
-def _hidden(value: Any, depth: int, strict: bool) -> Any:
-    """Hide the tokens in a part of a message; where it is none, every text in a mapping may be one."""
-    if isinstance(value, (dict, list)) and depth <= 0:
-        return HIDDEN
-    if isinstance(value, list):
-        return _array(value, depth, strict)
-    if isinstance(value, dict):
-        return {
-            key: HIDDEN
-            if (strict and isinstance(item, str)) or key.strip().lower() == 'token'
-            else _hidden(item, depth - 1, strict)
-            for key, item in value.items()
-        }
-    return _quoted(value, depth) if isinstance(value, str) else value
-
-
-def _quoted(text: str, depth: int) -> str:
-    """Hide the tokens in a text, which may quote a message."""
-    if len(text) < 4 or not ('[' in text or '{' in text or '"' in text or 'oken' in text):
-        return text
-    data = text.encode('utf-8', 'replace')
-    try:
-        message = decode(data)
-    except ValueError:
-        if '{' in text and _SUSPECT.search(data):
-            return _torn(data).decode()
-        return told(text)
-    if not isinstance(message, (dict, list, str)):
-        return text
-    safe = HIDDEN if depth <= 0 else _hidden(message, depth - 1, False)
-    return text if safe == message else encode(safe).decode()
-
-
-class Shown:
-    """A message that becomes text only if a log record is written.
+class LazyFrame:
+    """A frame that becomes text only if a log record is written.
 
     Parameters
     ----------
@@ -202,7 +125,42 @@ class Shown:
         self._frame = frame
 
     def __str__(self) -> str:
-        return shown(self._frame)
+        return redact_frame(self._frame)
 
     def __repr__(self) -> str:
-        return repr(shown(self._frame))
+        return repr(redact_frame(self._frame))
+
+
+class HiddenDict(dict[Any, Any]):
+    """A mapping that shows its keys and hides its values, and is a `dict` in every other way."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self, MASK))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # the program that reads it may have no echorig
+
+
+def hide_values(value: Any, depth: int = 8) -> Any:
+    """Return a value with every mapping in it replaced by one that hides its values.
+
+    Parameters
+    ----------
+    value : Any
+        The data of an ALYX message.
+    depth : int
+        How many levels are replaced; what lies deeper is inside of a mapping that hides it.
+
+    Returns
+    -------
+    Any
+        The value; equal to the one given.
+    """
+    if isinstance(value, dict):
+        items = ((key, hide_values(item, depth - 1)) for key, item in value.items())
+        return HiddenDict(items) if depth else HiddenDict(value)
+    if type(value) is list and depth:
+        return [hide_values(item, depth - 1) for item in value]
+    return value

@@ -10,7 +10,7 @@ from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError, PeerUnr
 from ..events._reply_context import Question, asking
 from ..events.callbacks import each
 from ..messages import ExpMessage
-from ..security.concealed import told
+from ..security.redaction import redact_error
 from ..uri import Address
 from ..wire.notices import event_of_notice
 from .answers import Answers
@@ -176,12 +176,13 @@ class RigListener:
     def _on_notice(self, data: list[Any], addr: Address) -> None:
         event = event_of_notice(data)
         if (event is None or event & self.event) and self._is_mine(data, 0, event):
-            text = told(str(data[0]), event == ExpMessage.ALYX) if data else 'no details'
+            about = self.event if self.event == ExpMessage.ALYX else event
+            text = redact_error(str(data[0]), about) if data else 'no details'
             self._refuse(f'{self.rig.name} failed on {self.event.name}: {text}', text, addr)
 
     def _on_interrupt(self, data: list[Any], addr: Address) -> None:
         if self._is_mine(data, _INTERRUPT):
-            text = '' if not data or data[0] is None else told(str(data[0]))
+            text = '' if not data or data[0] is None else redact_error(str(data[0]), self.event)
             what = f'{self.rig.name} answered {self.event.name} with EXPINTERRUPT'
             self._refuse(f'{what}: {text}' if text else what, text, addr)
 

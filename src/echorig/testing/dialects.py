@@ -11,7 +11,7 @@ from typing import Any
 from ..communicator.protocol import EchoProtocol
 from ..events._reply_context import Origin, current
 from ..messages import ExpMessage
-from ..security.concealed import conceal
+from ..security.redaction import hide_values
 from ..uri import Address, Uri, parse
 from ..wire._codec import decode, encode, peek
 from ..wire._tags import is_ping, read_tag
@@ -78,7 +78,7 @@ class Habits(ABC):
             event = ExpMessage(0) if type(code) is int and code == 0 else ExpMessage.validate(code, False)
         except (TypeError, ValueError):
             return Received(None, [], addr, frame, monotonic())
-        return Received(event, conceal(data) if event == ExpMessage.ALYX else data, addr, frame, monotonic())
+        return Received(event, hide_values(data) if event == ExpMessage.ALYX else data, addr, frame, monotonic())
 
 
 class Echorig(Habits):

@@ -21,7 +21,7 @@ from typing import Any
 from ..communicator.protocol import EchoProtocol
 from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError
 from ..messages import ExpMessage
-from ..security.redaction import shown
+from ..security.redaction import redact_frame
 from ..uri import Address, Uri
 from ..wire._codec import decode, is_raw
 from .plain_dialects import Plain, is_empty_array
@@ -83,15 +83,19 @@ class Matlab(Plain):
             echo = self._say(frame, addr)
         await asyncio.wait([echo], timeout=timeout)
         if not echo.done():
-            raise EchoTimeoutError(f'{addr} did not echo {shown(frame)} within {timeout} s')
+            raise EchoTimeoutError(f'{addr} did not echo {redact_frame(frame)} within {timeout} s')
         if echo.cancelled():
-            raise ConnectionClosedError(f'{self.rig.name} was switched off before {addr} had echoed {shown(frame)}')
+            raise ConnectionClosedError(
+                f'{self.rig.name} was switched off before {addr} had echoed {redact_frame(frame)}'
+            )
         echo.result()
 
     def _say(self, frame: bytes, addr: Address) -> asyncio.Future[None]:
         """Send a frame of its own; return a future for the echo."""
         if self._echo is not None and not self._echo.done() and self._last is not None:
-            self._echo.set_exception(EchoError(f'{self.rig.name} forgot {shown(self._last)} before its echo came'))
+            self._echo.set_exception(
+                EchoError(f'{self.rig.name} forgot {redact_frame(self._last)} before its echo came')
+            )
             self._echo.exception()  # nobody may wait for it
         self._last = frame
         self._echo = asyncio.get_running_loop().create_future()

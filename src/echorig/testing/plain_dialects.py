@@ -13,7 +13,7 @@ from typing import Any
 
 from ..communicator.protocol import EchoProtocol
 from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError
-from ..security.redaction import shown
+from ..security.redaction import redact_frame
 from ..transports import sockets
 from ..tuning import DEFAULT_TUNING
 from ..uri import Address, Uri, as_address
@@ -138,7 +138,9 @@ class Iblutil(Plain):
         if frame == sent:
             echo.set_result(None)
         else:
-            echo.set_exception(EchoMismatchError(f'{self.rig.name} expected {shown(sent)}, got {shown(frame)}'))
+            echo.set_exception(
+                EchoMismatchError(f'{self.rig.name} expected {redact_frame(sent)}, got {redact_frame(frame)}')
+            )
         return True
 
     def _new(self, frame: bytes, addr: Address) -> None:
@@ -162,7 +164,7 @@ class Iblutil(Plain):
                 self.transmit(frame, addr)
                 await self._confirmed(echo, timeout)
             except asyncio.TimeoutError:
-                error: EchoError = EchoTimeoutError(f'{addr} did not echo {shown(frame)} within {timeout} s')
+                error: EchoError = EchoTimeoutError(f'{addr} did not echo {redact_frame(frame)} within {timeout} s')
                 self._give_up(error)
                 raise error from None
             except EchoMismatchError as error:
