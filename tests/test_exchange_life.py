@@ -208,16 +208,25 @@ def test_what_waits_behind_others_may_grow_old():
     assert ex.n_expired == 1
 
 
-def test_an_answer_to_our_own_question_is_never_late():
-    """It is we who know how long we wait for it."""
+def test_an_answer_that_is_waited_for_is_never_late():
+    """It is we who know how long we wait for it; once nobody does, it is a message like any other."""
     ex = exchange()
     tagging(ex)
-    question = ex.send(START, A, None, 0.0, 1.0)
+    question = ex.send(START, A, None, 0.0, 1.0, asks=True)
     for sure in (True, False):
-        frame = any_tag(STATUS, RUN, 5 + sure, 100, identity(question.frame))
+        frame = any_tag(STATUS, RUN, 5 + sure, 100, question.identity)
         assert ex.receive(frame, A, 9.0, 5.0, sure) == DELIVER
     other = any_tag(STATUS, RUN, 9, 100, 5 << 32 | 6)
     assert ex.receive(other, A, 9.0, 5.0) == EXPIRED
+    question.forget_answer()
+    assert ex.receive(any_tag(STATUS, RUN, 10, 100, question.identity), A, 9.0, 5.0) == EXPIRED
+
+
+def test_an_answer_to_a_message_that_asks_for_none_may_be_late():
+    ex = exchange()
+    tagging(ex)
+    message = ex.send(START, A, None, 0.0, 1.0)
+    assert ex.receive(any_tag(STATUS, RUN, 5, 100, message.identity), A, 9.0, 5.0) == EXPIRED
 
 
 def test_on_datagrams_nothing_waits_and_no_answer_is_no_harm():

@@ -196,7 +196,9 @@ class Rig(Node):
         """Send a message and wait for its echo."""
         message = self._message(dst, MESSAGE, frame, question)
         self._open(message, timeout)
-        message.send = self.exchange.send(frame, dst, message, self.network.now, timeout, taggable, _answered(question))
+        message.send = self.exchange.send(
+            frame, dst, message, self.network.now, timeout, taggable, _answered(question), b'?' in frame
+        )
         self.flush()
         return message
 
@@ -317,7 +319,7 @@ class Rig(Node):
             said = self.unsent.get(tags.bare(frame), [])
             if message is None:
                 waits = tag is None or tag.life > 0
-                like = [one for one in said if (one.deadline > 0) == waits or tag is None]
+                like = [one for one in said if tag is None or (one.deadline > 0) == waits]
                 need(bool(like), f'{self.name} sends what nobody said')
                 until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
                 message = min(

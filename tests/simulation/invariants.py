@@ -238,7 +238,8 @@ class Watch:
     def _judge_life(self, rig: Rig, packet: Packet, verdict: int, allowed: tuple[int, ...]) -> tuple[int, ...]:
         """Look at how long a message lay here, and what that was taken for."""
         root, now, life = packet.root, self.network.now, packet.root.deadline - packet.sent
-        if root.question is not None and tags.named(packet.frame) and root.question.program == rig.program:
+        question = root.question
+        if question is not None and question.send and tags.named(packet.frame) and question.program == rig.program:
             return allowed  # how long an answer is wanted, who has asked knows best
         if rig.releasing:
             told = self.notes[rig.name].wanted.get(root.identity or (-1, -1), -NEVER)

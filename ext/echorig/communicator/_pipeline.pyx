@@ -206,12 +206,12 @@ cdef class Courier:
         """
         cdef Send send
         cdef double seconds = self.checked_timeout(addr, timeout)
-        cdef Question question
+        cdef Question question = get_value(_asking, None)
+        cdef bint asks = question is not None and question.send is None
         send = self.exchange.begin(
-            self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data), self.answered(data, addr)
+            self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data), self.answered(data, addr), asks
         )
-        question = get_value(_asking, None)
-        if question is not None and question.send is None:
+        if asks:
             question.send = send
         if send.flying:
             self.in_hand = send

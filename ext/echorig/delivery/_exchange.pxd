@@ -38,6 +38,7 @@ cdef class Send:
     cdef bint tagged, taggable
     cdef bint crossed        # a message of the same event came, which may be meant as the echo
     cdef long long answered  # the message that it answers, or -1
+    cdef set awaited         # the exchange's, while its answer is waited for
     cdef list pings          # (number, time) of each ping sent, if it is one
     cdef double flown        # when it was first sent
     cdef unsigned int flown_after  # the number of the next message when it was last sent
@@ -58,6 +59,7 @@ cdef class Exchange:
     cdef dict runs           # {run: Run}; none of streams
     cdef dict former         # {address: (run, restarts)} of connections that are gone
     cdef set own_runs        # ours, once there have been several
+    cdef set awaited         # the identities of messages whose answer is waited for
     cdef set forgotten       # the runs that were forgotten
     cdef double begun        # when it had to do with somebody for the first time; negative before
     cdef double full_until   # there is no room for strangers
@@ -76,9 +78,11 @@ cdef class Exchange:
     cdef Peer last_peer
     cdef Run last_run
 
-    cpdef Send send(self, bytes frame, addr, waiter, double now, double timeout, bint taggable=?, long long answered=?)
+    cpdef Send send(
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable=?, long long answered=?, bint asks=?
+    )
     cdef Send begin(
-        self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=?
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=?, bint asks=?
     )
     cdef int sort(self, bytes frame, addr, double now, double waited, bint sure) except -1
     cpdef int receive(self, bytes frame, addr, double now, double waited=?, bint sure=?) except -1
@@ -99,12 +103,11 @@ cdef class Exchange:
     cdef _place(self, Peer peer, addr)
     cdef _join(self, Peer peer, Peer other)
     cdef bint _is_wanted(self, Peer peer, long long asked)
-    cdef bint _is_answer(self, bytes frame) noexcept
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, double waited, bint ask)
     cdef _wait_for_answer(self, Peer peer)
     cdef _drop_doubted(self, Peer peer, Py_ssize_t i)
     cdef _expire_doubted(self, Peer peer, double now)
-    cdef unsigned int _ask_about(self, long long identity, addr) except 0
+    cdef unsigned int _ask(self, addr, long long identity=?) except 0
     cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number, double now, double waited)
     cpdef next_wanted(self, double now)
     cdef _time_out(self, Peer peer, Send send, double now)

@@ -71,6 +71,7 @@ cdef Py_ssize_t MAX_REPLIES = 16  # that wait for such a stream
 cdef double PROBE_INTERVAL = 0.010  # seconds between the first pings to a peer not yet known
 cdef int QUICK_PROBES = 3  # pings before the interval begins to double
 cdef double MAX_PROBE_INTERVAL = 0.100
+cdef double REPEATED_PROBE = 1.0  # seconds between pings to a peer that was silent for long, while a message waits
 cdef double REST = 15.0  # seconds for a peer not yet known to deal with a message, before it is pinged again
 # A longer message is not sent again before the echo of a ping has overtaken its own: the link may only be slow.
 cdef Py_ssize_t LARGE = 2 * (TAG_SIZE + FIELD_SIZE + 2)
@@ -135,6 +136,13 @@ cdef class Send:
     def identity(self) -> int:
         """int: Its run, times 2**32, plus its number; -1 before it is sent, and without a tag."""
         return -1 if self.number == 0 else identity(self.frame)
+
+    def forget_answer(self) -> None:
+        """Note that its answer is not waited for any more."""
+        if self.awaited is not None:
+            if self.number:
+                self.awaited.discard(identity(self.frame))
+            self.awaited = None
 
 
 cdef Send _newest(sends):
@@ -203,6 +211,7 @@ cdef class Exchange:
         self.former = {}
         self.own_runs = set()
         self.forgotten = set()
+        self.awaited = set()
         self.limits = Limits(tuning, max_size, signed)
         self.stream = stream
         self.run = run & RUNS
@@ -214,7 +223,8 @@ cdef class Exchange:
     # --- sending ---
 
     cpdef Send send(
-        self, bytes frame, addr, waiter, double now, double timeout, bint taggable=True, long long answered=-1
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable=True, long long answered=-1,
+        bint asks=False
     ):
         """Begin a confirmed send.
 
@@ -232,19 +242,23 @@ cdef class Exchange:
             Whether the message is an array that was encoded here; others travel as they are.
         answered : int
             The message that this one answers: its run, times 2**32, plus its number; -1 if it answers none.
+        asks : bool
+            Whether its answer is waited for, until :meth:`Send.forget_answer`: only this end knows for how long the
+            answer is wanted.
 
         Returns
         -------
         Send
             The send; it is in `finished` when it has ended.
         """
-        cdef Send send = self.begin(frame, addr, waiter, now, timeout, taggable, answered)
+        cdef Send send = self.begin(frame, addr, waiter, now, timeout, taggable, answered, asks)
         if send.flying:
             self.outbox.append((send.frame, send.addr))
         return send
 
     cdef Send begin(
-        self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=-1
+        self, bytes frame, addr, waiter, double now, double timeout, bint taggable, long long answered=-1,
+        bint asks=False
     ):
         """Begin a confirmed send; the shell sends its frame at once if it is `flying` now."""
         cdef Peer peer = self._peer(addr, now)
@@ -257,6 +271,8 @@ cdef class Exchange:
         send.alone = not self.stream or not _is_array(frame)
         send.taggable = taggable
         send.answered = answered
+        if asks:
+            send.awaited = self.awaited
         self._enter(peer, send, now)
         return send
 
@@ -753,7 +769,7 @@ cdef class Exchange:
         state = 1 if self.stream else run.judge(tag.number)
         new = state == 1
         if new:
-            if tag.life and waited * 1000 > tag.life and not self._is_answer(frame):
+            if tag.life and waited * 1000 > tag.life and read_answered(frame) not in self.awaited:
                 if not sure:
                     self._doubt(peer, frame, tag, addr, now, waited, True)
                     return V_DOUBTED
@@ -791,11 +807,6 @@ cdef class Exchange:
         cdef Send send = self._find(peer, <unsigned int>(asked & LAST_NUMBER))
         return send is not None and identity(send.frame) == asked
 
-    cdef bint _is_answer(self, bytes frame) noexcept:
-        """Tell whether a message answers one of ours: it is we who know how long we wait for that."""
-        cdef long long answered = read_answered(frame)
-        return answered >= 0 and self.is_own(<unsigned int>(answered >> 32))
-
     cdef _doubt(self, Peer peer, bytes frame, Tag *tag, addr, double now, double waited, bint ask):
         """Keep a message until its sender has said whether it is still wanted, or behind others that are kept."""
         cdef unsigned int question = 0
@@ -809,7 +820,7 @@ cdef class Exchange:
         ) and peer.doubted:
             return
         if ask:
-            question = self._ask_about(<long long>tag.run << 32 | tag.number, addr)
+            question = self._ask(addr, <long long>tag.run << 32 | tag.number)
         peer.doubted.append((question, <long long>tag.run << 32 | tag.number, now + DOUBT_TIME, wanted_until, frame, addr))
         self.n_doubted += 1
         peer.doubted_size += len(frame)
@@ -846,11 +857,11 @@ cdef class Exchange:
         if peer.doubted:
             self._wait_for_answer(peer)
 
-    cdef unsigned int _ask_about(self, long long identity, addr) except 0:
-        """Ask whether a message is still wanted; return the number of the question."""
-        cdef unsigned int question = self._next_number()
-        self.outbox.append((make_ping(self.number_run, question, identity), addr))
-        return question
+    cdef unsigned int _ask(self, addr, long long identity=-1) except 0:
+        """Send a ping, which may ask whether a message is still wanted; return its number."""
+        cdef unsigned int number = self._next_number()
+        self.outbox.append((make_ping(self.number_run, number, identity), addr))
+        return number
 
     cdef _answered_doubt(self, Peer peer, bytes frame, unsigned int number, double now, double waited):
         """Take in the answer whether a message is still wanted."""
@@ -894,7 +905,7 @@ cdef class Exchange:
                     self._drop_doubted(peer, i)
                     return frame, addr
                 if not question:  # it has waited for those before it, or for a callback
-                    peer.doubted[i] = (self._ask_about(identity, addr), identity, now + DOUBT_TIME, NEVER, frame, addr)
+                    peer.doubted[i] = (self._ask(addr, identity), identity, now + DOUBT_TIME, NEVER, frame, addr)
                     self._wait_for_answer(peer)
                 if self.stream:
                     break
@@ -1188,8 +1199,10 @@ cdef class Exchange:
             if PyBytes_GET_SIZE(send.frame) <= LARGE or peer.srtt == 0.0:
                 self._repeat(peer, send, now)
             else:
-                peer.asked = self._next_number()
-                self.outbox.append((make_ping(self.number_run, peer.asked), send.addr))
+                peer.asked = self._ask(send.addr)
+        elif peer.was_tagging and peer.kind == UNKNOWN and not peer.refused and not self._is_at_work(peer, now):
+            self._ask(send.addr)  # it was silent for so long that another may have taken its place
+            send.retry_at = now + REPEATED_PROBE
 
     cdef _repeat(self, Peer peer, Send send, double now):
         cdef Tag tag
@@ -1208,6 +1221,7 @@ cdef class Exchange:
         if peer.kind == kind and peer.probes is None:
             return
         peer.kind = kind
+        peer.was_tagging = kind == TAGGING
         if kind == TAGGING:
             peer.unechoed = None
             if self.stream:
@@ -1524,6 +1538,8 @@ cdef class Exchange:
                 send.frame, send.number, _life(send, now), send.answered if peer.kind != PLAIN else -1
             )
             send.tagged = True
+            if send.awaited is not None:
+                self.awaited.add(identity(send.frame))
 
     cdef bytes _tagged_frame(self, bytes frame, unsigned int number, unsigned int life, long long answered):
         if answered >= 0 and PyBytes_GET_SIZE(frame) + TAG_SIZE + FIELD_SIZE > self.max_frame:

@@ -37,6 +37,7 @@ cdef class Peer:
     cdef Py_ssize_t doubted_size  # and how many bytes they have
     cdef list due              # (frame, time) of untagged ones whose echo may still come
     cdef int kind
+    cdef bint was_tagging      # so it was when its kind was last known
     cdef unsigned int kind_since  # echoes of earlier numbers say nothing of what it is now
     cdef Run run               # its program
     cdef Peer former           # who was at this address before: an echo from there may still come

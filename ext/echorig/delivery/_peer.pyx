@@ -20,6 +20,10 @@ cdef inline uint64_t mix(bytes frame) noexcept:
     return er_mix(<const unsigned char *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame))
 
 
+# Seconds; a round trip seems longer if this program stood still. RFC 6298 allows such a limit, of 60 s or more.
+cdef double LONGEST_RETRY = 10.0
+
+
 cdef class Limits:
     """The limits that the compiled core uses, as C values."""
 
@@ -192,4 +196,4 @@ cdef class Peer:
         """Return how long to wait before the first repetition, in seconds."""
         if self.srtt == 0.0:
             return limits.first_retry
-        return max(self.srtt + 4 * self.rttvar, limits.min_retry)
+        return min(max(self.srtt + 4 * self.rttvar, limits.min_retry), LONGEST_RETRY)

@@ -62,6 +62,11 @@ cdef class Question:
         """bool: Whether its echo has come."""
         return self.send is not None and self.send.is_confirmed
 
+    def close(self) -> None:
+        """Note that its answer is not waited for any more."""
+        if self.send is not None:
+            self.send.forget_answer()
+
 
 def names(com, Question question not None) -> int:
     """Tell whether the current message is the answer to a question.

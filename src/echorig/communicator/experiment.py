@@ -193,6 +193,7 @@ class Messenger(Communicator):
             ) from None
         finally:
             asking.reset(token)
+            question.close()
             self._waiting.forget(answer)
 
     async def _token(self, answer: asyncio.Future[Message], question: Question, addr: Any) -> list[Any]:

@@ -147,6 +147,7 @@ class RigListener:
                     future.cancel()
                     future.add_done_callback(_see)
         self._answers.leave(self)
+        self.question.close()
         if self.question.send is None:  # it was told nothing
             return
         if isinstance(self.outcome, PeerUnreachableError | ConnectionClosedError):
