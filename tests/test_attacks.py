@@ -28,7 +28,7 @@ from tagging import TAG_SIZE, acknowledged, read_tag, tag, untagged
 from test_allow import BAD, GOOD, needs_others
 
 trustme = pytest.importorskip('trustme')
-pytestmark = [needs_others, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
+pytestmark = [pytest.mark.slow, needs_others, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
 
 KEY = 'only the laboratory has this key'
 TOKEN = token()

@@ -20,6 +20,8 @@ pytest.importorskip('rich')
 from echorig.demo.session import EVENTS
 from echorig.demo.view import histogram, percentile
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(
     not hasattr(os, 'pidfd_open') or not os.path.isdir('/proc'), reason='looks at Linux processes'
 )

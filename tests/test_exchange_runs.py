@@ -29,7 +29,7 @@ from exchanges import (
     run_until,
     tagging,
 )
-from tagging import RUN, acknowledged, identity, tag
+from tagging import RUN, acknowledged, identity, read_tag, tag, tag_answer
 
 LAST = 2**32 - 1
 HOUR = 3600.0
@@ -549,3 +549,19 @@ def test_the_echo_of_a_message_without_a_tag_from_a_former_address():
     assert ex.place(A) == B
     assert ex.receive(b'[1, "another"]', A, 0.2) == DELIVER
     assert ex.receive(b'[4, "raw"]', A, 0.3) == CONFIRMED
+
+
+def test_a_late_echo_of_a_ping_does_not_say_where_a_program_is_now():
+    """It was restarted, answered a ping, and moved; where it is now an answer to a newer ping has said."""
+    ex = exchange()
+    tagging(ex)
+    ex.receive(tag(STATUS, 8), A, 0.1)
+    ex.ping(A, None, 1.0, 5.0)
+    ex.ping(B, None, 1.1, 5.0)
+    early, late = out(ex)
+    new = 77
+    assert ex.receive(acknowledged(tag_answer(b'[]', read_tag(late), new << 32, OWN)), B, 1.2) == CONFIRMED
+    assert ex.receive(acknowledged(tag_answer(b'[]', read_tag(early), new << 32, OWN)), A, 1.3) == CONFIRMED
+    assert ex.place(B) == B
+    assert sorted(ex.addresses()) == [A, B]
+    assert count(ex, 'restarts', B) == 0

@@ -20,7 +20,7 @@ from rigs import RawUdp
 from tagging import ACK, acknowledged, is_ping, ping, read_tag, run_of, tag, untagged
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
-pytestmark = pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
 
 
 class Liar(RawUdp):

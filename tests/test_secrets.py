@@ -18,6 +18,7 @@ from echorig import EchoMismatchError, EchoTimeoutError, RemoteCallbackError, Se
 from echorig.security.redaction import HiddenDict, hide_values, redact_error, redact_frame
 from echorig.testing import FakeRig
 from echorig.wire._codec import encode
+from eventually import eventually
 from rigs import RawUdp
 from secrets_watch import token
 from tagging import acknowledged
@@ -301,15 +302,13 @@ async def test_what_the_program_prints(lab):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         serving = asyncio.ensure_future(main('server', 'udp://127.0.0.1:0', 'printing'))
-        while ' listens on ' not in out.getvalue():
-            await asyncio.sleep(0.001)
+        await eventually(lambda: ' listens on ' in out.getvalue(), '" listens on " in out.getvalue()')
         client = await lab.client(out.getvalue().split()[3].rstrip(';'))
         await client.alyx(Alyx())
         client.send([0, f'ValueError: {DATA}', 128])
         client.send([0, FRAME.decode(), [FRAME.decode()]])
         await client.init()
-        while 'EXPINIT' not in out.getvalue():
-            await asyncio.sleep(0.001)
+        await eventually(lambda: 'EXPINIT' in out.getvalue(), '"EXPINIT" in out.getvalue()')
         serving.cancel()
         await asyncio.wait([serving])
     assert out.getvalue().count('failure') == 2

@@ -25,6 +25,7 @@ def test_all_invariants_hold():
     assert failure is None, failure
 
 
+@pytest.mark.slow
 def test_schedules_reach_everything():
     log: list[str] = []
     attacks = 0

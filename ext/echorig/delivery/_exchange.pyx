@@ -553,6 +553,7 @@ cdef class Exchange:
             if peer.run is None or peer.run.run != number:
                 run = self._new_run(number, now)
                 if run is not None:
+                    run.heard_before = asked + 1
                     self._succeed(peer, run)
             return
         holder = self._holder(run)
@@ -562,6 +563,8 @@ cdef class Exchange:
                 run.peer = peer
         elif holder is not peer and asked >= run.heard_before:  # else it may have moved on since
             self._move(holder, peer.addr, now)
+        if asked >= run.heard_before:
+            run.heard_before = asked + 1
 
     cdef Peer _holder(self, Run run):
         """Return the peer that a program is; None once that is gone, or another program has taken its place.
