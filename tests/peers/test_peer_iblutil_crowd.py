@@ -9,7 +9,8 @@ import wires
 
 from echorig import ExpMessage, Tuning
 from test_allow import needs_others
-from test_tcp_bounds import attackers, until
+from eventually import eventually
+from test_tcp_bounds import attackers
 
 pytest.importorskip('iblutil')
 patience, iblutil = wires.patience, wires.iblutil
@@ -24,14 +25,15 @@ async def test_it_stays_and_is_heard(lab, iblutil, how):
     heard = []
     ours.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((addr[0], data[-1])))
     await iblutil.do('open', com='theirs', role='client', uri=f'tcp://127.0.0.1:{ours.port}')
-    await until(lambda: len(ours._connections) == 1)
+    await eventually(lambda: len(ours._connections) == 1, 'len(ours._connections) == 1')
     [(addr, connection)] = ours._connections.items()
-    await until(lambda: connection._splitter.received > 0)  # it has said nothing by itself: this is the echo of a ping
+    # It has sent nothing by itself: this is the echo of a ping.
+    await eventually(lambda: connection._splitter.received > 0, 'the ping is echoed')
     await asyncio.sleep(1.0)
     async with attackers(how, ours, 60):
         for i in range(30):
             await iblutil.call('theirs', 'info', 20, i)
-        await until(lambda: ours.rejected['127.0.0.66'].cut >= 40)
+        await eventually(lambda: ours.rejected['127.0.0.66'].cut >= 40, 'ours.rejected[127.0.0.66].cut >= 40')
         for i in range(30):
             await ours.info(20, i, addr=addr)
     assert [data for host, data in heard if host == '127.0.0.1'] == list(range(30))
