@@ -6,11 +6,11 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# Line tracing for coverage of the .pyx files (slow; `make coverage` sets it).
+# Line tracing for coverage of the .pyx files (slow; `.ci/coverage` sets it).
 trace = os.environ.get('ECHORIG_TRACE') == '1'
 
-# Builds that look for errors. `make fuzz` sets `fuzz`, which counts the branches taken and needs CC=clang;
-# `make sanitize` sets `address,undefined` and, for valgrind, `memcheck`. They are slow and have their own directories.
+# Builds that look for errors; tests/fuzz/Makefile makes them. `fuzz` counts the branches taken and needs CC=clang.
+# `address,undefined` has the sanitizers, `memcheck` is for valgrind. They are slow and have their own directories.
 watch = os.environ.get('ECHORIG_WATCH', '')
 watched = {
     '': [],

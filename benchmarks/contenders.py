@@ -4,7 +4,7 @@ Both ends run on one loop in one process, so that the CPU time of a round trip i
 and then asked for bursts of round trips of the same message.
 
 ``ECHORIG_BENCH_SLOWDOWN=0.15`` makes each round trip of echorig busy for that much longer, to show that the gate
-sees it (`make bench-gate-check`). Nothing but this file reads it.
+sees it. Nothing but this file reads it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fewer examples of hypothesis where each takes fifty times as long: ``pytest -p fuzz.fewer``, for `make sanitize`."""
+"""Fewer examples of hypothesis where each takes fifty times as long: ``pytest -p fuzz.fewer``, for `sanitize` in the Makefile."""
 
 from __future__ import annotations
 
