@@ -1,4 +1,4 @@
-"""Run one target under atheris: ``python -m fuzz TARGET [option of libFuzzer | folder] ...``; tests/fuzz/Makefile does."""
+"""Run one target under atheris: ``python -m fuzz TARGET [option of libFuzzer | folder] ...``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fewer examples of hypothesis where each takes fifty times as long: ``pytest -p fuzz.fewer``, for `sanitize` in the Makefile."""
+"""Fewer examples of hypothesis where each takes fifty times as long: ``pytest -p fuzz.fewer``."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import pytest
 import wires
 
 from echorig import ExpMessage, Tuning
-from test_allow import needs_others
 from eventually import eventually
+from test_allow import needs_others
 from test_tcp_bounds import attackers
 
 pytest.importorskip('iblutil')
