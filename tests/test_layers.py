@@ -45,31 +45,14 @@ IO = {'asyncio', 'socket', 'select', 'selectors', 'ssl', 'threading', 'time', 'l
 KNOWN: set[tuple[str, str]] = {
     ('services.presence', 'delivery.statistics'),
     ('sync.state', 'delivery.statistics'),
-    ('transports.connection', 'communicator._pipeline'),
-    ('transports.connection', 'communicator.link'),
-    ('transports.connection_limits', 'communicator.link'),
-    ('transports.reconnect', 'communicator.link'),
-    ('transports.tcp', 'communicator.link'),
-    ('transports.udp', 'communicator.link'),
 }
 KNOWN_CYCLES: set[frozenset[str]] = {
     frozenset({'sync.background', 'sync.ways'}),
     frozenset({'testing.blocking_rig', 'testing.fake_rig'}),
     frozenset({'services.fan_out', 'services.presence'}),
-    frozenset(
-        {
-            *(
-                'communicator.flow_control',
-                'communicator.link',
-                'transports.connection',
-                'transports.connection_limits',
-            ),
-            *('transports.reconnect', 'transports.udp'),
-        }
-    ),
 }
 # How often the package, aside from testing and demo, reads a private attribute of another object.
-MAX_REACHES = 121
+MAX_REACHES = 60
 
 CYTHON_IMPORT = re.compile(r'^\s*from\s+(\S+)\s+c?import\s+(.+)$|^\s*c?import\s+(.+)$', re.MULTILINE)
 CYTHON_REACH = re.compile(r'\b(?!self\.|cls\.)([A-Za-z_]\w*)\._(?!_)\w+')

@@ -233,7 +233,7 @@ async def test_looking_for_a_server(lab, turns):
         tuning = Tuning(first_reconnect=0.01, max_reconnect=0.02, reconnect_timeout=0.1)
         client = await lab.client(rig.uri, tuning=tuning)
         attempts: list[int] = []
-        connect = client._reconnecting._connect
+        connect = client._reconnector._connect
 
         def stand_still(turns: int) -> None:
             if turns:
@@ -246,10 +246,10 @@ async def test_looking_for_a_server(lab, turns):
             stand_still(turns)
             await connect()
 
-        client._reconnecting._connect = attempt
+        client._reconnector._connect = attempt
         client._transport.abort()
         await eventually(lambda: attempts, 'attempts')
-        await asyncio.wait_for(client._reconnecting.stopped(), 30)
+        await asyncio.wait_for(client._reconnector.stopped(), 30)
         assert client.is_connected
         assert attempts == [0]
 
@@ -373,7 +373,7 @@ async def test_a_message_whose_end_came_meanwhile(lab, meanwhile):
     with ThreadPoolExecutor() as pool:
         connecting = pool.submit(connect)
         await eventually(
-            lambda: any(connection.unfinished for connection in server._connections.values()),
+            lambda: any(connection.splitter.pending for connection in server._connections.values()),
             'a part has come',
         )
         await meanwhile.stand_still()

@@ -248,7 +248,7 @@ async def test_too_many_messages_for_those_who_read(lab, caplog):
         assert stream.dropped
     await heard
     assert 'max_backlog' in caplog.text
-    assert hidden(caplog.text, caught.value, server._admission)
+    assert hidden(caplog.text, caught.value, server._flow_control)
 
 
 @pytest.mark.parametrize('kind', ['echorig', 'iblutil', 'matlab'])

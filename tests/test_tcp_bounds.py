@@ -150,10 +150,10 @@ async def test_handshakes_count_too(lab, papers):  # noqa: F811
     async with connections(server, 20) as strangers:
         for reader, _ in strangers[:15]:
             assert await is_cut(reader)
-        await eventually(lambda: len(server._crowd) == 6, 'len(server._crowd) == 6')
+        await eventually(lambda: len(server._limiter) == 6, 'len(server._limiter) == 6')
         await (await lab.client(f'wss://localhost:{server.port}', ssl=papers.client)).init()
         await client.init()
-    await eventually(lambda: len(server._crowd) == 2, 'len(server._crowd) == 2')
+    await eventually(lambda: len(server._limiter) == 2, 'len(server._limiter) == 2')
     assert set(server.rejected) == {BAD}
 
 
@@ -176,7 +176,7 @@ async def test_a_flood_of_connections(lab, how):
     async def watch():
         nonlocal most
         while True:
-            most = max(most, len(server._crowd))
+            most = max(most, len(server._limiter))
             assert len(server._connections) <= 2 * 100  # some are being closed: the loop accepts many at a time
             await asyncio.sleep(0)
 
@@ -270,7 +270,7 @@ async def test_unfinished_messages_are_bounded_together(lab, caplog):
         for _, writer in (first, second):
             writer.write(begin)
         await eventually(
-            lambda: sum(c.unfinished for c in server._connections.values()) == 2 * len(begin),
+            lambda: sum(c.splitter.pending for c in server._connections.values()) == 2 * len(begin),
             'all has come',
         )
         first[1].write(b'x' * 3 * MIB)
@@ -290,7 +290,7 @@ async def test_many_small_ones_do_not_drive_out_a_large_one(lab):
         for _, writer in strangers:
             writer.write(b'["' + b'x' * 100_000)
         await eventually(
-            lambda: sum(c.unfinished for c in server._connections.values()) == 15 * 100_002,
+            lambda: sum(c.splitter.pending for c in server._connections.values()) == 15 * 100_002,
             'all has come',
         )
         good.write(b'[64, 20, "' + b'x' * 999_000)
@@ -355,29 +355,22 @@ async def test_those_who_bring_much_are_read_by_turns(lab, papers, scheme):  # n
     heard = listening(server)
     clients = [await lab.client(server, f'c{i}', **theirs) for i in range(6)]
     rested = []
-    rest = server._crowd.rest
+    limiter, throttle = server._limiter, server._limiter.throttle
 
-    class Watched:
-        """The crowd of the server, and how many rest."""
+    def watched(connection):
+        throttle(connection)
+        rested.append(len(limiter._throttled))
 
-        def __getattr__(self, name):
-            return getattr(crowd, name)
-
-        def rest(self, connection):
-            rest(connection)
-            rested.append(len(crowd._resting))
-
-    crowd, server._crowd = server._crowd, Watched()
+    limiter.throttle = watched
     texts = [chr(97 + i) * (3 * MIB) for i in range(6)]
     await asyncio.gather(
         *(client.confirmed_send([64, 20, text], timeout=60) for client, text in zip(clients, texts, strict=True))
     )
-    server._crowd = crowd
     assert sorted(data for _, data in heard) == texts
     assert len(rested) >= 18 * MIB // (2 * 256 * 1024) - 6
     assert max(rested) <= 6
     await asyncio.gather(*(client.init() for client in clients))
-    assert not crowd._resting
+    assert not limiter._throttled
 
 
 async def test_ends_inside_messages_are_not_all_logged(lab, caplog):
@@ -387,7 +380,7 @@ async def test_ends_inside_messages_are_not_all_logged(lab, caplog):
             writer.write(b'[64, ')
             writer.write_eof()
             assert await is_cut(reader)
-        await eventually(lambda n=n: server._crowd.ended_inside == n, 'server._crowd.ended_inside == n')
+        await eventually(lambda n=n: server._limiter.ended_inside == n, 'server._limiter.ended_inside == n')
     assert len([record for record in caplog.records if 'ended inside a message' in record.getMessage()]) == 5
 
 
@@ -448,7 +441,7 @@ async def test_what_waits_is_bounded_in_bytes(lab, transport):
     await eventually(lambda: backlog.refused >= (1 if transport == 'udp' else 4), 'the others are refused')
     assert (len(backlog), sum(send.done() for send in sends)) == (2, 2)
     assert 80_000 < backlog.held < 80_400
-    assert server._admission._bytes < 100_100
+    assert server._flow_control.n_bytes < 100_100
     await (await lab.client(server)).status(20)  # other events are not concerned
     heard = [(await server.on_event('EXPINFO'))[0][1] for _ in texts[:4]]
     if transport == 'udp':  # repeated by the sender; over TCP no more than 60 kB and one message were held back
@@ -457,7 +450,7 @@ async def test_what_waits_is_bounded_in_bytes(lab, transport):
     else:
         await asyncio.gather(*sends[:4])
     assert heard == texts[: len(heard)]
-    assert (len(backlog), backlog.held, server._admission._bytes) == (0, 0, 0)
+    assert (len(backlog), backlog.held, server._flow_control.n_bytes) == (0, 0, 0)
     for send in sends:
         send.cancel()
     await asyncio.gather(*sends, return_exceptions=True)

@@ -179,7 +179,7 @@ class Scene:
             return
         peername = (HERE, PORT) if self.role == 'client' else (THERE, 20000 + len(self.wires))
         self.wires.append(Wire(socket.SOCK_STREAM, peername))
-        self.connections.append(Connection(self.com))
+        self.connections.append(Connection(self.com._stream_context))
         self.wires[-1].owner = self.connections[-1]
         self.connections[-1].connection_made(self.wires[-1])
 
@@ -259,7 +259,7 @@ class Scene:
             await asyncio.sleep(0)
             self.connect()
         for _ in range(100):  # a backlog that is full has every right to refuse
-            if not len(self.com._waiting.backlog) and not self.com._admission._held:
+            if not len(self.com._waiting.backlog) and not self.com._flow_control.n_held:
                 break
             await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 30)
             await asyncio.sleep(0)

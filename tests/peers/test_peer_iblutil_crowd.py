@@ -28,7 +28,7 @@ async def test_it_stays_and_is_heard(lab, iblutil, how):
     await eventually(lambda: len(ours._connections) == 1, 'len(ours._connections) == 1')
     [(addr, connection)] = ours._connections.items()
     # It has sent nothing by itself: this is the echo of a ping.
-    await eventually(lambda: connection._splitter.received > 0, 'the ping is echoed')
+    await eventually(lambda: connection.splitter.received > 0, 'the ping is echoed')
     await asyncio.sleep(1.0)
     async with attackers(how, ours, 60):
         for i in range(30):

@@ -69,7 +69,6 @@ cdef object INFO = logging.INFO
 cdef int EXPINTERRUPT = 16
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
-cdef Py_ssize_t FAIR = 256 * 1024  # bytes from streams before others get their turn
 cdef double LATE = 0.05  # seconds; a timer that comes so late says that this program stood still
 cdef double RECENT = 0.02  # seconds
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
@@ -113,8 +112,6 @@ cdef class Courier:
         For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
     slow : int
         To how many connections so much waits to be sent that somebody must look after it.
-    taken : int
-        How many bytes have come over streams since it was last set to 0.
     awake : bool
         Whether that is so at this moment.
     in_hand : Send or None
@@ -136,7 +133,6 @@ cdef class Courier:
     cdef public bint lost_transport
     cdef public double busy_poll
     cdef public int slow            # how many peers do not read what is sent to them
-    cdef public Py_ssize_t taken    # bytes that came over streams since somebody last looked
     cdef readonly object sending_to
     cdef readonly Send in_hand      # what is being sent for the first time at this moment
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
@@ -309,6 +305,23 @@ cdef class Courier:
         else:
             self.flush()
 
+    def set_paused(self, int n) -> None:
+        """Note how many peers do not read what is sent to them."""
+        self.slow = n
+
+    cpdef frame_received(self, bytes frame, addr):
+        """Take a frame from a stream; nothing gets out of here into the event loop.
+
+        Parameters
+        ----------
+        frame : bytes
+            The frame.
+        addr : tuple of (str, int)
+            Where it came from.
+        """
+        self.arriving = self.stalls is not None
+        _received(self.owner, self, frame, addr, True)
+
     cpdef take(self, bytes frame, addr):
         """Take a frame in: confirm what is new and tell its listeners, wake who waits for this echo.
 
@@ -357,7 +370,7 @@ cdef class Courier:
                 -1 if identity < 0 else self._answers(frame),
             )
         elif kind == V_REFUSED:
-            self.owner._admission.refused(frame, addr)
+            self.owner._flow_control.on_refused(frame, addr)
         elif kind == V_STORM:
             if self.owner._log_limit.allows('frames that keep coming back', addr):
                 self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
@@ -450,7 +463,7 @@ cdef class Courier:
                 raise self.owner._not_connected(addr)
             transport.write(frame)
             if self.slow:
-                self.owner._crowd.wrote(PyBytes_GET_SIZE(frame))
+                self.owner._limiter.on_write(PyBytes_GET_SIZE(frame))
         elif transport is None:
             raise self.owner._not_connected(addr)
         elif self.connected:
@@ -644,27 +657,3 @@ def receive(self, data, addr) -> None:
     if not courier.by_hand or not self._matches_by_hand(data, addr):
         courier.take(data, addr)
 
-
-# --- a method of a TCP connection ---
-
-def stream_received(self, data) -> None:
-    """Called by the event loop with each piece of the stream.
-
-    Parameters
-    ----------
-    data : bytes
-        The piece.
-    """
-    cdef FrameSplitter splitter = self._splitter
-    owner = self.owner
-    cdef Courier courier = owner._delivery
-    for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
-        courier.arriving = courier.stalls is not None
-        _received(owner, courier, frame, self.addr, True)
-    if splitter.overflow:
-        self.cut(f'it sent a message larger than {owner.tuning.max_stream_message} bytes (Tuning.max_stream_message)')
-    elif splitter.depth:
-        owner._crowd.holds(self, len(data))
-    courier.taken += len(data)
-    if courier.taken > FAIR:
-        owner._crowd.rest(self)

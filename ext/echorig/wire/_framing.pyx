@@ -56,6 +56,11 @@ cdef class FrameSplitter:
         """How many bytes of an unfinished message are held."""
         return len(self.kept)
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether a message has begun whose end has not come yet."""
+        return self.depth != 0
+
     cpdef list feed(self, bytes chunk):
         """Take the next bytes of the stream.
 

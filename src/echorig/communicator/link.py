@@ -26,16 +26,17 @@ from ..security.allowlist import Allowed
 from ..security.log_limit import LogLimit
 from ..security.redaction import LazyFrame
 from ..security.rejections import Rejections
-from ..transports.connection import Connection
-from ..transports.connection_limits import Crowd
-from ..transports.reconnect import Reconnecting
+from ..transports.connection import Connection, StreamContext
+from ..transports.connection_limits import ConnectionLimiter
+from ..transports.interfaces import ConnectionUser
+from ..transports.reconnect import Reconnector
 from ..transports.udp import max_size as udp_limit
 from ..tuning import DEFAULT_TUNING, Tuning
 from ..uri import Address, address_text, as_address, checked_address
 from ._pipeline import datagram_received, receive, received
 from .access import AccessControl, signer_for
 from .experiment import Messenger
-from .flow_control import Admission
+from .flow_control import FlowControl
 from .last_sent import LastSent
 from .options import polling
 from .sender import Delivery
@@ -121,7 +122,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             signer,
         )
         self._last_sent = LastSent(self._delivery)
-        self._reconnecting: Reconnecting | None = None
+        self._reconnector: Reconnector | None = None
         self._lost_because: BaseException | None = None
         self._connection_changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self._log)
         self.on_connection_lost = self._loop.create_future()
@@ -129,9 +130,35 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         self.on_eof_received = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._keeps_messages = self.role == 'server'
-        self._admission = Admission(self)
-        self._crowd = Crowd(self)
-        self._waiting.on_room = self._admission.changed
+        self._flow_control = FlowControl(
+            self._exchange,
+            self._waiting,
+            self._loop,
+            self._is_udp,
+            lambda frame, addr: self._receive(frame, addr),
+            lambda frame, addr: self._received(frame, addr),
+            lambda addr: self._is_udp or addr in self._connections,
+            lambda: self.default_echo_timeout,
+        )
+        self._waiting.on_room = self._flow_control.update
+        is_server = self.role == 'server'
+        self._limiter = ConnectionLimiter(
+            tuning, self._loop, self._rejections, is_server, self._delivery.ask, self._delivery.set_paused
+        )
+        user = ConnectionUser(
+            frame_received=self._delivery.frame_received,
+            peer_connected=self._connected,
+            peer_lost=self._disconnected,
+            peer_ended=self.eof_received,
+            describe=self._who,
+            admits=self._admits,
+            is_closed=lambda: self._delivery.closed,
+            has_connection=lambda: self.is_connected,
+            attempt_failed=self._attempt_failed,
+        )
+        self._stream_context = StreamContext(
+            user, self.name, is_server, tuning, self._loop, self._log, self._rejections, self._limiter
+        )
 
     # --- state ---
 
@@ -298,14 +325,14 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if not self.on_connection_lost.done():
             self.on_connection_lost.set_result(exc)
         if not self._delivery.closed and not self._is_udp:
-            if self._reconnecting is not None:
-                self._reconnecting.start()
+            if self._reconnector is not None:
+                self._reconnector.start()
             self._connection_changes.tell(ConnectionChange('lost', self._server_addr, exc))
         self._settle()
 
     def _connected(self, connection: Connection) -> None:
         """Take up a new TCP connection."""
-        if self._delivery.closed or not self._crowd.enter(connection, connection.addr[0], connection._splitter):
+        if self._delivery.closed or not self._limiter.register(connection, connection.addr[0], connection.splitter):
             connection.abort()
             connection.transport = None  # nobody has heard of it, so nobody need hear of its end
             return
@@ -321,6 +348,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             if self.on_eof_received.done():
                 self.on_eof_received = self._loop.create_future()
         self._connection_changes.tell(ConnectionChange('connected', connection.addr))
+
+    def _attempt_failed(self, error: BaseException) -> None:
+        self._lost_because = error
 
     def _disconnected(self, connection: Connection, exc: BaseException | None) -> None:
         """Drop a TCP connection that is gone."""
@@ -349,18 +379,18 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             self._delivery.write_all()
         self._delivery.closed = True
         if not self._loop.is_closed():
-            if self._reconnecting is not None:
-                self._reconnecting.stop()
+            if self._reconnector is not None:
+                self._reconnector.stop()
             if self.Server is not None:
                 self.Server.close()
             for connection in list(self._connections.values()):
                 connection.close()
-            self._crowd.close()
+            self._limiter.close()
             if self._transport is not None:
                 self._transport.close()
             super().close()
             self._connection_changes.close(self._closed_error())
-            self._admission.close()
+            self._flow_control.close()
             self._delivery.close()
             self._last_sent.cancel_all()
             for future in (self.on_error_received, self.on_eof_received):
@@ -373,8 +403,8 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     async def wait_closed(self) -> None:
         """Wait until the communicator is closed and its sockets are gone."""
         await asyncio.shield(self._gone)
-        if self._reconnecting is not None:
-            await self._reconnecting.stopped()
+        if self._reconnector is not None:
+            await self._reconnector.stopped()
         if self.Server is not None:
             # Some loops wait here for whoever has connected and never shaken hands.
             closing = asyncio.ensure_future(self.Server.wait_closed())
@@ -383,7 +413,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
 
     def _settle(self) -> None:
         """Note that the sockets are gone, once they are."""
-        over = self._delivery.closed or (self._role == 'client' and self._reconnecting is None)
+        over = self._delivery.closed or (self._role == 'client' and self._reconnector is None)
         if over and not self._gone.done() and not self._connections:
             self._gone.set_result(None)
 
@@ -394,14 +424,14 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if self._delivery.closed:
             raise self._closed_error()
         if self._delivery.lost_transport and self._role == 'client':
-            so_far = '' if self._reconnecting is None else ' and looks for its server'
+            so_far = '' if self._reconnector is None else ' and looks for its server'
             why = '' if self._lost_because is None else f': {self._lost_because}'
             raise ConnectionClosedError(
                 f'{self.name} ({self.server_uri}) has lost its connection{so_far}{why}'
             ) from self._lost_because
 
     def _check_usable(self) -> None:
-        if self._delivery.closed or self._reconnecting is None:
+        if self._delivery.closed or self._reconnector is None:
             self._check_open()
 
     def _not_connected(self, addr: Address) -> ConnectionClosedError:

@@ -130,13 +130,13 @@ class EchoProtocol(Link):
             raise
         com._names[given.host] = uri.host
         com._allowed = allow
-        com._admission.shut()
+        com._flow_control.pause()
         try:
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
-                await udp.listen(com, uri, **kwargs)
+                await udp.listen(com, com.tuning, uri, **kwargs)
             else:
-                com.Server = await tcp.listen(com, uri, **kwargs)
+                com.Server = await tcp.listen(com._stream_context, uri, **kwargs)
                 com._socket = com.Server.sockets[0]
                 com._delivery.watch_stalls()  # a first connection may have waited for a program that stood still
         except BaseException:
@@ -145,7 +145,7 @@ class EchoProtocol(Link):
                 own.close()
             raise
         com._log.info('Listening on %s', com.server_uri)
-        com._admission.open_soon()
+        com._flow_control.resume_soon()
         return com
 
     @staticmethod
@@ -203,9 +203,9 @@ class EchoProtocol(Link):
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
                 kwargs.pop('reconnect', None)  # without connections none is lost
-                await udp.connect(com, uri, **kwargs)
+                await udp.connect(com, com.tuning, uri, **kwargs)
             else:
-                await tcp.connect(com, uri, given.host, **kwargs)
+                com._reconnector = await tcp.connect(com._stream_context, uri, given.host, **kwargs)
         except BaseException:
             com.close()
             if own is not None:

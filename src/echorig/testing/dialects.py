@@ -89,7 +89,7 @@ class Echorig(Habits):
         self._take = self._com._receive
         self._com._receive = self._receive  # type: ignore[method-assign, assignment]
         self._known: OrderedDict[tuple[Address, int], Reaction] = OrderedDict()
-        self._com._admission.open_soon(0)  # a message that waited at the door would be heard twice
+        self._com._flow_control.resume_soon(0)  # a message that waited at the door would be heard twice
         return parse(self._com.server_uri)
 
     def _receive(self, frame: bytes, addr: Address) -> None:

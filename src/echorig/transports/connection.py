@@ -1,8 +1,8 @@
-"""`Connection`: one TCP connection of a communicator, whole messages in and out.
+"""`Connection`: one TCP connection of a communicator: frames in, bytes out.
 
 1. A connection knows its peer's address from the moment it is made to its end.
-2. It decides nothing: every message goes to the communicator that owns it.
-3. A stream that cannot be understood any more is closed, with the reason logged and kept as the cause.
+2. It decides nothing: every frame goes to its user.
+3. A stream that cannot be split into frames any more is closed, with the reason logged and kept as the cause.
 """
 
 from __future__ import annotations
@@ -10,22 +10,36 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import cast
 
-from ..communicator._pipeline import stream_received
 from ..errors import ConnectionClosedError, TLSError
-from ..security.rejections import HANDSHAKE
+from ..security.rejections import HANDSHAKE, Rejections
+from ..security.safe_log import SafeLog
+from ..tuning import Tuning
 from ..uri import Address, as_address
 from ..wire._framing import FrameSplitter
+from .connection_limits import ConnectionLimiter
+from .interfaces import ConnectionUser
 from .tls_errors import explained
 
-if TYPE_CHECKING:
-    from ..communicator.link import Link
-    from ..tuning import Tuning
-
-__all__ = ['Connection', 'may_begin']
+__all__ = ['Connection', 'StreamContext', 'is_acceptable']
 
 _MUCH = 64 * 1024  # bytes that wait to be sent before anybody looks after them
+
+
+@dataclass(frozen=True, slots=True)
+class StreamContext:
+    """What all TCP connections of a communicator share."""
+
+    user: ConnectionUser
+    name: str
+    is_server: bool
+    tuning: Tuning
+    loop: asyncio.AbstractEventLoop
+    log: SafeLog
+    rejections: Rejections
+    limits: ConnectionLimiter
 
 
 class Connection(asyncio.Protocol):
@@ -33,53 +47,64 @@ class Connection(asyncio.Protocol):
 
     Parameters
     ----------
-    owner : Link
-        The communicator that is told of everything.
+    context : StreamContext
+        What it shares with others.
     """
 
-    __slots__ = ('_grace', '_is_lost', '_splitter', 'addr', 'cause', 'owner', 'transport')
+    __slots__ = ('_context', '_grace', '_is_lost', 'addr', 'cause', 'splitter', 'transport')
 
-    def __init__(self, owner: Link) -> None:
-        self.owner = owner
+    def __init__(self, context: StreamContext) -> None:
+        self._context = context
         self.transport: asyncio.Transport | None = None
         self.addr: Address = ('', 0)
         self.cause: BaseException | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._is_lost = False
-        self._splitter = FrameSplitter(owner.tuning.max_stream_message)
+        self.splitter = FrameSplitter(context.tuning.max_stream_message)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
-        if not may_begin(self.owner, transport):
+        if not is_acceptable(self._context, transport):
             transport.abort()  # type: ignore[attr-defined]
             return
         self.transport = cast('asyncio.Transport', transport)
-        self.transport.set_write_buffer_limits(high=min(_MUCH, self.owner.tuning.max_unsent))
-        _prepare(transport, self.owner.tuning)
+        self.transport.set_write_buffer_limits(high=min(_MUCH, self._context.tuning.max_unsent))
+        _prepare(transport, self._context.tuning)
         self.addr = as_address(transport.get_extra_info('peername'))
-        self.owner._connected(self)
+        self._context.user.peer_connected(self)
 
-    data_received = stream_received
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop with each piece of the stream."""
+        splitter, user, limits = self.splitter, self._context.user, self._context.limits
+        for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
+            user.frame_received(frame, self.addr)
+        if splitter.overflow:
+            limit = self._context.tuning.max_stream_message
+            self.cut(f'it sent a message larger than {limit} bytes (Tuning.max_stream_message)')
+        elif splitter.is_inside:
+            limits.on_partial_message(self, len(data))
+        limits.on_read(self, len(data))
 
     def eof_received(self) -> None:
         """Called by the event loop; the transport closes itself."""
-        if self._splitter.pending:
-            self.owner._crowd.ended_inside += 1
-            so_far = self.owner._crowd.ended_inside
+        if self.splitter.pending:
+            limits = self._context.limits
+            limits.ended_inside += 1
+            so_far = limits.ended_inside
             if so_far & (so_far - 1) == 0:  # not each of what may be very many
-                self.owner._log.warning(
+                self._context.log.warning(
                     'Connection with %s:%s ended inside a message; %d bytes are lost (%d so far)',
-                    *(*self.addr, self._splitter.pending, so_far),
+                    *(*self.addr, self.splitter.pending, so_far),
                 )
-        self.owner.eof_received()
+        self._context.user.peer_ended()
 
     def pause_writing(self) -> None:
         """Called by the event loop when much waits to be sent."""
-        self.owner._crowd.reads_slowly(self)
+        self._context.limits.on_pause_writing(self)
 
     def resume_writing(self) -> None:
         """Called by the event loop when little waits to be sent."""
-        self.owner._crowd.reads_again(self)
+        self._context.limits.on_resume_writing(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop, and where an attempt was given up; the first time counts."""
@@ -88,12 +113,12 @@ class Connection(asyncio.Protocol):
         self._is_lost = True
         if self._grace is not None:
             self._grace.cancel()
-        self.owner._crowd.forget(self)
+        self._context.limits.release(self)
         if self.transport is not None:
-            self.owner._disconnected(self, _explained(self, exc or self.cause))
+            self._context.user.peer_lost(self, self._explain(exc or self.cause))
 
     def pause(self) -> bool:
-        """Read nothing for now; tell whether it was being read."""
+        """Read nothing for now; return whether it was being read."""
         transport = self.transport
         if transport is None or transport.is_closing() or not transport.is_reading():
             return False
@@ -106,11 +131,6 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     @property
-    def unfinished(self) -> int:
-        """int: How many bytes of a message have come that is not whole yet."""
-        return self._splitter.pending
-
-    @property
     def unsent(self) -> int:
         """int: How many bytes wait to be sent."""
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
@@ -119,11 +139,11 @@ class Connection(asyncio.Protocol):
         """Break the connection off, once, with the reason logged and kept as the cause."""
         if self.cause is None and self.transport is not None:
             self.cause = ConnectionClosedError(f'The connection with {self.addr[0]}:{self.addr[1]} is closed: {why}')
-            if self.owner.role == 'server':
-                self.owner._crowd.tell(self.addr[0], why)
+            if self._context.is_server:
+                self._context.limits.reject(self.addr[0], why)
             else:
-                self.owner._log.error('%s', self.cause)
-            self._splitter.stop()  # many may be cut before the loop gets to free them
+                self._context.log.error('%s', self.cause)
+            self.splitter.stop()  # many may be cut before the loop gets to free them
             self.abort()
 
     def abort(self) -> None:
@@ -135,10 +155,32 @@ class Connection(asyncio.Protocol):
         """Close the connection, after a short time for the peer to read what is on its way."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
-            self._grace = self.owner._loop.call_later(self.owner.tuning.close_grace, self.transport.abort)
+            self._grace = self._context.loop.call_later(self._context.tuning.close_grace, self.transport.abort)
+
+    def _explain(self, exc: BaseException | None) -> BaseException | None:
+        """Say what has become of a TLS connection.
+
+        Since TLS 1.3 a client completes its handshake before the server has checked the client's certificate.
+        """
+        context, who = self._context, self._context.user.describe(self.addr)
+        if isinstance(exc, ssl.SSLError):
+            error = explained(exc, who, 'server' if context.is_server else 'client')
+        elif not context.is_server and isinstance(exc, OSError) and not getattr(self.transport, 'heard', True):
+            error = TLSError(
+                f'No TLS connection with {who}: it was closed right after the handshake; '
+                'the server may want a certificate (SSLContext.load_cert_chain)'
+            )
+            error.__cause__ = exc
+        else:
+            return exc
+        if context.is_server:
+            context.rejections.note(self.addr[0], HANDSHAKE, '%s', error)
+        else:
+            context.log.warning('%s', error)
+        return error
 
 
-def may_begin(owner: Link, transport: asyncio.BaseTransport) -> bool:
+def is_acceptable(context: StreamContext, transport: asyncio.BaseTransport) -> bool:
     """Tell whether a connection that has been made is to be used."""
     peername = transport.get_extra_info('peername')
     if not peername:  # it was gone before the loop could ask
@@ -146,30 +188,7 @@ def may_begin(owner: Link, transport: asyncio.BaseTransport) -> bool:
     if peername == transport.get_extra_info('sockname'):
         # Looking for a server on this computer that is away may end in a connection of a port with itself.
         return False
-    return owner._role == 'client' or owner._admits(as_address(peername)[0])
-
-
-def _explained(connection: Connection, exc: BaseException | None) -> BaseException | None:
-    """Say what has become of a TLS connection.
-
-    Since TLS 1.3 a client thinks that all is well before the server has looked at its certificate.
-    """
-    owner, who = connection.owner, connection.owner._who(connection.addr)
-    if isinstance(exc, ssl.SSLError):
-        error = explained(exc, who, owner.role)
-    elif owner.role == 'client' and isinstance(exc, OSError) and not getattr(connection.transport, 'heard', True):
-        error = TLSError(
-            f'No TLS connection with {who}: it was closed right after the handshake; '
-            'the server may want a certificate (SSLContext.load_cert_chain)'
-        )
-        error.__cause__ = exc
-    else:
-        return exc
-    if owner.role == 'client':
-        owner._log.warning('%s', error)
-    else:
-        owner._rejections.note(connection.addr[0], HANDSHAKE, '%s', error)
-    return error
+    return not context.is_server or context.user.admits(as_address(peername)[0])
 
 
 def _prepare(transport: asyncio.BaseTransport, tuning: Tuning) -> None:

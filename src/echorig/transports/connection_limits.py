@@ -1,59 +1,48 @@
-"""`Crowd`: how many TCP connections a communicator has, what they hold, and which is closed when it is too much.
+"""`ConnectionLimiter`: limits on TCP connections: their number, what they hold, and for how long they are silent.
 
-1. What is bounded is the sum over all connections; what is closed is a connection of the host that has the most, or
+1. What is bounded is the sum over all connections. What is closed is a connection of the host that has the most, or
    holds the most. An attacker at one address loses only connections of their own.
-2. A connection that has ever said anything is never closed for silence: an experiment may be hours away.
-3. Ordinary messages cost nothing: only a message that is not whole yet, or a peer that does not read, brings anybody
-   here, and one timer looks at everything else, while a server has connections.
-4. Whoever is late is closed only after the sockets have been read once more, see `stall`.
+2. A connection on which a message was received is never closed for being idle: an experiment may be hours away.
+3. Ordinary messages cost one addition. Only a message that is not whole yet, or a peer that does not read, is recorded.
+   One timer checks everything else, while a server has connections.
+4. A connection is closed for a time-out only after the sockets have been read once more, see `stall`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import cast
 
-from ..security.rejections import CUT
+from ..security.rejections import CUT, Rejections
 from ..stall import TO_READER, Later, after_poll, call_later
+from ..tuning import Tuning
 from ..uri import Address
+from ..wire._framing import FrameSplitter
+from .interfaces import Closable, LimitedConnection
 
-if TYPE_CHECKING:
-    from ..communicator.link import Link
-    from .connection import Connection
-
-__all__ = ['Crowd', 'most_connections']
+__all__ = ['ConnectionLimiter', 'most_connections']
 
 _LOOKS = 4  # at each connection, within the shortest time-out
+_FAIR = 256 * 1024  # bytes that are read before all connections have their turn
 _AT_ONCE = 1  # connection that is read again in each turn, of those that bring very much
 
 
-class Guest(Protocol):
-    """A connection, or one whose handshake is not over."""
-
-    addr: Address
-
-    def cut(self, why: str) -> None:
-        """Break it off, for a reason."""
-
-    def abort(self) -> None:
-        """Break it off."""
-
-
-class Member:
+class ConnectionRecord:
     """What is known of one connection."""
 
-    __slots__ = ('asked_at', 'guest', 'heard_at', 'host', 'received', 'since', 'splitter')
+    __slots__ = ('asked_at', 'connection', 'heard_at', 'host', 'received', 'since', 'splitter')
 
-    def __init__(self, guest: Guest, host: str, splitter: Any, now: float) -> None:
-        self.guest, self.host, self.splitter = guest, host, splitter
+    def __init__(self, connection: Closable, host: str, splitter: FrameSplitter | None, now: float) -> None:
+        self.connection, self.host, self.splitter = connection, host, splitter
         self.since = self.heard_at = now
         self.received = 0
         self.asked_at: float | None = None
 
-    def look(self, now: float) -> tuple[bool, float]:
-        """Return whether it has ever said anything whole, and when it was last seen to have said anything."""
+    def activity(self, now: float) -> tuple[bool, float]:
+        """Return whether a whole message was ever received, and when something was last seen to have been received."""
         if self.splitter is not None and self.splitter.received != self.received:
             self.received = self.splitter.received
             self.heard_at = now
@@ -70,7 +59,7 @@ def most_connections(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft // 2))
 
 
-class Heap:
+class ByteBudget:
     """The bytes that some connections hold, of which only an upper bound is kept up to date.
 
     Parameters
@@ -81,13 +70,13 @@ class Heap:
         How many one of them holds.
     """
 
-    def __init__(self, limit: int, size: Callable[[Connection], int]) -> None:
+    def __init__(self, limit: int, size: Callable[[LimitedConnection], int]) -> None:
         self.limit = limit
         self.size = size
-        self.holders: dict[Connection, tuple[int, float]] = {}
+        self.holders: dict[LimitedConnection, tuple[int, float]] = {}
         self._at_most = 0
 
-    def add(self, n: int) -> Connection | None:
+    def add(self, n: int) -> LimitedConnection | None:
         """Take in that `n` bytes more are held; if it is too much, return the connection that holds the most.
 
         It is one of the host whose connections hold the most together, or an attacker with many small ones could have
@@ -106,20 +95,30 @@ class Heap:
         [(host, _)] = hosts.most_common(1)
         return max((holder for holder in sizes if holder.addr[0] == host), key=lambda holder: sizes[holder])
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, connection: LimitedConnection) -> None:
         """Forget a connection."""
         self.holders.pop(connection, None)
         if not self.holders:
             self._at_most = 0
 
 
-class Crowd:
-    """The connections of one communicator.
+class ConnectionLimiter:
+    """The limits on the TCP connections of one communicator.
 
     Parameters
     ----------
-    owner : Link
-        The communicator.
+    tuning : Tuning
+        The limits.
+    loop : asyncio.AbstractEventLoop
+        The event loop.
+    rejections : Rejections
+        Where connections that were closed are counted.
+    is_server : bool
+        Whether others connect to this communicator. A client has one connection, which is not limited.
+    ask : callable
+        Sends a ping to a silent peer; called with its address and with how long to wait for the echo, in seconds.
+    set_paused : callable
+        Called with the number of peers that do not read.
 
     Attributes
     ----------
@@ -129,31 +128,39 @@ class Crowd:
         How many have ended inside a message.
     """
 
-    def __init__(self, owner: Link) -> None:
-        tuning = owner.tuning
-        self._owner = owner
-        self._is_server = owner.role == 'server'
-        self._members: dict[Guest, Member] = {}
-        self._hosts: dict[str, dict[Guest, Member]] = {}
+    def __init__(
+        self,
+        tuning: Tuning,
+        loop: asyncio.AbstractEventLoop,
+        rejections: Rejections,
+        is_server: bool,
+        ask: Callable[[Address, float], None],
+        set_paused: Callable[[int], None],
+    ) -> None:
+        self._tuning, self._loop, self._rejections, self._is_server = tuning, loop, rejections, is_server
+        self._ask, self._set_paused = ask, set_paused
+        self._records: dict[Closable, ConnectionRecord] = {}
+        self._hosts: dict[str, dict[Closable, ConnectionRecord]] = {}
         self.limit = most_connections(tuning.max_connections)
         self.ended_inside = 0
-        self._unfinished = Heap(tuning.max_unfinished, lambda connection: connection.unfinished)
-        self._unsent = Heap(tuning.max_unsent, lambda connection: connection.unsent)
+        self._unfinished = ByteBudget(tuning.max_unfinished, lambda connection: connection.splitter.pending)
+        self._unsent = ByteBudget(tuning.max_unsent, lambda connection: connection.unsent)
         self._interval = min(tuning.message_timeout / _LOOKS, tuning.idle_timeout / 2 / _LOOKS)
         self._timer: Later | None = None
-        self._resting: deque[Connection] = deque()
+        self._throttled: deque[LimitedConnection] = deque()
+        self._read = 0  # bytes since all connections had their turn
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._records)
 
     # --- coming and going ---
 
-    def enter(self, guest: Guest, host: str, splitter: Any = None) -> bool:
+    def register(self, connection: Closable, host: str, splitter: FrameSplitter | None = None) -> bool:
         """Take up a connection, for which another may have to make room.
 
         Parameters
         ----------
-        guest : Guest
+        connection : Closable
             The connection, or the TLS layer before its handshake is over.
         host : str
             Where it comes from.
@@ -167,61 +174,63 @@ class Crowd:
         """
         if not self._is_server:
             return True
-        if len(self._members) >= self.limit and not self._make_room(host):
+        if len(self._records) >= self.limit and not self._make_room(host):
             return False
-        self._members[guest] = self._hosts.setdefault(host, {})[guest] = Member(guest, host, splitter, monotonic())
+        record = ConnectionRecord(connection, host, splitter, monotonic())
+        self._records[connection] = self._hosts.setdefault(host, {})[connection] = record
         if self._timer is None:
-            self._timer = call_later(self._owner._loop, self._interval, self._look_around)
+            self._timer = call_later(self._loop, self._interval, self._check_timeouts)
         return True
 
-    def leave(self, guest: Guest) -> None:
+    def unregister(self, connection: Closable) -> None:
         """Forget a connection that is gone."""
-        member = self._members.pop(guest, None)
-        if member is not None:
-            mates = self._hosts[member.host]
-            del mates[guest]
-            if not mates:
-                del self._hosts[member.host]
+        record = self._records.pop(connection, None)
+        if record is not None:
+            others = self._hosts[record.host]
+            del others[connection]
+            if not others:
+                del self._hosts[record.host]
 
-    def forget(self, connection: Connection) -> None:
+    def release(self, connection: LimitedConnection) -> None:
         """Forget a connection that is gone, and what it held."""
-        self.leave(connection)
+        self.unregister(connection)
         self._unfinished.drop(connection)
-        self.reads_again(connection)
+        self.on_resume_writing(connection)
 
     def _make_room(self, host: str) -> bool:
         """Close the connection that is missed least, among those of the host that has the most."""
         now = monotonic()
         most = max(map(len, self._hosts.values()))
-        crowd = [member for mates in self._hosts.values() if len(mates) == most for member in mates.values()]
-        victim = min(crowd, key=lambda member: member.look(now))
+        candidates = [record for own in self._hosts.values() if len(own) == most for record in own.values()]
+        victim = min(candidates, key=lambda record: record.activity(now))
         why = f'there are more than {self.limit} connections (Tuning.max_connections), most of them from there'
-        if victim.look(now)[0] and victim.host != host and most <= len(self._hosts.get(host, ())) + 1:
-            self.tell(host, why)  # nobody who has spoken goes for one who has no better claim
+        if victim.activity(now)[0] and victim.host != host and most <= len(self._hosts.get(host, ())) + 1:
+            # An active connection is not closed for a new one of a host that has as many.
+            self.reject(host, why)
             return False
-        self.leave(victim.guest)
-        victim.guest.cut(why)
+        self.unregister(victim.connection)
+        victim.connection.cut(why)
         return True
 
-    def tell(self, host: str, why: str) -> None:
+    def reject(self, host: str, why: str) -> None:
         """Count and log that a connection was closed."""
-        self._owner._rejections.note(host, CUT, 'A connection of %s is closed: %s', host, why)
+        self._rejections.note(host, CUT, 'A connection of %s is closed: %s', host, why)
 
     def close(self) -> None:
         """Stop watching, and close what has not become a connection."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for member in list(self._members.values()):
-            if member.splitter is None:
-                self.leave(member.guest)
-                member.guest.abort()
+        for record in list(self._records.values()):
+            if record.splitter is None:
+                self.unregister(record.connection)
+                record.connection.abort()
 
     # --- what they hold ---
 
-    def holds(self, connection: Connection, n: int) -> None:
+    def on_partial_message(self, connection: LimitedConnection, n: int) -> None:
         """Take in that a message has not come to its end with the last `n` bytes."""
-        frames = connection._splitter.frames
+        frames = connection.splitter.frames
         entry = self._unfinished.holders.get(connection)
         if entry is None or entry[0] != frames:
             self._unfinished.holders[connection] = frames, monotonic()
@@ -230,48 +239,54 @@ class Crowd:
             most.cut(f'it held most of the unfinished {self._unfinished.limit} bytes (Tuning.max_unfinished)')
             n = 0
 
-    def reads_slowly(self, connection: Connection) -> None:
+    def on_pause_writing(self, connection: LimitedConnection) -> None:
         """Take in that much waits to be sent to a peer."""
         self._unsent.holders[connection] = 0, 0.0
-        self._owner._delivery.slow = len(self._unsent.holders)
-        self.wrote(connection.unsent)
+        self._set_paused(len(self._unsent.holders))
+        self.on_write(connection.unsent)
 
-    def reads_again(self, connection: Connection) -> None:
+    def on_resume_writing(self, connection: LimitedConnection) -> None:
         """Take in that little waits to be sent to a peer, or that it is gone."""
         self._unsent.drop(connection)
-        self._owner._delivery.slow = len(self._unsent.holders)
+        self._set_paused(len(self._unsent.holders))
 
-    def wrote(self, n: int) -> None:
+    def on_write(self, n: int) -> None:
         """Take in that `n` bytes more may wait to be sent; the connection with the most is closed if it is too much."""
         while (most := self._unsent.add(n)) is not None:
-            self.reads_again(most)
+            self.on_resume_writing(most)
             most.cut(f'it does not read, and more than {self._unsent.limit} bytes wait to be sent (Tuning.max_unsent)')
             n = 0
 
     # --- by turns ---
     # The loops read all that there is from each connection, up to 8 MiB at once, before any other gets its turn.
 
-    def rest(self, connection: Connection) -> None:
+    def on_read(self, connection: LimitedConnection, n: int) -> None:
+        """Take in that `n` bytes were read; after very many, the other connections have their turn first."""
+        self._read += n
+        if self._read > _FAIR:
+            self.throttle(connection)
+
+    def throttle(self, connection: LimitedConnection) -> None:
         """Read nothing more from a connection before the others have had their turn."""
         if connection.pause():
-            self._resting.append(connection)
-            if len(self._resting) == 1:
-                self._owner._loop.call_soon(self._go_on)
+            self._throttled.append(connection)
+            if len(self._throttled) == 1:
+                self._loop.call_soon(self._resume_next)
 
-    def _go_on(self) -> None:
-        self._owner._delivery.taken = 0
-        for _ in range(min(_AT_ONCE, len(self._resting))):
-            self._resting.popleft().resume()
-        if self._resting:
-            self._owner._loop.call_soon(self._go_on)
+    def _resume_next(self) -> None:
+        self._read = 0
+        for _ in range(min(_AT_ONCE, len(self._throttled))):
+            self._throttled.popleft().resume()
+        if self._throttled:
+            self._loop.call_soon(self._resume_next)
 
     # --- as time goes by ---
 
-    def _look_around(self) -> None:
+    def _check_timeouts(self) -> None:
         late = self._late()
         if late:
-            received = lambda: [connection._splitter.received for connection, _ in late]  # noqa: E731
-            self._timer = after_poll(self._owner._loop, self._close_late, received, TO_READER)
+            received = lambda: [connection.splitter.received for connection, _ in late]  # noqa: E731
+            self._timer = after_poll(self._loop, self._close_late, received, TO_READER)
         else:
             self._sleep()
 
@@ -282,27 +297,27 @@ class Crowd:
         self._sleep()
 
     def _sleep(self) -> None:
-        self._timer = call_later(self._owner._loop, self._interval, self._look_around) if self._members else None
+        self._timer = call_later(self._loop, self._interval, self._check_timeouts) if self._records else None
 
-    def _late(self) -> list[tuple[Connection, str]]:
+    def _late(self) -> list[tuple[LimitedConnection, str]]:
         """Return which connections are late, and with what; ask those of which nothing has been heard for long."""
-        now, tuning = monotonic(), self._owner.tuning
-        late: list[tuple[Connection, str]] = []
+        now, tuning = monotonic(), self._tuning
+        late: list[tuple[LimitedConnection, str]] = []
         for connection, (frames, since) in list(self._unfinished.holders.items()):
-            if not connection.unfinished or connection._splitter.frames != frames:
+            if not connection.splitter.pending or connection.splitter.frames != frames:
                 self._unfinished.drop(connection)
             elif now - since >= tuning.message_timeout:
                 why = f'a message was not over within {tuning.message_timeout:g} s (Tuning.message_timeout)'
                 late.append((connection, why))
-        for member in list(self._members.values()):
-            member.look(now)
-            if member.splitter is None or member.received:
+        for record in list(self._records.values()):
+            record.activity(now)
+            if record.splitter is None or record.received:
                 continue
-            if member.asked_at is None:
-                if now - member.since >= tuning.idle_timeout / 2:
-                    member.asked_at = now
-                    self._owner._delivery.ask(member.guest.addr, tuning.idle_timeout / 2)
-            elif now - member.asked_at >= tuning.idle_timeout / 2:
+            if record.asked_at is None:
+                if now - record.since >= tuning.idle_timeout / 2:
+                    record.asked_at = now
+                    self._ask(record.connection.addr, tuning.idle_timeout / 2)
+            elif now - record.asked_at >= tuning.idle_timeout / 2:
                 why = f'nothing came within {tuning.idle_timeout:g} s (Tuning.idle_timeout)'
-                late.append((cast('Connection', member.guest), why))
+                late.append((cast('LimitedConnection', record.connection), why))
         return late

@@ -7,20 +7,17 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from ..errors import TLSError
 from ..stall import wait_for
+from .connection import StreamContext
 
-if TYPE_CHECKING:
-    from ..communicator.link import Link
-
-__all__ = ['Reconnecting']
+__all__ = ['Reconnector']
 
 _JITTER = 0.25  # many clients of one server must not come back at the same moment
 
 
-class Reconnecting:
+class Reconnector:
     """One attempt after another, at growing intervals.
 
     The interval begins anew only after a connection that has lasted, so that a server which accepts and hangs up
@@ -28,25 +25,28 @@ class Reconnecting:
 
     Parameters
     ----------
-    owner : Link
-        The client.
+    context : StreamContext
+        What the connections of the client share.
+    uri : str
+        The server, for the log.
     connect : callable
-        One attempt: it raises, or the owner is connected.
+        One attempt: it raises, or the client is connected.
     """
 
-    def __init__(self, owner: Link, connect: Callable[[], Awaitable[None]]) -> None:
-        self._owner = owner
+    def __init__(self, context: StreamContext, uri: str, connect: Callable[[], Awaitable[None]]) -> None:
+        self._context = context
+        self._uri = uri
         self._connect = connect
-        self._delay = owner.tuning.first_reconnect
+        self._delay = context.tuning.first_reconnect
         self._since = monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, now that the connection is lost."""
         if self._task is None or self._task.done():
-            if monotonic() - self._since > self._owner.tuning.max_reconnect:
-                self._delay = self._owner.tuning.first_reconnect
-            self._task = self._owner._loop.create_task(self._run())
+            if monotonic() - self._since > self._context.tuning.max_reconnect:
+                self._delay = self._context.tuning.first_reconnect
+            self._task = self._context.loop.create_task(self._run())
 
     def stop(self) -> None:
         """End, whatever it is doing."""
@@ -59,8 +59,8 @@ class Reconnecting:
             await asyncio.wait({self._task})
 
     async def _run(self) -> None:
-        owner, tuning, attempts = self._owner, self._owner.tuning, 0
-        while not owner._delivery.closed:
+        user, tuning, log, attempts = self._context.user, self._context.tuning, self._context.log, 0
+        while not user.is_closed():
             delay = self._delay * random.uniform(1 - _JITTER, 1 + _JITTER)
             self._delay = min(2 * self._delay, tuning.max_reconnect)
             await asyncio.sleep(delay)
@@ -70,10 +70,11 @@ class Reconnecting:
             except Exception as ex:  # refused, unreachable, out of time, no certificate: all of it may pass
                 level = logging.DEBUG
                 if isinstance(ex, TLSError):  # somebody must put it right
-                    level, owner._lost_because = logging.WARNING, ex
-                owner._log.log(level, 'Attempt %d to reach %s again: %s', attempts, owner.server_uri, ex)
+                    level = logging.WARNING
+                    user.attempt_failed(ex)
+                log.log(level, 'Attempt %d to reach %s again: %s', attempts, self._uri, ex)
             else:
                 self._since = monotonic()
-                owner._log.info('Connected with %s again (attempt %d)', owner.server_uri, attempts)
-                if owner.is_connected:
+                log.info('Connected with %s again (attempt %d)', self._uri, attempts)
+                if user.has_connection():
                     break  # or it was lost again while this task still ran

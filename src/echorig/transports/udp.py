@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..tuning import Tuning
 from ..uri import Uri
@@ -14,9 +14,6 @@ try:
     from ._datagram import DatagramTransport as FastTransport
 except ImportError:  # Windows
     FastTransport = None  # type: ignore[assignment, misc]
-
-if TYPE_CHECKING:
-    from ..communicator.link import Link
 
 __all__ = ['ENVIRONMENT', 'connect', 'listen', 'max_size']
 
@@ -46,26 +43,28 @@ def _wants_fast(tuning: Tuning) -> bool:
     return FastTransport is not None and tuning.fast_datagrams and choice != 'loop'
 
 
-async def _open(owner: Link, kwargs: dict[str, Any]) -> None:
+async def _open(protocol: asyncio.DatagramProtocol, tuning: Tuning, kwargs: dict[str, Any]) -> None:
     """Make the transport: the compiled one, or the loop's where the loop or the arguments ask for it."""
     loop = asyncio.get_running_loop()
     sock = kwargs.get('sock')
-    if sock is not None and kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast(owner.tuning):
+    if sock is not None and kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast(tuning):
         try:
-            FastTransport(loop, sock, owner)
+            FastTransport(loop, sock, protocol)
             return
         except NotImplementedError:  # a loop without readers, such as the proactor of Windows
             pass
-    await loop.create_datagram_endpoint(lambda: owner, **kwargs)
+    await loop.create_datagram_endpoint(lambda: protocol, **kwargs)
 
 
-async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
+async def listen(protocol: asyncio.DatagramProtocol, tuning: Tuning, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a server.
 
     Parameters
     ----------
-    owner : Link
-        The communicator.
+    protocol : asyncio.DatagramProtocol
+        Takes what is received.
+    tuning : Tuning
+        The limits.
     uri : Uri
         Where to listen; the host is numeric.
     kwargs
@@ -83,7 +82,7 @@ async def listen(owner: Link, uri: Uri, **kwargs: Any) -> None:
         sock.setblocking(False)
     else:
         kwargs.setdefault('local_addr', uri.address)
-    await _open(owner, kwargs)
+    await _open(protocol, tuning, kwargs)
 
 
 def _is_connected(sock: socket.socket) -> bool:
@@ -94,13 +93,15 @@ def _is_connected(sock: socket.socket) -> bool:
     return True
 
 
-async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
+async def connect(protocol: asyncio.DatagramProtocol, tuning: Tuning, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a client and connect it to its server.
 
     Parameters
     ----------
-    owner : Link
-        The communicator.
+    protocol : asyncio.DatagramProtocol
+        Takes what is received.
+    tuning : Tuning
+        The limits.
     uri : Uri
         The server; the host is numeric.
     kwargs
@@ -120,4 +121,4 @@ async def connect(owner: Link, uri: Uri, **kwargs: Any) -> None:
             sock.connect(uri.address)
     else:
         kwargs.setdefault('remote_addr', uri.address)
-    await _open(owner, kwargs)
+    await _open(protocol, tuning, kwargs)
