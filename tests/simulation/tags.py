@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple
 
 TAG, FIELD = 128, 64  # bytes of white space
 _BITS = bytes.maketrans(b' \t', b'01')
 _BLANKS = bytes.maketrans(b'01', b' \t')
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
+_WORDS = Struct('>4I')
 
 
 def _entry(value: int) -> int:
@@ -27,19 +30,19 @@ class Tag(NamedTuple):
     number: int
     life: int  # milliseconds; 0 is no limit
     check: int
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """The run and the number."""
-        return self.run, self.number
+    identity: tuple[int, int]  # the run and the number
 
 
-def crc32c(data: bytes) -> int:
-    """Return the checksum of RFC 3720, appendix B.4."""
-    value = 0xFFFFFFFF
+def _shifted(value: int, data: bytes) -> int:
+    table = _TABLE
     for byte in data:
-        value = value >> 8 ^ _TABLE[(value ^ byte) & 255]
-    return value ^ 0xFFFFFFFF
+        value = value >> 8 ^ table[(value ^ byte) & 255]
+    return value
+
+
+@lru_cache(256)  # a message and its echo are the same up to the tag
+def _before_tag(data: bytes) -> int:
+    return _shifted(0xFFFFFFFF, data)
 
 
 def has_tag(frame: bytes) -> bool:
@@ -47,24 +50,21 @@ def has_tag(frame: bytes) -> bool:
     return len(frame) >= TAG + 2 and frame[-1:] == b']' and not frame[-TAG - 1 : -1].strip(b' \t')
 
 
+@lru_cache(256)  # the sender, the receiver and who looks on all read the same frame
 def read(frame: bytes) -> Tag | None:
     """Read a tag; None if there is none."""
     if not has_tag(frame):
         return None
     value = int(frame[-TAG - 1 : -1].translate(_BITS), 2)
-    return Tag(
-        bool(value >> 127),
-        value >> 96 & 0x7FFFFFFF,
-        value >> 64 & 0xFFFFFFFF,
-        value >> 32 & 0xFFFFFFFF,
-        value & 0xFFFFFFFF,
-    )
+    first, number, life, check = _WORDS.unpack(value.to_bytes(16, 'big'))
+    run = first & 0x7FFFFFFF
+    return Tag(first > run, run, number, life, check, (run, number))
 
 
 def check(before: bytes, flag: bool, run: int, number: int, life: int) -> int:
-    """Return the check of a tag that follows some bytes."""
-    words = (flag << 31 | run, number, life)
-    return crc32c(before + b''.join(word.to_bytes(4, 'big') for word in words))
+    """Return the check of a tag that follows some bytes: the checksum of RFC 3720, appendix B.4."""
+    words = (flag << 95 | run << 64 | number << 32 | life).to_bytes(12, 'big')
+    return _shifted(_before_tag(before), words) ^ 0xFFFFFFFF
 
 
 def is_right(frame: bytes, tag: Tag) -> bool:
@@ -96,8 +96,10 @@ def echoed(frame: bytes) -> bytes:
 
 def named(frame: bytes) -> tuple[int, int] | None:
     """Return which message the field before the tag names, as run and number; None if there is no such field."""
+    if len(frame) < TAG + FIELD + 2:
+        return None
     field = frame[-TAG - FIELD - 1 : -TAG - 1]
-    if len(frame) < TAG + FIELD + 2 or field[:1] != b'\t' or field.strip(b' \t'):
+    if field[:1] != b'\t' or field.strip(b' \t'):
         return None
     value = int(field.translate(_BITS), 2)
     return value >> 32 & 0x7FFFFFFF, value & 0xFFFFFFFF
@@ -110,11 +112,11 @@ def field(run: int, number: int) -> bytes:
 
 def bare(frame: bytes) -> bytes:
     """Return a message without its tag and without the field before it."""
-    if not has_tag(frame):
+    if read(frame) is None:
         return frame
     return frame[: -TAG - 1 - (0 if named(frame) is None else FIELD)] + b']'
 
 
 def is_ping(frame: bytes) -> bool:
     """Tell whether it is a tagged array of nothing but white space."""
-    return has_tag(frame) and frame[:1] == b'[' and not frame[1 : -TAG - 1].strip(b' \t')
+    return frame[:1] == b'[' and not frame[1 : -TAG - 1].strip(b' \t') and has_tag(frame)
