@@ -37,6 +37,8 @@ class Message:
         ``PING``, ``NOTICE``, ``MESSAGE``, or ``STRAY`` for what nobody said: damaged bytes.
     identity : tuple of int or None
         The run and the number of its tag, once it has been sent.
+    program : Program
+        Who said it: `src` and `memory`.
     asks : tuple of int or None
         Of which message it asks whether it is still wanted, if it is such a ping.
     delivered : dict of Program to int
@@ -57,7 +59,6 @@ class Message:
         'delivered',
         'dst',
         'ended',
-        'event',
         'faulted',
         'frame',
         'identity',
@@ -67,6 +68,7 @@ class Message:
         'outcome',
         'overwritten',
         'place',
+        'program',
         'question',
         'send',
         'src',
@@ -75,9 +77,10 @@ class Message:
         'times',
     )
 
-    def __init__(self, src: str, dst: str, memory: int, kind: str, frame: bytes, tagged: bool, event: int) -> None:
+    def __init__(self, src: str, dst: str, memory: int, kind: str, frame: bytes, tagged: bool) -> None:
         self.src, self.dst, self.memory, self.kind, self.frame = src, dst, memory, kind, frame
-        self.tagged, self.event = tagged, event
+        self.tagged = tagged
+        self.program: Program = (src, memory)
         self.index = self.place = -1
         self.started = self.deadline = 0.0
         self.arrived = self.ended = NEVER
@@ -91,11 +94,6 @@ class Message:
         self.times = 0
         self.blurred = kind == STRAY
         self.faulted = False
-
-    @property
-    def program(self) -> Program:
-        """Who said it."""
-        return self.src, self.memory
 
 
 class Packet:
@@ -186,7 +184,7 @@ class Network:
         packet = Packet(src, dst, frame, root, hops, by, number, self.now)
         due = self.now + self.latency
         fault = self._faults.get(number)
-        if self.losing.get(by[0], 0) > 0:
+        if self.losing and self.losing.get(by[0], 0) > 0:
             self.losing[by[0]] -= 1
             fault = (LOSE,)
         if self.log is not None:
