@@ -129,7 +129,6 @@ class Rig(Node):
     def start(self) -> None:
         """Begin with nothing known."""
         super().start()
-        self.flooded = -1.0
         self.open: list[Message] = []
         self.said: list[Message] = []
         self.unsent: dict[bytes, list[Message]] = {}
@@ -183,7 +182,6 @@ class Rig(Node):
             for i in range(3 * MAX_PEERS):
                 self.exchange.receive(b'[32, 20]', f'stranger {i}', network.now)
                 need(self.exchange.n_peers <= MAX_PEERS + len(self.open), 'too many peers are remembered')
-            self.flooded = network.now
             self.watch.flooded(self)
             self.flush()
 
@@ -318,10 +316,9 @@ class Rig(Node):
                 if not like:
                     raise ViolationError(f'{self.name} sends what nobody said')
                 until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
-                message = (
-                    like[0]
-                    if len(like) == 1
-                    else min(
+                message = like[0]
+                if len(like) > 1:
+                    message = min(
                         like,
                         key=lambda one: (
                             one.send is None or one.send.frame != frame,
@@ -329,7 +326,6 @@ class Rig(Node):
                             one.dst != dst,
                         ),
                     )
-                )
             said.remove(message)
             message.frame = frame
             message.tagged = tag is not None

@@ -165,8 +165,8 @@ class Watch:
             need(tags.named(frame) == question.identity, f'{rig.name} does not say what it answers')
 
     def _count(self) -> None:
-        if self.network.packets > self.network.allowance:
-            raise ViolationError('a storm: more packets than all that was said can account for')
+        network = self.network
+        need(network.packets <= network.allowance, 'a storm: more packets than all that was said can account for')
 
     # --- what is received ---
 
@@ -286,7 +286,7 @@ class Watch:
             need((run - rig.run) % 2**31 <= 1, f'{rig.name} does not say who answers')
             self._judge_answer(rig, packet, number)
         else:
-            if reply != tags.echoed(frame):
+            if not tags.is_echo(reply, frame):
                 raise ViolationError(f'{rig.name} echoes something else')
 
     def _judge_answer(self, rig: Rig, packet: Packet, number: int) -> None:
@@ -439,7 +439,8 @@ class Watch:
 
     def step(self) -> None:
         """Look at every rig."""
-        self._count()
+        if self.network.packets > self.network.allowance:
+            self._count()
         for rig in self.rigs:
             if rig.alive:
                 exchange, waiting = rig.exchange, len(rig.open)

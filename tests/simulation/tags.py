@@ -36,7 +36,7 @@ class Tag(NamedTuple):
 def _shifted(value: int, data: bytes) -> int:
     table = _TABLE
     for byte in data:
-        value = value >> 8 ^ table[(value ^ byte) & 255]
+        value = value >> 8 ^ table[value & 255 ^ byte]
     return value
 
 
@@ -47,15 +47,16 @@ def _before_tag(data: bytes) -> int:
 
 def has_tag(frame: bytes) -> bool:
     """Tell whether there are 128 spaces or tabs before the final bracket."""
-    return len(frame) >= TAG + 2 and frame[-1:] == b']' and not frame[-TAG - 1 : -1].strip(b' \t')
+    return read(frame) is not None
 
 
 @lru_cache(256)  # the sender, the receiver and who looks on all read the same frame
 def read(frame: bytes) -> Tag | None:
     """Read a tag; None if there is none."""
-    if not has_tag(frame):
+    blanks = frame[-TAG - 1 : -1]
+    if blanks.strip(b' \t') or frame[-1:] != b']' or len(frame) < TAG + 2:
         return None
-    value = int(frame[-TAG - 1 : -1].translate(_BITS), 2)
+    value = int(blanks.translate(_BITS), 2)
     first, number, life, check = _WORDS.unpack(value.to_bytes(16, 'big'))
     run = first & 0x7FFFFFFF
     return Tag(first > run, run, number, life, check, (run, number))
@@ -65,6 +66,10 @@ def check(before: bytes, flag: bool, run: int, number: int, life: int) -> int:
     """Return the check of a tag that follows some bytes: the checksum of RFC 3720, appendix B.4."""
     words = (flag << 95 | run << 64 | number << 32 | life).to_bytes(12, 'big')
     return _shifted(_before_tag(before), words) ^ 0xFFFFFFFF
+
+
+# The check is linear: the flag changes the same bits of it in every message.
+_FLAGGED = check(b'', True, 0, 0, 0) ^ check(b'', False, 0, 0, 0)
 
 
 def is_right(frame: bytes, tag: Tag) -> bool:
@@ -85,6 +90,21 @@ def written(before: bytes, run: int, number: int, life: int, flag: bool = False)
     """Put a tag and a bracket behind some bytes."""
     value = flag << 127 | run << 96 | number << 64 | life << 32 | check(before, flag, run, number, life)
     return before + f'{value:0128b}'.encode().translate(_BLANKS) + b']'
+
+
+def is_echo(frame: bytes, of: bytes) -> bool:
+    """Tell whether a frame is what `echoed` makes of one whose check is right."""
+    tag, echo = read(of), read(frame)
+    assert tag is not None
+    return (
+        echo is not None
+        and echo.flag
+        and not tag.flag
+        and echo.identity == tag.identity
+        and echo.life == tag.life
+        and echo.check == tag.check ^ _FLAGGED
+        and frame[: -TAG - 1] == of[: -TAG - 1]
+    )
 
 
 def echoed(frame: bytes) -> bytes:
