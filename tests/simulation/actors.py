@@ -311,8 +311,8 @@ class Rig(Node):
         else:
             said = self.unsent.get(tags.bare(frame), [])
             if message is None:
-                waits = tag is None or tag.life > 0
-                like = [one for one in said if (one.deadline > 0) == waits or tag is None]
+                waits = tag is not None and tag.life > 0
+                like = said if tag is None else [one for one in said if (one.deadline > 0) == waits]
                 if not like:
                     raise ViolationError(f'{self.name} sends what nobody said')
                 until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0

@@ -172,6 +172,17 @@ class Network:
         what(*args)
         return True
 
+    def run(self, look: Callable[[], None], most: int) -> bool:
+        """Do all that comes, and have somebody look after each step; False if there is something left after so many."""
+        heap = self._heap
+        for _ in range(most):
+            if not heap:
+                return True
+            self.now, _, what, args = heappop(heap)
+            what(*args)
+            look()
+        return False
+
     def disturbed(self, until: float) -> None:
         """Note that something goes wrong until a time."""
         if until > self.calm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ TAG, FIELD = 128, 64  # bytes of white space
 _BITS = bytes.maketrans(b' \t', b'01')
 _BLANKS = bytes.maketrans(b'01', b' \t')
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
-_WORDS = Struct('>4I')
+_WORDS, _CHECKED_WORDS = Struct('>4I'), Struct('>3I')
 
 
 def _entry(value: int) -> int:
@@ -31,6 +31,9 @@ class Tag(NamedTuple):
     life: int  # milliseconds; 0 is no limit
     check: int
     identity: tuple[int, int]  # the run and the number
+
+
+_make_tag = partial(tuple.__new__, Tag)  # quicker than `Tag`
 
 
 def _shifted(value: int, data: bytes) -> int:
@@ -59,12 +62,12 @@ def read(frame: bytes) -> Tag | None:
     value = int(blanks.translate(_BITS), 2)
     first, number, life, check = _WORDS.unpack(value.to_bytes(16, 'big'))
     run = first & 0x7FFFFFFF
-    return Tag(first > run, run, number, life, check, (run, number))
+    return _make_tag((first > run, run, number, life, check, (run, number)))
 
 
 def check(before: bytes, flag: bool, run: int, number: int, life: int) -> int:
     """Return the check of a tag that follows some bytes: the checksum of RFC 3720, appendix B.4."""
-    words = (flag << 95 | run << 64 | number << 32 | life).to_bytes(12, 'big')
+    words = _CHECKED_WORDS.pack(flag << 31 | run, number, life)
     return _shifted(_before_tag(before), words) ^ 0xFFFFFFFF
 
 
