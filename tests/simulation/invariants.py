@@ -115,7 +115,8 @@ class Watch:
         notes, peer = self.notes[rig.name], self.owners.get(dst)
         if self.network.now < notes.begun:
             notes.begun = self.network.now
-        self._count()
+        if self.network.packets > self.network.allowance:
+            self._count()
         if message.times:
             need(message.kind == MESSAGE and tag is not None, f'{rig.name} repeats what must not be sent twice')
             if dst in notes.misled:

@@ -7,7 +7,7 @@ from struct import Struct
 from typing import NamedTuple
 
 TAG, FIELD = 128, 64  # bytes of white space
-_BITS = bytes.maketrans(b' \t', b'01')
+_BITS = b'?' * 9 + b'1' + b'?' * 22 + b'0' + b'?' * 223  # of tabs and spaces; nothing else is a bit
 _BLANKS = bytes.maketrans(b'01', b' \t')
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
 _WORDS, _CHECKED_WORDS = Struct('>4I'), Struct('>3I')
@@ -56,10 +56,12 @@ def has_tag(frame: bytes) -> bool:
 @lru_cache(256)  # the sender, the receiver and who looks on all read the same frame
 def read(frame: bytes) -> Tag | None:
     """Read a tag; None if there is none."""
-    blanks = frame[-TAG - 1 : -1]
-    if blanks.strip(b' \t') or frame[-1:] != b']' or len(frame) < TAG + 2:
+    if len(frame) < TAG + 2 or frame[-1:] != b']':
         return None
-    value = int(blanks.translate(_BITS), 2)
+    try:
+        value = int(frame[-TAG - 1 : -1].translate(_BITS), 2)
+    except ValueError:
+        return None
     first, number, life, check = _WORDS.unpack(value.to_bytes(16, 'big'))
     run = first & 0x7FFFFFFF
     return _make_tag((first > run, run, number, life, check, (run, number)))
