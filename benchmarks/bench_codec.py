@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from echorig import _codec, _tags
+from echorig.wire import _codec, _tags
 from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
 MESSAGES: dict[str, Any] = {

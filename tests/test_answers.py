@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 
 from echorig import EchoProtocol, ExpMessage, RemoteCallbackError, Services, ServicesError, ServicesTimeoutError, Tuning
-from echorig._origin import Question, asking, current, names
-from echorig._tags import read_answered
-from echorig.answers import Answers
+from echorig.events._reply_context import Question, asking, current, names
+from echorig.services.answers import Answers
 from echorig.testing import FakeRig
+from echorig.wire._tags import read_answered
+from eventually import eventually
 from exchanges import A, exchange
 from rigs import REF, RawUdp
 from tagging import identity, is_ping, read_tag, untagged
@@ -300,8 +301,7 @@ async def test_a_late_answer_is_not_taken_for_that_of_the_next_call(lab, transpo
     await times_out(rigs, asked)
     second = asyncio.ensure_future(rigs.start('two'))
     await asked.have(2)
-    while client.awaiting_response():
-        await asyncio.sleep(0.001)
+    await eventually(lambda: not client.awaiting_response(), 'not client.awaiting_response()')
     asked.answer(0)
     asked.answer(1)
     assert results([await second]) == ['two' if tags else 'one']
@@ -545,6 +545,7 @@ async def test_two_calls_at_once_on_a_matlab_rig(lab):
         assert await asyncio.gather(*calls) == [{'rig': [20, 'a']}, {'rig': [20, 'b']}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['iblutil', 'matlab'])
 async def test_a_rig_without_tags_that_is_busy_with_a_call_that_has_failed(lab, kind):
     async with FakeRig(kind=kind) as rig:

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, NOTICE, SWALLOWED, TIMED_OUT, WAITING
 from exchanges import (
     INIT,
     NOTICE_FRAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import CONFIRMED, DELIVER, NOTICE, STORM, SWALLOWED
+from echorig.delivery._exchange import CONFIRMED, DELIVER, NOTICE, STORM, SWALLOWED
 from exchanges import INIT, NOTICE_FRAME, START, STATUS, A, B, exchange, out, plain, run_until, tagging
 from tagging import tag
 

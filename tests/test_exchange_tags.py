@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echorig import Tuning
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -18,8 +18,8 @@ from echorig._exchange import (
     TIMED_OUT,
     WAITING,
 )
-from echorig._tags import is_damaged
-from echorig._tags import read_tag as read_all
+from echorig.wire._tags import is_damaged
+from echorig.wire._tags import read_tag as read_all
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -368,6 +368,8 @@ def test_tags_off_is_a_plain_peer():
     frame = tag(START, 7)
     assert [ex.receive(frame, A, 0.0) for _ in range(2)] == [DELIVER, DELIVER]
     assert ex.reply == frame
+    broken = frame.replace(b' ]', b'x]').replace(b'\t]', b'x]')
+    assert [ex.receive(broken, addr, 0.0) for addr in (A, B)] == [DELIVER, DELIVER]  # it looks at no tag
     ex.send(START, A, None, 0.0, 1.0)
     assert out(ex) == [START]
     assert run_until(ex, 0.9) == []

@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import pytest
+
 from echorig import EchoProtocol
-from echorig.answers import Answers
+from echorig.services.answers import Answers
 from fleet import ENDS, KINDS, Fleet
 from rigs import REF
+
+pytestmark = pytest.mark.slow
 
 
 async def test_each_of_100_rigs_ends_as_it_should_and_is_named(transport):

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig._exchange import DELIVER, ECHO, Exchange
-from echorig._framing import FrameSplitter
+from echorig.delivery._exchange import DELIVER, ECHO, Exchange
+from echorig.wire._framing import FrameSplitter
 from fuzz import TARGETS, codec, end, framing, receive
 from tagging import is_ping
 
@@ -120,7 +120,7 @@ def test_a_mistake_in_receiving_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 def build(tmp_path: Path, old: str = '', new: str = '') -> Path:
     """Build the program that tries what is named to it; with something in the headers changed."""
     changed = 0
-    for header in HEADERS.glob('*.h'):
+    for header in HEADERS.glob('*/*.h'):
         text = header.read_text('utf-8')
         changed += old in text
         (tmp_path / header.name).write_text(text.replace(old, new) if old else text, 'utf-8')

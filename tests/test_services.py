@@ -20,6 +20,7 @@ from echorig import (
     ServicesError,
     ServicesTimeoutError,
 )
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 from secrets_watch import token
 from tagging import is_ping, untagged
@@ -174,8 +175,7 @@ async def test_of_an_answer_and_a_failure_in_one_turn_the_first_counts(lab, answ
     rigs = Services([client], timeout=None)
     call = asyncio.ensure_future(rigs.start(REF))
     await server.on_event('EXPSTART')
-    while client.awaiting_response():
-        await asyncio.sleep(0)
+    await eventually(lambda: not client.awaiting_response(), 'not client.awaiting_response()')
     await asyncio.sleep(0)
     for message in [b'[2, "fine"]', b'[0, "failed"]'][:: 1 if answer_first else -1]:
         client._receive(message, (server.hostname, server.port))

@@ -7,8 +7,8 @@ import json
 import struct
 from typing import Any
 
-from echorig._codec import as_bytes, compare, decode, encode, peek
-from echorig._tags import is_damaged, is_echo, is_ping, read_answered, read_tag, set_ack, strip_tag, tag
+from echorig.wire._codec import as_bytes, compare, decode, encode, peek
+from echorig.wire._tags import is_damaged, is_echo, is_ping, read_answered, read_tag, set_ack, strip_tag, tag
 from fuzz.reader import ByteReader
 
 FLAG = 2**31

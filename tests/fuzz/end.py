@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from echorig import Tuning
-from echorig._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Exchange, Send
+from echorig.delivery._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Exchange, Send
 from fuzz.reader import ByteReader
 from tagging import read_tag
 

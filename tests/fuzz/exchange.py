@@ -4,8 +4,7 @@ bound, a send ends once, and where nobody lies a message that is confirmed has b
 
 from __future__ import annotations
 
-from echorig._codec import encode
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -22,6 +21,7 @@ from echorig._exchange import (
     TIMED_OUT,
     WAITING,
 )
+from echorig.wire._codec import encode
 from fuzz.end import MAX_PEERS, End
 from fuzz.reader import ByteReader
 from tagging import acknowledged, identity, is_ping, read_tag, tag, tag_answer, untagged

@@ -15,8 +15,8 @@ import warnings
 from typing import Any
 
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import encode
-from echorig.tcp import Connection
+from echorig.transports.tcp import Connection
+from echorig.wire._codec import encode
 from fuzz.reader import ByteReader
 from fuzz.wire import HERE, PORT, THERE, Records, Wire
 from tagging import acknowledged, identity, read_tag, tag, tag_answer, untagged

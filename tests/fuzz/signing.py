@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from echorig._signature import OVERHEAD
-from echorig._signing import Signer
-from echorig._tags import read_tag, set_ack, tag
+from echorig.security._signature import OVERHEAD
+from echorig.security._signing import Signer
+from echorig.wire._tags import read_tag, set_ack, tag
 from fuzz.reader import ByteReader
 
 KEY = b'the key of the laboratory'

@@ -9,6 +9,7 @@ import wires
 from iblutil_peer import IblutilProcess, RemoteError
 
 from echorig import EchoTimeoutError, ExpStatus, Services, ServicesTimeoutError
+from eventually import eventually
 from rigs import REF, Lab
 
 pytest.importorskip('iblutil')
@@ -125,8 +126,10 @@ async def test_a_watch_disturbs_no_session(iblutil, lab):
     """Echorig rigs are pinged all the time, incumbents never once they are known: it could close them."""
     services = await mixed(iblutil, lab, timeout=30)
     async with services.watch(interval=0.005) as watch:
-        while any(rig.state != 'online' for rig in watch.values()):
-            await asyncio.sleep(0.001)
+        await eventually(
+            lambda: all(rig.state == 'online' for rig in watch.values()),
+            'all rigs are online',
+        )
         before = {}
         for round_ in range(3):
             for method, args, kwargs, data in SESSION:
@@ -135,8 +138,10 @@ async def test_a_watch_disturbs_no_session(iblutil, lab):
                 await iblutil.has_answered(*THEIRS)
             if not round_:
                 before = {name: statistics(services[name]) for name in ORDER}
-            while statistics(services['stage']).confirmed < before['stage'].confirmed + 100:
-                await asyncio.sleep(0.001)
+            await eventually(
+                lambda: statistics(services['stage']).confirmed >= before['stage'].confirmed + 100,
+                '100 more messages are confirmed',
+            )
         assert [(rig.state, rig.restarts) for rig in watch.values()] == [('online', 0)] * len(ORDER)
         for name in THEIRS:
             assert (before[name].kind, statistics(services[name]).kind) == ('plain', 'plain')

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from echorig import Tuning
-from echorig._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
+from echorig.delivery._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
 
 from . import tags
 from .invariants import ViolationError, Watch, need
@@ -191,7 +191,9 @@ class Rig(Node):
         """Send a message and wait for its echo."""
         message = self._message(dst, MESSAGE, frame, question)
         self._open(message, timeout)
-        message.send = self.exchange.send(frame, dst, message, self.network.now, timeout, taggable, _answered(question))
+        message.send = self.exchange.send(
+            frame, dst, message, self.network.now, timeout, taggable, _answered(question), b'?' in frame
+        )
         self.flush()
         return message
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -254,7 +254,8 @@ class Watch:
     def _judge_life(self, rig: Rig, packet: Packet, verdict: int, allowed: tuple[int, ...]) -> tuple[int, ...]:
         """Look at how long a message lay here, and what that was taken for."""
         root, now, life = packet.root, self.network.now, packet.root.deadline - packet.sent
-        if root.question is not None and tags.named(packet.frame) and root.question.program == rig.program:
+        question = root.question
+        if question is not None and question.send and tags.named(packet.frame) and question.program == rig.program:
             return allowed  # how long an answer is wanted, who has asked knows best
         if rig.releasing:
             told = self.notes[rig.name].wanted.get(root.identity or (-1, -1), -NEVER)
@@ -302,6 +303,7 @@ class Watch:
 
     def _judge_echo(self, rig: Rig, packet: Packet, verdict: int, tagged: bool) -> None:
         root = packet.root
+        root.echoed = min(root.echoed, self.network.now)
         tag = tags.read(packet.frame) if tagged or root.kind == PING else None
         whole = tag is not None
         if not whole and (self.network.now - root.started > _DUE or self.notes[rig.name].flooded >= 0.0):
@@ -411,9 +413,9 @@ class Watch:
         if rig.exchange.place(dst) != dst and self.owners.get(rig.exchange.place(dst)) is None:  # it has another
             return
         calm = max(self.network.calm, message.started)
-        may_be_one = self._may_be_one(rig)
-        for other in rig.said[: message.index]:  # those before it come first
-            if other.ended > calm and (other.dst == dst or may_be_one):
+        one = self._may_be_one(rig)  # then one that left later to its former address may have left first
+        for other in rig.said if one else rig.said[: message.index]:  # those before it come first
+            if (other.dst == dst or one) and other is not message and other.ended > calm:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)
         if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:

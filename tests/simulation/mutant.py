@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from echorig._codec import peek
-from echorig._exchange import DELIVER, ECHO, IGNORED, NOTICE, SWALLOWED, Exchange
+from echorig.delivery._exchange import DELIVER, ECHO, IGNORED, NOTICE, SWALLOWED, Exchange
+from echorig.wire._codec import peek
 
 from . import tags
 from .invariants import WINDOW

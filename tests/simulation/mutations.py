@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from echorig._codec import peek
-from echorig._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED
+from echorig.delivery._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED
+from echorig.wire._codec import peek
 
 from . import tags
 from .mutant import (
@@ -135,11 +135,19 @@ class AnswersNameTheLastOfTheirEvent(Mutant):
         return verdict
 
     def send(
-        self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int
+        self,
+        frame: bytes,
+        addr: str,
+        waiter: Any,
+        now: float,
+        timeout: float,
+        taggable: bool,
+        answered: int,
+        *args: Any,
     ) -> Any:
         if answered >= 0:
             answered = self.questions.get((addr, peek(frame)), answered)
-        return self.right.send(frame, addr, waiter, now, timeout, taggable, answered)
+        return self.right.send(frame, addr, waiter, now, timeout, taggable, answered, *args)
 
 
 # --- echoes ---
@@ -417,10 +425,20 @@ class AllAreSentAtOnce(Mutant):
     """Nobody waits for anybody."""
 
     def send(
-        self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int
+        self,
+        frame: bytes,
+        addr: str,
+        waiter: Any,
+        now: float,
+        timeout: float,
+        taggable: bool,
+        answered: int,
+        asks: bool,
     ) -> Any:
         before = self.right.newest(addr)
-        send = self.right.send(frame, addr, waiter, now, timeout, False if before is not None else taggable, answered)
+        send = self.right.send(
+            frame, addr, waiter, now, timeout, False if before is not None else taggable, answered, asks
+        )
         if before is not None and not send.number:
             self.right.outbox.append((send.frame, send.addr))
         return send

@@ -58,6 +58,7 @@ class Message:
         'deadline',
         'delivered',
         'dst',
+        'echoed',
         'ended',
         'faulted',
         'frame',
@@ -83,7 +84,7 @@ class Message:
         self.program: Program = (src, memory)
         self.index = self.place = -1
         self.started = self.deadline = 0.0
-        self.arrived = self.ended = NEVER
+        self.arrived = self.echoed = self.ended = NEVER
         self.send: Any = None
         self.outcome: int | None = None
         self.identity: tuple[int, int] | None = None

@@ -122,7 +122,11 @@ class Notes:
         elif packet.hops == 0:
             news = (run, tag.number) > self._latest.get(who, (-1, -1))
         else:
-            news = packet.root.started >= max(self._latest_at.get(who, 0.0), self._asked_at.get(who, 0.0))
+            newest = max(self._latest_at.get(who, 0.0), self._asked_at.get(who, 0.0))
+            news = packet.root.started > newest
+            if packet.root.started == newest:  # the numbers have an order, the times have none
+                self.restarts_known = False
+                self.left.discard(src)
         self._count(packet, tag, now)
         if packet.hops:
             self._asked_at[who] = max(packet.root.started, self._asked_at.get(who, 0.0))

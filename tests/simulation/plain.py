@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from echorig._exchange import CONFIRMED
+from echorig.delivery._exchange import CONFIRMED
 
 from .actors import NOTICE_FRAME, Node, answer_to, code
 from .invariants import Watch, need
@@ -184,8 +184,9 @@ class Matlab(_Plain):
         """It executes its own message, since something that came before the echo made it send another: whose fault?"""
         excused = self._is_excused(message, because) or echo.damaged
         overtaken = message.faulted or because.root.faulted
-        if because.root.kind == MESSAGE and because.sent <= message.arrived and not overtaken:
-            # A rig that knows MATLAB by its notices sends no echo while a message to it is unread.
+        if because.root.kind == MESSAGE and because.sent <= message.arrived < because.root.echoed and not overtaken:
+            # A rig that knows MATLAB by its notices sends no echo while a message to it is unread. Of one whose echo
+            # has come it cannot know that it will still be answered.
             known = self.watch.notes[because.by[0]].quoting.get(self.address, NEVER) < message.arrived
             excused = excused and (not known or message.arrived - because.sent > _LONG or because.src != echo.src)
         if excused:

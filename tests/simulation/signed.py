@@ -12,8 +12,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from echorig._exchange import CONFIRMED, Exchange
-from echorig._signing import Signer
+from echorig.delivery._exchange import CONFIRMED, Exchange
+from echorig.security._signing import Signer
 
 from . import tags
 from .actors import MAX_PEERS, Rig

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from echorig._exchange import Exchange
-from echorig._signing import Signer
+from echorig.delivery._exchange import Exchange
+from echorig.security._signing import Signer
 
 from .actors import Node, Rig
 from .invariants import ViolationError, Watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -17,7 +17,7 @@ from echorig._exchange import (
     TIMED_OUT,
     Exchange,
 )
-from echorig._signing import Signer
+from echorig.security._signing import Signer
 from exchanges import (
     OWN,
     START,

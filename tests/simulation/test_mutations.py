@@ -9,6 +9,8 @@ from .mutations import HEAVY, MUTATIONS
 from .schedule import make
 from .simulate import violation
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 3000  # the hardest to see needs about 800
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from echorig._signature import OVERHEAD
-from echorig._signing import Signer
+from echorig.security._signature import OVERHEAD
+from echorig.security._signing import Signer
 
 from .many import run
 from .signed import make_signed
@@ -25,6 +25,7 @@ def test_all_invariants_hold():
     assert failure is None, failure
 
 
+@pytest.mark.slow
 def test_schedules_reach_everything():
     log: list[str] = []
     attacks = 0

@@ -30,6 +30,7 @@ def test_a_seed_means_the_same_each_time():
     assert make(7) != make(8)
 
 
+@pytest.mark.slow
 def test_schedules_reach_everything():
     """What is not reached cannot fail: every kind of fault and deed, and every verdict, is there in numbers."""
     schedules = [make(seed) for seed in range(1000)]
@@ -56,6 +57,7 @@ def test_schedules_reach_everything():
     assert text.count('  STORM\n') > 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_thousands_of_messages_reach_the_limits():
     """Some wait until an earlier one is confirmed, some are too many to wait, and some come when nobody knows them."""
