@@ -11,7 +11,7 @@ from echorig import Tuning
 from echorig.delivery._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
 
 from . import tags
-from .invariants import Watch, need
+from .invariants import ViolationError, Watch, need
 from .network import MESSAGE, NEVER, PING, STRAY, Message, Network, Packet, Program
 from .network import NOTICE as NOTICE_KIND
 
@@ -41,19 +41,16 @@ class Node:
         self.address = name
         self.addresses = [name]  # those that others may know
         self.memory = -1
+        self.program: Program = (name, -1)  # which program runs now
         self.alive = False
         self.socket: deque[Packet] = deque()
         self.still_until = 0.0
-
-    @property
-    def program(self) -> Program:
-        """Which program runs now."""
-        return self.name, self.memory
 
     def start(self) -> None:
         """Begin with nothing known."""
         self.alive = True
         self.memory += 1
+        self.program = self.name, self.memory
         self.socket.clear()
         self.still_until = 0.0
 
@@ -132,7 +129,6 @@ class Rig(Node):
     def start(self) -> None:
         """Begin with nothing known."""
         super().start()
-        self.flooded = -1.0
         self.open: list[Message] = []
         self.said: list[Message] = []
         self.unsent: dict[bytes, list[Message]] = {}
@@ -186,7 +182,6 @@ class Rig(Node):
             for i in range(3 * MAX_PEERS):
                 self.exchange.receive(b'[32, 20]', f'stranger {i}', network.now)
                 need(self.exchange.n_peers <= MAX_PEERS + len(self.open), 'too many peers are remembered')
-            self.flooded = network.now
             self.watch.flooded(self)
             self.flush()
 
@@ -240,7 +235,7 @@ class Rig(Node):
             self.flush()
 
     def _message(self, dst: str, kind: str, frame: bytes, question: Message | None = None) -> Message:
-        message = Message(self.name, dst, self.memory, kind, frame, False, code(frame))
+        message = Message(self.name, dst, self.memory, kind, frame, False)
         message.question = question
         message.started = self.network.now
         if kind != PING:
@@ -311,25 +306,28 @@ class Rig(Node):
         if known is not None:
             return known
         if tag is not None and tags.is_ping(frame):
-            message = Message(self.name, dst, self.memory, PING, frame, True, -1)
+            message = Message(self.name, dst, self.memory, PING, frame, True)
             message.started = self.network.now
             message.asks = tags.named(frame)
             self.network.allowance += 2 if message.asks else 0
         else:
             said = self.unsent.get(tags.bare(frame), [])
             if message is None:
-                waits = tag is None or tag.life > 0
-                like = [one for one in said if tag is None or (one.deadline > 0) == waits]
-                need(bool(like), f'{self.name} sends what nobody said')
+                waits = tag is not None and tag.life > 0
+                like = said if tag is None else [one for one in said if (one.deadline > 0) == waits]
+                if not like:
+                    raise ViolationError(f'{self.name} sends what nobody said')
                 until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
-                message = min(
-                    like,
-                    key=lambda one: (
-                        one.send is None or one.send.frame != frame,
-                        until and round(abs(one.deadline - until), 2),
-                        one.dst != dst,
-                    ),
-                )
+                message = like[0]
+                if len(like) > 1:
+                    message = min(
+                        like,
+                        key=lambda one: (
+                            one.send is None or one.send.frame != frame,
+                            until and round(abs(one.deadline - until), 2),
+                            one.dst != dst,
+                        ),
+                    )
             said.remove(message)
             message.frame = frame
             message.tagged = tag is not None
@@ -382,7 +380,7 @@ class Rig(Node):
         if reply:
             root = packet.root
             if packet.damaged:  # the network has made it up
-                root = Message(src, self.name, -1, STRAY, packet.frame, False, code(packet.frame))
+                root = Message(src, self.name, -1, STRAY, packet.frame, False)
             hops = 1 if packet.damaged else packet.hops + 1
             self._put(reply, src, root, hops, packet.dst if packet.dst in self.addresses else None)
         if verdict in (DELIVER, NOTICE):

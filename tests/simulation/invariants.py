@@ -53,7 +53,7 @@ class ViolationError(Exception):
 
 
 def need(holds: bool, what: str) -> None:
-    """Raise if an invariant does not hold."""
+    """Raise if an invariant does not hold; where most packets come, `what` is not even put together if it does."""
     if not holds:
         raise ViolationError(what)
 
@@ -74,6 +74,7 @@ class Watch:
         self.owned: dict[str, Any] = {}  # who has it or had it last
         self.signed_for: dict[bytes, set[Program]] = {}  # for which programs a frame was signed
         self.notes: dict[str, Notes] = {}
+        self.rigs: list[Rig] = []
         self.aliases = False  # some program has two addresses
         self.taken = False  # some address was another program's before
         self._places = 0
@@ -83,6 +84,8 @@ class Watch:
 
     def begins(self, rig: Rig) -> None:
         """A program of a rig starts."""
+        if rig.name not in self.notes:
+            self.rigs.append(rig)
         self.notes[rig.name] = Notes()
 
     def flooded(self, rig: Rig) -> None:
@@ -110,8 +113,10 @@ class Watch:
     def sends(self, rig: Rig, message: Message, dst: str, frame: bytes, tag: tags.Tag | None) -> None:
         """A rig sends a message, a ping or a notice, perhaps again."""
         notes, peer = self.notes[rig.name], self.owners.get(dst)
-        notes.begun = min(notes.begun, self.network.now)
-        self._count()
+        if self.network.now < notes.begun:
+            notes.begun = self.network.now
+        if self.network.packets > self.network.allowance:
+            self._count()
         if message.times:
             need(message.kind == MESSAGE and tag is not None, f'{rig.name} repeats what must not be sent twice')
             if dst in notes.misled:
@@ -123,7 +128,8 @@ class Watch:
             asked = any(one.kind == PING and (one.dst == dst or self._may_be_one(rig)) for one in rig.open)
             need(asked, f'{rig.name} asks a plain peer what it is')
         followed = message.asks or self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
-        need(bool(followed), f'{rig.name} sends to where its peer was before')
+        if not followed:
+            raise ViolationError(f'{rig.name} sends to where its peer was before')
         if tag is not None:
             self._look_at(rig, message, frame, tag)
         if message.kind == MESSAGE and not message.times:
@@ -142,13 +148,19 @@ class Watch:
 
     def _look_at(self, rig: Rig, message: Message, frame: bytes, tag: tags.Tag) -> None:
         notes = self.notes[rig.name]
-        need(tags.is_right(frame, tag) and not tag.flag, f'{rig.name} sends a wrong tag')
-        need((tag.run - rig.run) % 2**31 <= (tag.number < rig.first), f'{rig.name} sends another run')
+        if tag.flag or not tags.is_right(frame, tag):
+            raise ViolationError(f'{rig.name} sends a wrong tag')
+        runs = (tag.run - rig.run) % 2**31
+        if runs > (tag.number < rig.first):
+            raise ViolationError(f'{rig.name} sends another run')
         if not message.times:
-            need(((tag.run - rig.run) % 2**31, tag.number) > notes.newest, f'{rig.name} does not count upwards')
-            notes.newest = (tag.run - rig.run) % 2**31, tag.number
+            newest = runs, tag.number
+            if newest <= notes.newest:
+                raise ViolationError(f'{rig.name} does not count upwards')
+            notes.newest = newest
         left = message.deadline - self.network.now if message.kind == MESSAGE and message.deadline else 0.0
-        need(abs(tag.life / 1000 - left) < _ROUNDED, f'{rig.name} sends a wrong life')
+        if abs(tag.life / 1000 - left) >= _ROUNDED:
+            raise ViolationError(f'{rig.name} sends a wrong life')
         question = message.question
         if question is not None and question.identity is not None and not notes.unproven:
             need(tags.named(frame) == question.identity, f'{rig.name} does not say what it answers')
@@ -174,13 +186,14 @@ class Watch:
     def judge(self, rig: Rig, packet: Packet, verdict: int, reply: bytes) -> None:
         """Compare what a rig takes a frame for with what it is."""
         network, root, hops, frame = self.network, packet.root, packet.hops, packet.frame
+        now = network.now
         if network.log is not None:
             network.tell(packet, 'gets', NAMES.get(verdict, str(verdict)))
         notes = self.notes[rig.name]
-        if verdict not in (IGNORED, SWALLOWED, DAMAGED):
-            notes.begun = min(notes.begun, network.now)
+        if now < notes.begun and verdict not in (IGNORED, SWALLOWED, DAMAGED):
+            notes.begun = now
         if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):
-            notes.hear_untagged(packet.src, network.now)
+            notes.hear_untagged(packet.src, now)
         if verdict == NOTICE and frame.endswith(b'"]'):
             notes.quoting.setdefault(packet.src, network.now)
         if packet.damaged or root.kind == STRAY:
@@ -194,7 +207,7 @@ class Watch:
         tagged = root.tagged and not rig.plain
         tag = tags.read(frame) if tagged else None
         if tag is not None and verdict != IGNORED and (hops == 0 or root.program == rig.program):
-            (notes.hear_expired if verdict == EXPIRED else notes.hear)(packet, tag, network.now)
+            (notes.hear_expired if verdict == EXPIRED else notes.hear)(packet, tag, now)
         if hops % 2:
             self._judge_echo(rig, packet, verdict, tagged)
         elif hops:
@@ -204,9 +217,11 @@ class Watch:
             if verdict in (DELIVER, ECHO):
                 self._judge_reply(rig, packet, reply, tagged)
         if tagged and root.kind != PING and verdict in (DELIVER, ECHO, NOTICE) and not hops:
-            highest, key = self.notes[rig.name].highest, (root.program, root.identity[0])
-            highest[key] = max(highest.get(key, 0), root.identity[1])
-        root.arrived = min(root.arrived, network.now)
+            key = root.program, root.identity[0]
+            if root.identity[1] > notes.highest.get(key, 0):
+                notes.highest[key] = root.identity[1]
+        if now < root.arrived:
+            root.arrived = now
         if verdict in (MISMATCH, STORM):
             root.faulted = True  # it is not echoed
 
@@ -232,8 +247,9 @@ class Watch:
             allowed = (DELIVER,)
         if tagged and root.kind == MESSAGE and root.deadline:
             allowed = self._judge_life(rig, packet, verdict, allowed)
-        name = NAMES.get(verdict)
-        need(verdict in allowed, f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {name}')
+        if verdict not in allowed:
+            again = '' if first else ' that it has'
+            raise ViolationError(f'{rig.name} takes a {root.kind}{again} for {NAMES.get(verdict)}')
 
     def _judge_life(self, rig: Rig, packet: Packet, verdict: int, allowed: tuple[int, ...]) -> tuple[int, ...]:
         """Look at how long a message lay here, and what that was taken for."""
@@ -272,7 +288,8 @@ class Watch:
             need((run - rig.run) % 2**31 <= 1, f'{rig.name} does not say who answers')
             self._judge_answer(rig, packet, number)
         else:
-            need(reply == tags.echoed(frame), f'{rig.name} echoes something else')
+            if not tags.is_echo(reply, frame):
+                raise ViolationError(f'{rig.name} echoes something else')
 
     def _judge_answer(self, rig: Rig, packet: Packet, number: int) -> None:
         """Tell whether a rig says truly whether a message is still wanted."""
@@ -311,8 +328,8 @@ class Watch:
                 f'{rig.name} takes the echo it waits for for {NAMES.get(verdict)}',
             )
         elif whole or not root.blurred:
-            need(verdict == SWALLOWED or (verdict == DAMAGED and root.tagged and not whole),
-                 f'{rig.name} takes a late echo for {NAMES.get(verdict)}')  # fmt: skip
+            if verdict != SWALLOWED and not (verdict == DAMAGED and root.tagged and not whole):
+                raise ViolationError(f'{rig.name} takes a late echo for {NAMES.get(verdict)}')
         else:
             need(verdict != CONFIRMED, f'{rig.name} is confirmed twice')
 
@@ -354,7 +371,8 @@ class Watch:
 
     def ended(self, node: Node, message: Message, outcome: int) -> None:
         """A send has ended."""
-        self.network.note(f'{node.name}: {message.kind} {message.index} has ended as {NAMES.get(outcome)}')
+        if self.network.log is not None:
+            self.network.note(f'{node.name}: {message.kind} {message.index} has ended as {NAMES.get(outcome)}')
         need(message.outcome is None, 'a send ends twice')
         message.outcome = outcome
         message.ended = self.network.now
@@ -424,14 +442,17 @@ class Watch:
 
     def step(self) -> None:
         """Look at every rig."""
-        self._count()
-        for node in self.nodes.values():
-            exchange = getattr(node, 'exchange', None)
-            if exchange is not None and node.alive:
-                waiting = len(node.open)
-                need(exchange.n_waiting == waiting, f'{node.name} waits for {exchange.n_waiting} sends, not {waiting}')
-                need(not waiting or node.armed < NEVER, f'{node.name} waits for ever')
-                need(not exchange.outbox and not exchange.finished, f'{node.name} has left something undone')
+        if self.network.packets > self.network.allowance:
+            self._count()
+        for rig in self.rigs:
+            if rig.alive:
+                exchange, waiting = rig.exchange, len(rig.open)
+                if exchange.n_waiting != waiting:
+                    raise ViolationError(f'{rig.name} waits for {exchange.n_waiting} sends, not {waiting}')
+                if waiting and rig.armed == NEVER:
+                    raise ViolationError(f'{rig.name} waits for ever')
+                if exchange.outbox or exchange.finished:
+                    raise ViolationError(f'{rig.name} has left something undone')
 
     def restarts(self, rig: Rig) -> None:
         """Compare how many restarts of others a rig has counted."""

@@ -37,6 +37,8 @@ class Message:
         ``PING``, ``NOTICE``, ``MESSAGE``, or ``STRAY`` for what nobody said: damaged bytes.
     identity : tuple of int or None
         The run and the number of its tag, once it has been sent.
+    program : Program
+        Who said it: `src` and `memory`.
     asks : tuple of int or None
         Of which message it asks whether it is still wanted, if it is such a ping.
     delivered : dict of Program to int
@@ -58,7 +60,6 @@ class Message:
         'dst',
         'echoed',
         'ended',
-        'event',
         'faulted',
         'frame',
         'identity',
@@ -68,6 +69,7 @@ class Message:
         'outcome',
         'overwritten',
         'place',
+        'program',
         'question',
         'send',
         'src',
@@ -76,9 +78,10 @@ class Message:
         'times',
     )
 
-    def __init__(self, src: str, dst: str, memory: int, kind: str, frame: bytes, tagged: bool, event: int) -> None:
+    def __init__(self, src: str, dst: str, memory: int, kind: str, frame: bytes, tagged: bool) -> None:
         self.src, self.dst, self.memory, self.kind, self.frame = src, dst, memory, kind, frame
-        self.tagged, self.event = tagged, event
+        self.tagged = tagged
+        self.program: Program = (src, memory)
         self.index = self.place = -1
         self.started = self.deadline = 0.0
         self.arrived = self.echoed = self.ended = NEVER
@@ -92,11 +95,6 @@ class Message:
         self.times = 0
         self.blurred = kind == STRAY
         self.faulted = False
-
-    @property
-    def program(self) -> Program:
-        """Who said it."""
-        return self.src, self.memory
 
 
 class Packet:
@@ -175,6 +173,17 @@ class Network:
         what(*args)
         return True
 
+    def run(self, look: Callable[[], None], most: int) -> bool:
+        """Do all that comes, and have somebody look after each step; False if there is something left after so many."""
+        heap = self._heap
+        for _ in range(most):
+            if not heap:
+                return True
+            self.now, _, what, args = heappop(heap)
+            what(*args)
+            look()
+        return False
+
     def disturbed(self, until: float) -> None:
         """Note that something goes wrong until a time."""
         if until > self.calm:
@@ -187,7 +196,7 @@ class Network:
         packet = Packet(src, dst, frame, root, hops, by, number, self.now)
         due = self.now + self.latency
         fault = self._faults.get(number)
-        if self.losing.get(by[0], 0) > 0:
+        if self.losing and self.losing.get(by[0], 0) > 0:
             self.losing[by[0]] -= 1
             fault = (LOSE,)
         if self.log is not None:

@@ -101,16 +101,17 @@ class Notes:
             if packet.root.asks is not None and named is not None and named[1]:
                 self.wanted[packet.root.asks] = packet.arrived
         known = tag.flag or (packet.root.kind != PING and now - self.begun > _REST)
-        if known and packet.root.started > max(
-            self.unproven.get(src, -1.0), self.flooded
-        ):  # a late one says what it was
+        started = packet.root.started
+        if known and started > self.flooded and started > self.unproven.get(src, -1.0):  # a late one says what it was
             self.proven[src] = now
 
     def _meet(self, packet: Packet, tag: tags.Tag, run: int, now: float) -> None:
         """Take in which program is where."""
         who, src = packet.by, packet.src
-        newer = any(name == who[0] and memory > who[1] for name, memory in self._heard)
-        late = (who, run) not in self._runs and (newer or (who in self._heard and self.at.get(src) != who))
+        late = (who, run) not in self._runs and (
+            (who in self._heard and self.at.get(src) != who)
+            or any(name == who[0] and memory > who[1] for name, memory in self._heard)
+        )
         if late or (who, (run + 1) % 2**31) in self._runs:
             self.restarts_known = False  # very late, and of a run that was not heard in its time
         self._runs.add((who, run))
@@ -130,10 +131,11 @@ class Notes:
         if packet.hops:
             self._asked_at[who] = max(packet.root.started, self._asked_at.get(who, 0.0))
         if news:  # that is where it is
-            for other in [addr for addr, program in self.at.items() if program == who]:
-                del self.at[other]
-                self.left.add(other)
-            self.at[src] = who
+            if self.at.get(src) != who:  # else it is nowhere else
+                for other in [addr for addr, program in self.at.items() if program == who]:
+                    del self.at[other]
+                    self.left.add(other)
+                self.at[src] = who
             self.left.discard(src)
 
     def _count(self, packet: Packet, tag: tags.Tag, now: float) -> None:

@@ -43,7 +43,7 @@ class _Plain(Node):
         self.last_message: Message | None = None
 
     def _say(self, dst: str, frame: bytes, kind: str) -> Message:
-        message = Message(self.name, dst, self.memory, kind, frame, False, code(frame))
+        message = Message(self.name, dst, self.memory, kind, frame, False)
         message.started = self.network.now
         self.network.allowance += 4
         self.network.send(self.address, dst, frame, message, 0, self.program)
@@ -52,7 +52,7 @@ class _Plain(Node):
     def _echo(self, packet: Packet, frame: bytes) -> None:
         root, hops = packet.root, packet.hops + 1
         if packet.damaged:
-            root, hops = Message(packet.src, self.name, -1, STRAY, frame, False, code(frame)), 1
+            root, hops = Message(packet.src, self.name, -1, STRAY, frame, False), 1
         self.network.send(self.address, packet.src, frame, root, hops, self.program)
 
     def _execute(self, packet: Packet, frame: bytes) -> None:

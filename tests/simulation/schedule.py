@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -97,7 +99,7 @@ class Schedule:
 def make(seed: int, heavy: bool = False) -> Schedule:
     """Make the schedule of a seed; one with thousands of messages, if that is asked for."""
     rng = Random(seed)
-    random, pick = rng.random, rng.choice
+    random, pick = rng.random, partial(_pick, rng.getrandbits)
     cast = pick(_CASTS)
     heavy = random() < _HEAVY or heavy
     long = random() < 0.3
@@ -154,6 +156,15 @@ def make(seed: int, heavy: bool = False) -> Schedule:
         pick(_WORK),
         random() < 0.75 and not doubts,
     )
+
+
+def _pick(getrandbits: Callable[[int], int], values: Sequence[Any]) -> Any:
+    """Do what `Random.choice` does, which takes twice as long."""
+    number = len(values)
+    bits = number.bit_length()
+    while (i := getrandbits(bits)) >= number:
+        pass
+    return values[i]
 
 
 def _much(deeds: list[Deed], pick: Any) -> list[Deed]:

@@ -73,7 +73,7 @@ class SignedRig(Rig):
             root = None if tag is None else self.by_identity.get(tag.identity)
             if root is None:
                 self.network.allowance += 2
-                root = Message(self.name, dst, self.memory, HANDSHAKE, sealed, True, -1)
+                root = Message(self.name, dst, self.memory, HANDSHAKE, sealed, True)
             self._send_sealed(sealed, dst, root, 0)
         self.signer.outbox.clear()
 
@@ -151,7 +151,7 @@ class Attacker:
                 packet = other
         forged = Packet(src, dst, frame, packet.root, packet.hops, packet.by, packet.number, packet.sent)
         if frame != packet.frame:
-            forged.root = Message(src, dst, -1, STRAY, frame, True, -1)
+            forged.root = Message(src, dst, -1, STRAY, frame, True)
             forged.damaged = True
         network.allowance += 6
         network.at(network.now + rng.choice(_ATTACK_LATENESS), self._inject, forged)

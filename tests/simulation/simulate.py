@@ -77,13 +77,9 @@ class Simulation:
         ViolationError
             An invariant does not hold.
         """
-        step, look = self.network.step, self.watch.step
-        for _ in range(_STEPS):
-            if not step():
-                self.watch.end()
-                return
-            look()
-        raise ViolationError('it never ends')
+        if not self.network.run(self.watch.step, _STEPS):
+            raise ViolationError('it never ends')
+        self.watch.end()
 
     def _do(self, who: str, what: str, whom: str, how: dict[str, Any]) -> None:
         node, network = self.nodes[who], self.network
