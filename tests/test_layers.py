@@ -47,8 +47,6 @@ KNOWN: set[tuple[str, str]] = {
     ('sync.state', 'delivery.statistics'),
 }
 KNOWN_CYCLES: set[frozenset[str]] = {
-    frozenset({'sync.background', 'sync.ways'}),
-    frozenset({'testing.blocking_rig', 'testing.fake_rig'}),
     frozenset({'services.fan_out', 'services.presence'}),
 }
 # How often the package, aside from testing and demo, reads a private attribute of another object.

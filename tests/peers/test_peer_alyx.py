@@ -49,7 +49,7 @@ def _no_token_in_log():
     with wires.recorded() as records:
         yield
     ours = [r for r in records if not r.name.startswith(('one', 'urllib3', 'ibl'))]
-    assert any('***' in record.getMessage() for record in ours)
+    assert any(' bytes>' in record.getMessage() for record in ours)  # that is all that is shown of it
     for record in ours:
         assert TOKEN not in f'{record.getMessage()} {record.args} {record.exc_text}'
 

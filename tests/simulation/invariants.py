@@ -413,8 +413,10 @@ class Watch:
         if rig.exchange.place(dst) != dst and self.owners.get(rig.exchange.place(dst)) is None:  # it has another
             return
         calm = max(self.network.calm, message.started)
-        one = self._may_be_one(rig)  # then one that left later to its former address may have left first
-        for other in rig.said if one else rig.said[: message.index]:  # those before it come first
+        # No message waits for a ping; and of one program at two addresses, what was said later may have left first.
+        one = self._may_be_one(rig)
+        all_count = one or message.kind == PING
+        for other in rig.said if all_count else rig.said[: message.index]:  # those before it come first
             if (other.dst == dst or one) and other is not message and other.ended > calm:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)

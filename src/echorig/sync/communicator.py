@@ -9,7 +9,7 @@ from typing import Any
 from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..messages import ExpMessage
 from ..uri import Address
-from .background import Background
+from .background import Background, Calls
 from .guarded import Guarded
 from .mirror import mirrors
 from .process import background
@@ -17,7 +17,6 @@ from .reading import confirmed, on_event, reads_events
 from .state import Handle
 from .stream import Stream
 from .submit import SubmitEchoProtocol
-from .ways import Calls
 
 __all__ = ['EchoProtocol']
 

@@ -19,8 +19,7 @@ from ..events._reply_context import Origin
 from ..events.stream import Stream
 from ..messages import ExpMessage
 from ..stall import call_later
-from .background import Background
-from .ways import Calls
+from .background import Background, Calls
 
 __all__ = ['confirmed', 'limited', 'on_event', 'reads_events', 'reads_stream', 'within']
 

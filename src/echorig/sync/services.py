@@ -14,6 +14,7 @@ from ..events.callbacks import checked_listener
 from ..messages import ExpMessage
 from ..services.fan_out import each_rig
 from ..services.services import Services as Asynchronous
+from .background import Calls
 from .communicator import EchoProtocol
 from .guarded import Guarded
 from .mirror import mirrors
@@ -21,7 +22,6 @@ from .presence import Presence
 from .process import background
 from .reading import limited
 from .submit import SubmitServices
-from .ways import Calls
 
 __all__ = ['Services']
 

@@ -8,10 +8,9 @@ from typing import Any
 from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..messages import ExpMessage
 from ..services.services import Services as AsynchronousServices
-from .background import Background
+from .background import Background, Calls
 from .mirror import mirrors
 from .reading import confirmed, limited, on_event, reads_events
-from .ways import Calls
 
 __all__ = ['SubmitEchoProtocol', 'SubmitServices']
 

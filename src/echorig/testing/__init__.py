@@ -11,8 +11,7 @@ Links lose, double, reorder, delay, damage and cut what they carry. Put one betw
 pair ``(there, back)``: from client to server, and from server to client.
 """
 
-from .blocking_rig import BlockingFakeRig
-from .fake_rig import FakeRig
+from .fake_rig import BlockingFakeRig, FakeRig
 from .faults import Counters, Ways
 from .script import Received
 from .tcp_link import CuttingLink
