@@ -7,24 +7,24 @@ import json
 import struct
 from typing import Any
 
-from echorig._codec import (
-    acknowledged,
-    as_bytes,
-    compare,
-    decode,
-    encode,
+from echorig._codec import as_bytes, compare, decode, encode, peek
+from echorig._tags import (
+    crc32c,
+    is_damaged,
     is_echo,
     is_ping,
-    peek,
+    is_same,
+    make_ping,
     read_answered,
     read_tag,
+    set_ack,
+    strip_tag,
     tag,
-    tag_answer,
-    untagged,
 )
+from fuzz import plain_tags
+from fuzz.plain_tags import RUNS, SIZE, WORDS, Tag
 from fuzz.reader import ByteReader
 
-ACK = 2**31
 NOTHING = object()
 DEEPEST = 8  # of the values made here; depth is tried by the texts
 
@@ -162,63 +162,75 @@ def has_floats(message: Any) -> bool:
 # --- tags ---
 
 
-def written_tag(number: int) -> bytes:
-    return f'{number:032b}'.replace('0', ' ').replace('1', '\t').encode()
-
-
-def slow_tag(frame: bytes) -> int:
-    """Return the tag, by its definition."""
-    last = frame[-33:-1]
-    if len(frame) < 34 or frame[-1:] != b']' or last.strip(b' \t'):
-        return -1
-    return int(last.replace(b' ', b'0').replace(b'\t', b'1'), 2)
-
-
-def slow_answered(frame: bytes) -> int:
-    before = slow_tag(frame[:-33] + b']') if slow_tag(frame) >= 0 else -1
-    return before - ACK if before >= ACK else -1
-
-
-def slow_untagged(frame: bytes) -> bytes:
-    """Return a tagged frame without its signature, what it answers, and its tag, as far as it has them."""
-    if len(frame) > 193 and not frame[-193:-1].strip(b' \t'):
-        return frame[:-193] + b']'
-    return frame[: -33 if slow_answered(frame) < 0 else -65] + b']'
-
-
 def check_any_frame(frame: bytes) -> None:
     """Check what is told of bytes that may have a tag."""
-    found = slow_tag(frame)
+    found = plain_tags.read(frame)
     assert read_tag(frame) == found
-    if found >= 0:
-        answered = slow_answered(frame)
-        assert read_answered(frame) == answered
-        assert untagged(frame) == slow_untagged(frame)
-        assert read_tag(acknowledged(frame)) == found | ACK
-        assert is_echo(frame, acknowledged(frame))
-        assert is_ping(frame) == (frame[:1] == b'[' and not frame[1:-33].strip(b' \t'))
+    assert is_damaged(frame) == plain_tags.is_damaged(frame)
+    assert strip_tag(frame) == plain_tags.stripped(frame)
+    assert read_answered(frame) == plain_tags.answered_by(frame)
+    assert crc32c(frame) == crc32c(frame, True) == plain_tags.crc(frame)
+    if found is not None:
+        assert is_ping(frame) == plain_tags.is_ping(frame)
+        check_echo(frame, found)
     else:
-        assert untagged(frame) == frame
-        assert read_answered(frame) >= -1
-        is_ping(frame), is_echo(frame, frame)
+        is_ping(frame), is_echo(frame, frame), is_same(frame, frame)
+
+
+def check_echo(frame: bytes, found: Tag) -> None:
+    """Check the echo of a tagged frame, whose check may be wrong."""
+    echo = set_ack(frame)
+    assert read_tag(echo) == found._replace(ack=True)
+    assert is_damaged(echo) == is_damaged(frame)
+    assert is_echo(frame, echo)
+    assert is_same(frame, echo)
+    assert set_ack(echo) == echo
+    if not is_damaged(frame):
+        assert echo == plain_tags.written(frame[: -1 - SIZE] + b']', found._replace(ack=True))
 
 
 def check_tags(reader: ByteReader) -> None:
-    number, answered, place, mask = reader.number(4) % ACK, reader.number(4) % ACK, reader.number(2), reader.byte()
+    run, number, life = reader.number(4) % RUNS, reader.number(4), reader.number(4)
+    answered, place, mask = reader.number(8) % (RUNS * WORDS), reader.number(2), reader.byte()
     frame = b'[' + reader.rest() + b']'
-    tagged = tag(frame, number)
-    assert tagged == frame[:-1] + written_tag(number) + b']'
+    says = Tag(False, run, number, life)
+    tagged = tag(frame, run, number, life)
+    assert tagged == plain_tags.written(frame, says)
+    assert not is_damaged(tagged)
     check_any_frame(tagged)
-    answer = tag_answer(frame, number, answered)
-    assert answer == frame[:-1] + written_tag(answered + ACK) + written_tag(number) + b']'
-    assert (read_tag(answer), read_answered(answer)) == (number, answered)
-    assert untagged(answer) == slow_untagged(answer)
+    answer = tag(frame, run, number, life, answered)
+    assert answer == plain_tags.written(frame, says, answered)
+    assert (read_tag(answer), read_answered(answer)) == (says, answered)
     check_any_frame(answer)
-    echo = bytearray(acknowledged(tagged))
+    assert make_ping(run, number) == plain_tags.written(b'[' + b' ' * 64 + b']', says._replace(life=0))
+    assert make_ping(run, number, answered) == plain_tags.written(b'[]', says._replace(life=0), answered)
+    check_copies(tagged, tag(frame, run, number, life ^ answered % WORDS), life ^ answered % WORDS == life)
+    check_changed(tagged, place, mask)
+
+
+def check_copies(tagged: bytes, other: bytes, equal: bool) -> None:
+    """Check that copies of one message are known as such whatever their life, and as echoes only with the same."""
+    assert is_same(tagged, other)
+    assert is_same(tagged, set_ack(other))
+    assert is_echo(tagged, other) == is_echo(tagged, set_ack(other)) == equal
+
+
+def check_changed(tagged: bytes, place: int, mask: int) -> None:
+    """Check that an echo of which some bits of one byte were changed is not taken for one."""
+    echo = bytearray(set_ack(tagged))
     place %= len(echo)
     echo[place] ^= mask
-    assert is_echo(tagged, bytes(echo)) == (mask == 0 or place == len(echo) - 33)
-    check_any_frame(bytes(echo))
+    changed = bytes(echo)
+    if mask == 0:
+        assert is_echo(tagged, changed)
+    elif plain_tags.read(changed) is not None:
+        assert is_damaged(changed)
+        assert not is_echo(tagged, changed)
+    elif place != len(echo) - 1 - SIZE:  # who looks at the flag has found a tag before
+        assert not is_echo(tagged, changed)
+    in_life_or_check = len(echo) - 1 - SIZE // 2 <= place < len(echo) - 1
+    assert is_same(tagged, changed) == (mask == 0 or in_life_or_check or place in (len(echo) - 1, len(echo) - 1 - SIZE))
+    check_any_frame(changed)
 
 
 # --- echoes ---
