@@ -12,11 +12,11 @@ import pytest
 
 from echorig import Tuning
 from echorig._codec import encode
-from echorig._exchange import CONFIRMED, DELIVER, Exchange
+from echorig._exchange import CONFIRMED, DELIVER, ECHO, Exchange
 from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
 MESSAGE = encode([2, '2022-01-01_1_subject', None])
-MAIN, RIG = ('10.0.0.1', 11001), ('10.0.0.2', 11001)
+MAIN = ('10.0.0.1', 11001)
 STORM = 2**30  # without tags, thousands of equal messages in a second are a storm; here they are meant
 LARGEST = 65507  # bytes that a datagram carries
 
@@ -24,9 +24,15 @@ LARGEST = 65507  # bytes that a datagram carries
 def conversation(tags: bool, rigs: int = 1) -> Measure:
     """Return a measure of one message, said to `rigs` rigs in turn."""
     tuning = Tuning(tags=tags, message_burst=STORM)
-    main = Exchange(tuning, False, 65535, 1, LARGEST)
-    ends = [(Exchange(tuning, False, 65535, 7, LARGEST), ('10.0.0.2', 11001 + i)) for i in range(rigs)]
+    main = Exchange(tuning, False, 65535, 1, 1, LARGEST)
+    ends = [(Exchange(tuning, False, 65535, 2 + i, 1, LARGEST), ('10.0.0.2', 11001 + i)) for i in range(rigs)]
     now = 0.0
+    for rig, addr in ends if tags else ():  # else each first message would wait for this
+        main.ping(addr, None, now, 1.0)
+        frame, _ = main.outbox.pop()
+        assert rig.receive(frame, MAIN, now) == ECHO
+        assert main.receive(rig.reply or frame, addr, now) == CONFIRMED
+        main.finished.clear()
 
     def say() -> None:
         nonlocal now

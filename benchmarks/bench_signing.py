@@ -14,8 +14,8 @@ import pytest
 from contenders import REF, Contender
 from echorig import EchoProtocol
 from echorig._signing import Signer
+from echorig._tags import tag
 from measure import interleave, medians, messages, ratios, record, repeated, rounds
-from tagging import tag
 
 KEY = b'the key of the laboratory'
 
@@ -52,7 +52,7 @@ def bench_cost(benchmark: Any, stack: Any, loop: Any, loop_name: str, transport:
 @pytest.mark.parametrize('size', [33, 1000, 60_000])
 def bench_sign_and_check(benchmark: Any, size: int) -> None:
     """One message, signed at one end and checked at the other."""
-    frame = tag(b'[2, "%s", null]' % (b'x' * (size - 13)), 1)
+    frame = tag(b'[2, "%s", null]' % (b'x' * (size - 13)), 7, 1)
     a, b = Signer(KEY), Signer(KEY)
     a.seal(frame, 'b', 0.0)
     for _ in range(2):
