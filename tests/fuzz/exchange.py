@@ -154,6 +154,8 @@ class World:
     def say(self, end: End) -> None:
         frame, taggable = self.frame(end)
         addr = self.contact(end)
+        if not frame:
+            return
         out = end.ex.sent(frame, addr, self.now, taggable, self.answered(end))
         if out is not None:
             assert plain_tags.stripped(out) == plain_tags.stripped(frame)
