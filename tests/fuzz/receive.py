@@ -15,8 +15,11 @@ import warnings
 from typing import Any
 
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import acknowledged, encode, read_tag, tag, tag_answer, untagged
+from echorig._codec import encode
+from echorig._tags import make_ping, set_ack, strip_tag, tag
 from echorig.tcp import Connection
+from fuzz import plain_tags
+from fuzz.plain_tags import RUNS, WORDS
 from fuzz.reader import ByteReader
 from fuzz.wire import HERE, PORT, THERE, Records, Wire
 
@@ -39,6 +42,10 @@ BAD = (
     b'[' + b'9' * 30 + b']',
 )
 LAST = [128, 'after all of this', None]
+LAST_RUN = RUNS - 2
+SENDER_RUNS = (77, 78, 0, RUNS - 1)
+LIVES = (0, 0, 1, 1000)
+PATIENCE = 30  # seconds
 
 
 def one_input(data: bytes) -> None:
@@ -92,8 +99,8 @@ class Scene:
                 await self.last_message()
         finally:
             self.com.close()
-            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 30)
-            await asyncio.wait_for(self.com.wait_closed(), 30)
+            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), PATIENCE)
+            await asyncio.wait_for(self.com.wait_closed(), PATIENCE)
             for wire in self.wires:
                 wire.close()
             for _ in range(4):
@@ -199,22 +206,31 @@ class Scene:
         if kind == 2:
             return encode(reader.pick(CONTENT))
         if kind < 5:
-            return tag(encode(reader.pick(CONTENT)), reader.byte())
+            return self.tagged(reader.pick(CONTENT), -1)
         if kind == 5:
-            return tag_answer(encode(reader.pick(CONTENT)), reader.byte(), max(read_tag(known), 0) % 2**31)
+            return self.tagged(reader.pick(CONTENT), max(plain_tags.identity(known), 0))
         if kind == 6:
             return known
         if kind == 7:
-            return acknowledged(known) if read_tag(known) >= 0 else known
+            return set_ack(known) if plain_tags.read(known) else known
         if kind == 8:
             return known[: reader.byte()]
         if kind == 9:
-            return untagged(known)
+            return strip_tag(known)
         if kind == 10:
             damaged = bytearray(known)
-            damaged[reader.byte() % len(damaged)] ^= reader.byte()
+            damaged[-1 - reader.number(2) % len(damaged)] ^= reader.byte()
             return bytes(damaged)
-        return b'[' + reader.piece() + b']'
+        if reader.flag():
+            return b'[' + reader.piece() + b']'
+        return make_ping(
+            reader.pick(SENDER_RUNS), reader.byte(), reader.pick((-1, 0, max(plain_tags.identity(known), 0)))
+        )
+
+    def tagged(self, content: Any, answered: int) -> bytes:
+        """Put a tag into a message of one of those who send things."""
+        number = self.reader.byte() + self.reader.pick((0, 0, 1000, WORDS - 300))
+        return tag(encode(content), self.reader.pick(SENDER_RUNS), number, self.reader.pick(LIVES), answered)
 
     def arrive(self, data: bytes) -> None:
         if self.udp:
@@ -258,9 +274,9 @@ class Scene:
         for _ in range(100):  # a backlog that is full has every right to refuse
             if not len(self.com._waiting.backlog) and not self.com._admission._held:
                 break
-            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 30)
+            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), PATIENCE)
             await asyncio.sleep(0)
-        frame = tag(encode(LAST), 2**31 - 5) if self.tags else encode(LAST)
+        frame = tag(encode(LAST), LAST_RUN, 1) if self.tags else encode(LAST)
         self.wires[-1].error = None
         self.heard.clear()
         if self.udp:
@@ -268,5 +284,5 @@ class Scene:
         else:
             self.connections[-1].data_received(frame)
         assert [data for _, data, _ in self.heard] == [LAST[1:]], 'the last message was not heard'
-        reply = acknowledged(frame) if self.tags else frame
+        reply = set_ack(frame) if self.tags else frame
         assert reply in [sent for sent, _ in self.wires[-1].sent], 'the last message was not confirmed'
