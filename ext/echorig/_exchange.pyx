@@ -984,6 +984,8 @@ cdef class Exchange:
         self.last_addr = self.last_peer = None
         if peer is None:
             return
+        if self.moved:
+            self.moved = {before: moved for before, moved in self.moved.items() if moved is not peer}
         if peer.run is not None:
             peer.run.peer = None
             if self.stream:  # the next connection to the same address shows whether it was restarted
