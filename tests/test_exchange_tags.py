@@ -368,6 +368,8 @@ def test_tags_off_is_a_plain_peer():
     frame = tag(START, 7)
     assert [ex.receive(frame, A, 0.0) for _ in range(2)] == [DELIVER, DELIVER]
     assert ex.reply == frame
+    broken = frame.replace(b' ]', b'x]').replace(b'\t]', b'x]')
+    assert [ex.receive(broken, addr, 0.0) for addr in (A, B)] == [DELIVER, DELIVER]  # it looks at no tag
     ex.send(START, A, None, 0.0, 1.0)
     assert out(ex) == [START]
     assert run_until(ex, 0.9) == []

@@ -829,9 +829,9 @@ cdef class Exchange:
         cdef Send send
         cdef int event
         cdef Py_ssize_t i
-        if broken and self._find_peer(addr) is None:
-            return self._damaged(None)
         peer = self._find_peer(addr)
+        if broken and peer is None and self.limits.tags:
+            return self._damaged(None)
         if peer is None or (peer.addr != addr and not self._is_echo_of(peer, frame)):
             peer = self._met(addr, now)
             if peer is None:
