@@ -18,8 +18,8 @@ PEERS ?= wanted
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*.pyx ext/echorig/*.pxd ext/echorig/*.h)
-MODULES := $(patsubst ext/echorig/%.pyx,echorig.%,$(wildcard ext/echorig/*.pyx))
+SOURCES := pyproject.toml setup.py $(wildcard ext/echorig/*/*.p[yx][xd] ext/echorig/*/*.h)
+MODULES := $(subst /,.,$(patsubst ext/%.pyx,%,$(wildcard ext/echorig/*/*.pyx)))
 
 .PHONY: help demo test test-only simulate coverage lint types stubs docs wheel wheel-test bench bench-quick bench-smoke bench-compare \
     bench-baseline bench-gate-check report fuzz fuzz-keep sanitize sanitize-address sanitize-memcheck clean
@@ -143,7 +143,7 @@ coverage:
 	ECHORIG_TRACE=1 .venv-trace/bin/python setup.py -q build_ext --inplace --force
 	-.venv-trace/bin/python -m coverage run -m pytest -q $(ARGS)
 	.venv-trace/bin/python -m coverage report --skip-covered
-	rm -f src/echorig/*.so .venv*/.built
+	rm -f src/echorig/*/*.so .venv*/.built
 
 # --- fuzzing: docs/fuzzing.md ---
 
@@ -182,9 +182,9 @@ build/fuzz/.built: $(VENV)/.fuzz $(SOURCES) $(wildcard src/echorig/*.py src/echo
 	ECHORIG_WATCH=fuzz CC=$(CLANG) $(PY) setup.py -q build --force --build-base build/fuzz --build-lib build/fuzz/lib
 	@touch $@
 
-build/fuzz/core: tests/fuzz/core.c $(wildcard ext/echorig/*.h) | clang-is-here
+build/fuzz/core: tests/fuzz/core.c $(wildcard ext/echorig/*/*.h) | clang-is-here
 	@mkdir -p build/fuzz
-	$(CLANG) -g -O1 -Wall -Wextra -Iext/echorig -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< -o $@
+	$(CLANG) -g -O1 -Wall -Wextra -Iext/echorig/wire -Iext/echorig/transports -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $< -o $@
 
 .fuzz/core: build/fuzz/core
 	@mkdir -p $@
@@ -248,5 +248,5 @@ sanitize-memcheck: build/memcheck/.built
 	    $(MEMCHECKED) $(ARGS) || { cat build/memcheck/report.*; exit 1; }
 
 clean:
-	rm -rf .venv* .fuzz build dist docs/_build src/*.egg-info src/echorig/*.so ext/echorig/*.c
+	rm -rf .venv* .fuzz build dist docs/_build src/*.egg-info src/echorig/*/*.so ext/echorig/*/*.c
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks

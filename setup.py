@@ -18,21 +18,21 @@ watched = {
     'fuzz': ['-fsanitize=fuzzer-no-link,address'],
 }.get(watch, [f'-fsanitize={watch}', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'])
 
-MODULES = ['_codec', '_tags', '_framing', '_peer', '_exchange', '_signature', '_session', '_signing']
-MODULES += ['_origin', '_turn', '_dispatch', '_courier']
-if os.name == 'posix':  # elsewhere the event loop's own datagram transport serves
-    MODULES.append('_datagram')
+SOURCES = sorted(glob('ext/echorig/*/_*.pyx'))
+if os.name != 'posix':  # there the event loop's own datagram transport serves
+    SOURCES = [path for path in SOURCES if not path.endswith('_datagram.pyx')]
 
 extensions = [
     Extension(
-        f'echorig.{name}',
-        [f'ext/echorig/{name}.pyx'],
+        path.replace(os.sep, '/').removeprefix('ext/').removesuffix('.pyx').replace('/', '.'),
+        [path],
+        include_dirs=['ext/echorig/wire'],
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
         extra_compile_args=['-O1', '-g', *watched] if watched else [] if os.name == 'nt' else ['-O3'],
         extra_link_args=[] if watch == 'fuzz' else watched,  # atheris has what counts the branches
-        depends=glob('ext/echorig/*.h'),
+        depends=glob('ext/echorig/*/*.h'),
     )
-    for name in MODULES
+    for path in SOURCES
 ]
 
 setup(

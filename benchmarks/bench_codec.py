@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from echorig import _codec, _tags
+from echorig.wire import _codec, _tags
 from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
 MESSAGES: dict[str, Any] = {
@@ -25,8 +25,8 @@ MESSAGES: dict[str, Any] = {
     'accents': [64, 20, {'név': 'Ünïcödé ' * 40}],
 }
 CALLS = {'30B': 2000, '1kB': 500, '60kB': 10, 'nested': 500, 'accents': 1000}
-START = _codec.encode([2, '2022-01-01_1_subject', {'n': 1000}])  # 40 bytes
-TAGGED = _tags.tag(START, 0x12345678, 123456, 1200)
+START = _codec.encode(MESSAGES['30B'])
+TAGGED = _tags.tag(START, 123456, 7, 1000)
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 
@@ -68,7 +68,7 @@ HEADER = {
     function.__name__: (function, args)
     for function, args in [
         (_codec.peek, (START,)),
-        (_tags.tag, (START, 0x12345678, 123456, 1200)),
+        (_tags.tag, (START, 123456, 7, 1000)),
         (_tags.read_tag, (TAGGED,)),
         (_tags.is_damaged, (TAGGED,)),
         (_tags.set_ack, (TAGGED,)),

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from echorig import Tuning
-from echorig._codec import encode
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, Exchange
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, Exchange
+from echorig.wire._codec import encode
 from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
 MESSAGE = encode([2, '2022-01-01_1_subject', None])

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from echorig._codec import encode
-from echorig._framing import FrameSplitter
+from echorig.wire._codec import encode
+from echorig.wire._framing import FrameSplitter
 from measure import interleave, medians, messages, ratios, record, repeated, rounds
 
 MESSAGE = encode([64, 20, {f'field_{i:02}': [i, i * 1.5, 'text', None] for i in range(29)}])

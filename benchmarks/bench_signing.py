@@ -13,8 +13,8 @@ import pytest
 
 from contenders import REF, Contender
 from echorig import EchoProtocol
-from echorig._signing import Signer
-from echorig._tags import tag
+from echorig.security._signing import Signer
+from echorig.wire._tags import tag
 from measure import interleave, medians, messages, ratios, record, repeated, rounds
 
 KEY = b'the key of the laboratory'

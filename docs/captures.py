@@ -1,7 +1,7 @@
 """The recorded exchanges in protocol.md: ``python docs/captures.py`` prints them as they stand on the page.
 
-The rules are the real ones, `echorig._exchange`; the network and the clock are simulated, so that each recording is
-the same every time. A test compares the page with what is printed here.
+The rules are the real ones, of `echorig.delivery._exchange`. The network and the clock are simulated, so that each
+recording is the same every time. A test compares the page with what is printed here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from echorig import Tuning
-from echorig._codec import encode, peek
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -28,7 +27,8 @@ from echorig._exchange import (
     TIMED_OUT,
     Exchange,
 )
-from echorig._tags import is_ping, read_answered, read_tag, strip_tag, tag
+from echorig.wire._codec import encode, peek
+from echorig.wire._tags import is_ping, read_answered, read_tag, strip_tag, tag
 
 LATENCY = 0.001  # seconds, each way
 INDENT = f'\n{"":29}'

@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ import pytest_asyncio
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
+from eventually import eventually
 from rigs import Lab, RawUdp
 
 try:
@@ -54,16 +56,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if 'peers' in item.path.parts:
+            item.add_marker('peers')
         if inspect.iscoroutinefunction(getattr(item, 'function', None)):
             item.fixturenames.insert(0, 'guards')  # type: ignore[attr-defined]
+
+
+_escaped: list[dict[str, Any]] = []
+
+
+@pytest.fixture(scope='module', autouse=True)
+def nothing_escapes_late() -> Iterator[None]:
+    """Fail at the end of a module on what reached the handler of a loop when its tests were over.
+
+    An exception of a task that nobody has asked for is seen when the task is collected. To collect after each test
+    would take longer than most tests.
+    """
+    yield
+    gc.collect()
+    found = [*_escaped]
+    _escaped.clear()
+    assert not found, f'reached the exception handler of a loop: {found}'
 
 
 @pytest_asyncio.fixture
 async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """Fail the test on whatever escapes into the loop, blocks it or is left behind."""
     loop = asyncio.get_running_loop()
-    escaped: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: escaped.append(context))
+    loop.set_exception_handler(lambda _, context: _escaped.append(context))
     before = asyncio.all_tasks()
     blockbuster = BlockBuster()
     watch = not request.node.get_closest_marker('blocks')
@@ -76,14 +96,16 @@ async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
             blockbuster.deactivate()
     while RawUdp.opened:  # those of a test that failed before it closed them
         RawUdp.opened.pop().close()
-    for _ in range(400):
-        left = {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}
-        if not left:
-            break
-        await asyncio.sleep(0.005)
-    gc.collect()
+
+    def left() -> set[asyncio.Task[Any]]:
+        return {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}
+
+    with contextlib.suppress(AssertionError):
+        await eventually(lambda: not left(), 'no task is left behind')
     await asyncio.sleep(0)
-    assert not left, f'tasks left behind: {left}'
+    assert not left(), f'tasks left behind: {left()}'
+    escaped = [*_escaped]
+    _escaped.clear()
     assert not escaped, f'reached the exception handler of the loop: {escaped}'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from echorig import Tuning
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, Exchange
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, Exchange
 from tagging import acknowledged, ping
 
 A, B, C = ('10.0.0.1', 11001), ('10.0.0.2', 11001), ('10.0.0.3', 11001)

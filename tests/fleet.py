@@ -16,6 +16,7 @@ from echorig import (
     ServicesTimeoutError,
     Tuning,
 )
+from eventually import eventually
 
 KINDS = ('silent', 'refusing', 'raising', 'late', 'restarting')
 _QUICK = Tuning(first_reconnect=0.005, max_reconnect=0.05)
@@ -121,8 +122,10 @@ class Fleet:
         begun = loop.time()
         call = asyncio.ensure_future(self.rigs.start(ref))
         if self.transport == 'udp':
-            while not all(self.rigs[name].awaiting_response() for name in again):
-                await asyncio.sleep(0)
+            await eventually(
+                lambda: all(self.rigs[name].awaiting_response() for name in again),
+                'all have been sent the message',
+            )
             for name in again:
                 await self._serve(name, 'restarting', uris[name])
         try:
@@ -137,8 +140,10 @@ class Fleet:
         if self.transport == 'tcp':
             for name in again:
                 await self._serve(name, 'restarting', await self._end(name))
-            while not all(self.rigs[name].is_connected for name in again):
-                await asyncio.sleep(0.001)
+            await eventually(
+                lambda: all(self.rigs[name].is_connected for name in again),
+                'all are connected again',
+            )
         return error
 
     def check(self, error: ServicesTimeoutError, ref: str) -> None:

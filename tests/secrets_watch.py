@@ -230,8 +230,16 @@ def pytest_warning_recorded(warning_message: warnings.WarningMessage, nodeid: st
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     watch.late += watch.take()
+    if (output := getattr(session.config, 'workeroutput', None)) is not None:
+        output['tokens shown'] = watch.late
     if watch.late:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker process of pytest-xdist has found at its end."""
+    watch.late += getattr(node, 'workeroutput', {}).get('tokens shown', [])
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echorig import _tags
+from echorig.wire import _tags
 
 acknowledged = _tags.set_ack
 is_echo = _tags.is_echo

@@ -12,9 +12,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from echorig import EchoProtocol, ExpMessage, Rejected, Services, ServicesError, Tuning, sync
-from echorig.allow import Allowed, allowed
-from echorig.cli import entry
-from echorig.rejections import NOT_ALLOWED, UNSIGNED, Rejections
+from echorig.cli.main import entry
+from echorig.security.allowlist import Allowed, allowed
+from echorig.security.rejections import NOT_ALLOWED, UNSIGNED, Rejections
 from rigs import RawUdp
 
 EVERYTHING = ExpMessage.any()

@@ -19,15 +19,16 @@ import pytest
 import pytest_asyncio
 
 from attacker import TO_MAIN, TO_RIG, BetweenTcp, BetweenUdp
-from echorig import EchoError, EchoProtocol, ExpMessage, Tuning, _tags
-from echorig._codec import encode
+from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
+from echorig.wire import _tags
+from echorig.wire._codec import encode
 from rigs import RawUdp
 from secrets_watch import token
 from tagging import TAG_SIZE, acknowledged, read_tag, tag, untagged
 from test_allow import BAD, GOOD, needs_others
 
 trustme = pytest.importorskip('trustme')
-pytestmark = [needs_others, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
+pytestmark = [pytest.mark.slow, needs_others, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
 
 KEY = 'only the laboratory has this key'
 TOKEN = token()

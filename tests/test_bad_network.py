@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError
 from echorig.testing import CuttingLink, LossyLink
+from eventually import eventually
+
+pytestmark = pytest.mark.slow
 
 BAD = {'loss': 0.2, 'duplicate': 0.05, 'reorder': 0.05}
 PATIENCE = 60.0  # seconds; only a failure waits that long
@@ -98,8 +103,7 @@ async def test_rig_starts_again(lab):
     async with LossyLink(first.server_uri, **BAD, seed=3) as link:
         client = await lab.client(link.uri)
         telling = asyncio.create_task(tell(client, range(100), timeout=PATIENCE))
-        while len(before) < 40:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: len(before) >= 40, 'len(before) >= 40')
         first.close()
         await first.wait_closed()
         second = await EchoProtocol.server(first.server_uri, 'again')
@@ -138,12 +142,13 @@ async def test_cable_unplugged(lab):
         client = await lab.client(link.uri)
         telling = asyncio.create_task(tell(client, range(60), timeout=PATIENCE))
         for count, ways in ((10, {}), (20, {'there': False}), (30, {'back': False})):
-            while len(heard) < count:
-                await asyncio.sleep(0.001)
+            await eventually(lambda: len(heard) >= count, 'len(heard) >= count')
             link.cut(**ways)
             dropped = sum(counters.cut for counters in link.counters)
-            while sum(counters.cut for counters in link.counters) < dropped + 3:
-                await asyncio.sleep(0.001)
+            await eventually(
+                lambda: sum(counters.cut for counters in link.counters) >= dropped + 3,
+                'the link has dropped three more',
+            )
             link.mend()
         assert await telling == []
     assert [number for number, _ in heard] == list(range(60))
@@ -156,8 +161,7 @@ async def test_stream_cut(lab):
     async with CuttingLink(server.server_uri, segment=50, jitter=0.002, seed=6) as link:
         client, other = await lab.client(link.uri), await lab.client(server)
         sends = [asyncio.create_task(client.confirmed_send([64, 20, i], timeout=PATIENCE)) for i in range(200)]
-        while len(heard) < 50:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: len(heard) >= 50, 'len(heard) >= 50')
         link.cut()
         results = await asyncio.gather(*sends, return_exceptions=True)
         confirmed = [i for i, result in enumerate(results) if result is None]

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from echorig import ConnectionClosedError, EchoTimeoutError
+from eventually import eventually
 from rigs import REF, RawUdp
 
 LONG = 60.0  # seconds; longer than any test
@@ -50,8 +51,7 @@ async def test_a_client_stops_in_the_end(lab):
     sending = asyncio.ensure_future(client.confirmed_send([1], timeout=0.5))
     await asyncio.sleep(0)
     assert client._delivery.awake
-    while client._delivery.awake:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: not client._delivery.awake, 'not client._delivery.awake')
     assert not sending.done()
     with pytest.raises(EchoTimeoutError):
         await sending
@@ -70,8 +70,7 @@ async def test_a_server_polls_after_each_message_and_serves_all(lab, transport):
     assert server._delivery.awake
     server.busy_poll = 1e-9
     await clients[0].start(REF)
-    while server._delivery.awake:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: not server._delivery.awake, 'not server._delivery.awake')
 
 
 async def test_closing_ends_it(lab):

@@ -11,6 +11,7 @@ import pytest
 
 from echorig import EchoError, ExpMessage, Services, ServicesError, Tuning
 from echorig.base import Communicator, is_success
+from eventually import eventually
 from rigs import REF, RawUdp
 
 A_B = ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT
@@ -61,8 +62,7 @@ async def test_a_callback_that_raises_stops_nobody(lab, transport, caplog):
     await client.init()
     after.assert_called_once()
     assert is_success(future)
-    while len(notices) < 2:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: len(notices) >= 2, 'len(notices) >= 2')
     assert notices == [['ValueError: no disk', 1], ["KeyError: 'later'", 1]]
     assert 'failed with error "ValueError: no disk"' in caplog.text
     assert 'Callback for EXPINIT on' in caplog.text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echorig._tags import crc32c, set_ack, tag
+from echorig.wire._tags import crc32c, set_ack, tag
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / 'docs' / 'captures.py'
@@ -99,6 +99,7 @@ def test_function_on_the_page(ack: bool) -> None:
     assert f'exclusive-or 0x{int(checks[0][0], 16) ^ int(checks[0][1], 16):08x}' in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
 def test_program_on_the_page(tmp_path: Path, loop: str) -> None:
     """The programs in testing.md print what they say."""

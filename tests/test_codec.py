@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from echorig import ExpMessage, ExpStatus
-from echorig._codec import DIFFERENT, EQUAL, TRUNCATED, compare, decode, encode, peek
+from echorig.wire._codec import DIFFERENT, EQUAL, TRUNCATED, compare, decode, encode, peek
 
 text = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
 keys = st.one_of(text, st.integers(), st.booleans(), st.none(), st.floats())

@@ -20,7 +20,7 @@ from rigs import REF
 if os.name != 'posix':
     pytest.skip('there the loop has a transport of its own', allow_module_level=True)
 
-from echorig._datagram import DatagramTransport
+from echorig.transports._datagram import DatagramTransport
 
 HOSTS = {socket.AF_INET: '127.0.0.1', socket.AF_INET6: '::1'}
 

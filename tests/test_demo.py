@@ -20,6 +20,8 @@ pytest.importorskip('rich')
 from echorig.demo.session import EVENTS
 from echorig.demo.view import histogram, percentile
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(
     not hasattr(os, 'pidfd_open') or not os.path.isdir('/proc'), reason='looks at Linux processes'
 )
@@ -96,7 +98,7 @@ def test_without_the_incumbent(tmp_path):
 
 
 def test_without_rich():
-    code = 'import sys; sys.modules["rich"] = None; from echorig.cli import entry; sys.exit(entry(["demo"]))'
+    code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import entry; sys.exit(entry(["demo"]))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, '')
     assert "pip install 'echorig[demo]'" in done.stderr

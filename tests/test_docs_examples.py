@@ -95,6 +95,7 @@ def test_both_files(loop: str) -> None:
     assert heard == [(0, steps, '')] * 2
 
 
+@pytest.mark.slow
 @on_each_loop
 def test_task_code(loop: str) -> None:
     """The same from task code, which tells the rigs of each trial."""
@@ -111,6 +112,7 @@ def test_task_code(loop: str) -> None:
     assert heard == [(0, [*steps, 'EXPCLEANUP: STOPPED'], '')] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
 @on_each_loop
 def test_task_code_that_is_interrupted(loop: str) -> None:
@@ -152,6 +154,7 @@ def test_task_code_that_a_rig_interrupts(loop: str) -> None:
         assert heard[-2:] == ['EXPINTERRUPT', 'EXPCLEANUP']
 
 
+@pytest.mark.slow
 @on_each_loop
 @pytest.mark.parametrize('program', ['main_pc.py', 'task_code.py'])
 def test_programs_that_fail_say_why(loop: str, program: str, transport: str) -> None:
@@ -203,6 +206,7 @@ def test_readme(loop: str, tmp_path: Path) -> None:
     assert [line.split()[0] for line in heard] == ['EXPINIT', 'EXPSTART', 'EXPEND', 'EXPCLEANUP']
 
 
+@pytest.mark.slow
 @on_each_loop
 def test_readme_rig_outlives_a_main_pc(loop: str, tmp_path: Path) -> None:
     """One that leaves before it has confirmed the answer is said to have gone; the next is served."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DELIVER,
     IGNORED,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from echorig import Tuning
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
-from echorig.peers import Peers
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
+from echorig.delivery.statistics import Peers
 from exchanges import INIT, OWN, START, STATUS, A, out, run_until, tagging
 from exchanges import confirmed as confirm
 from tagging import acknowledged, ping, tag
@@ -77,6 +77,7 @@ def test_16_programs_are_remembered_for_each_peer():
 
 
 def test_of_more_those_are_forgotten_that_were_silent_for_longest():
+    """What a forgotten program says is neither delivered nor confirmed: nobody knows whether it was received."""
     ex = exchange()
     for i in range(PROGRAMS):
         ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), float(i))
@@ -85,7 +86,16 @@ def test_of_more_those_are_forgotten_that_were_silent_for_longest():
     flood(ex, 50, now=2e4, first=10**6)
     again = [ex.receive(tag(STATUS, 1, run=i), ('10.0.0.2', i), 3e4 + i) for i in range(100)]
     assert again[::2] == [ECHO] * 50
-    assert again[1::2] == [DELIVER] * 50
+    assert again[1::2] == [IGNORED] * 50
+    assert ex.receive(tag(STATUS, 2, run=1), ('10.0.0.2', 1), 4e4) == IGNORED
+    assert ex.n_turned_away == 51
+
+
+def test_a_program_that_has_only_pinged_can_be_forgotten_without_a_trace():
+    ex = exchange()
+    ex.receive(ping(1, run=5), A, 0.0)
+    flood(ex, 2 * PROGRAMS, now=1.0, first=10**6)
+    assert ex.receive(tag(STATUS, 2, run=5), A, 1e5) == DELIVER
 
 
 def test_a_program_that_has_confirmed_something_is_never_forgotten():

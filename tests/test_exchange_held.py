@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, TIMED_OUT, Exchange
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, TIMED_OUT, Exchange
 from exchanges import (
     NOTICE_FRAME,
     OWN,
@@ -84,7 +84,7 @@ def test_there_is_room_for_1024_and_then_it_is_said():
     for i in range(1023 + ROOM):
         ex.sent(number(i), A, 0.0)
     for _ in range(2):
-        with pytest.raises(OSError, match=r'1024 messages wait for .*10\.0\.0\.1') as raised:
+        with pytest.raises(OSError, match=r'1024 messages wait .*10\.0\.0\.1') as raised:
             ex.sent(STATUS, A, 0.0)
         assert raised.value.errno == errno.ENOBUFS
     assert ex.n_held == ROOM

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, EXPIRED, NOTICE, SWALLOWED, WAITING
-from echorig._tags import read_answered
-from echorig._tags import read_tag as read_all
-from echorig._tags import tag as any_tag
+from echorig.delivery._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, EXPIRED, NOTICE, SWALLOWED, WAITING
+from echorig.wire._tags import read_answered
+from echorig.wire._tags import read_tag as read_all
+from echorig.wire._tags import tag as any_tag
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -208,16 +208,25 @@ def test_what_waits_behind_others_may_grow_old():
     assert ex.n_expired == 1
 
 
-def test_an_answer_to_our_own_question_is_never_late():
-    """It is we who know how long we wait for it."""
+def test_an_answer_that_is_waited_for_is_never_late():
+    """It is we who know how long we wait for it; once nobody does, it is a message like any other."""
     ex = exchange()
     tagging(ex)
-    question = ex.send(START, A, None, 0.0, 1.0)
+    question = ex.send(START, A, None, 0.0, 1.0, asks=True)
     for sure in (True, False):
-        frame = any_tag(STATUS, RUN, 5 + sure, 100, identity(question.frame))
+        frame = any_tag(STATUS, RUN, 5 + sure, 100, question.identity)
         assert ex.receive(frame, A, 9.0, 5.0, sure) == DELIVER
     other = any_tag(STATUS, RUN, 9, 100, 5 << 32 | 6)
     assert ex.receive(other, A, 9.0, 5.0) == EXPIRED
+    question.forget_answer()
+    assert ex.receive(any_tag(STATUS, RUN, 10, 100, question.identity), A, 9.0, 5.0) == EXPIRED
+
+
+def test_an_answer_to_a_message_that_asks_for_none_may_be_late():
+    ex = exchange()
+    tagging(ex)
+    message = ex.send(START, A, None, 0.0, 1.0)
+    assert ex.receive(any_tag(STATUS, RUN, 5, 100, message.identity), A, 9.0, 5.0) == EXPIRED
 
 
 def test_on_datagrams_nothing_waits_and_no_answer_is_no_harm():
@@ -252,6 +261,32 @@ def test_doubts_are_bounded_on_datagrams():
     for i in range(3000):
         assert ex.receive(tag(START, i + 1, life=100), A, 1.0, 0.5, False) == DOUBTED
     assert len(out(ex)) == 1024
+
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_doubts_are_bounded_in_bytes(stream):
+    ex = exchange(stream=stream)
+    frame = b'[2, "%s"]' % (b'x' * 2**20)
+    for i in range(20):
+        assert ex.receive(tag(frame, i + 1, life=100), A, 1.0, 0.5, False) == DOUBTED
+    questions = [one for one in out(ex) if is_ping(one)]
+    for question in questions:
+        ex.receive(answer(question, True), A, 1.01)
+    assert 10 < len(wanted(ex, 1.01)) < 17
+
+
+def test_a_stream_does_not_wait_for_ever_for_an_answer():
+    """Its sender answers no ping; what came behind the message is delivered all the same."""
+    ex = exchange(stream=True)
+    assert ex.receive(tag(START, 7, life=100), A, 1.0, 0.5, False) == DOUBTED
+    assert ex.receive(tag(STATUS, 8), A, 1.0) == DOUBTED
+    out(ex)
+    run_until(ex, 60.0)
+    assert wanted(ex, 60.0) == []
+    run_until(ex, 63.0)
+    assert [untagged(frame) for frame, _ in wanted(ex, 63.0)] == [STATUS]
+    assert ex.receive(tag(STATUS, 9), A, 63.0) == DELIVER
+    assert ex.n_expired == 1
 
 
 def test_a_peer_in_doubt_is_not_forgotten():

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, NOTICE, SWALLOWED, TIMED_OUT, WAITING
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -122,6 +122,28 @@ def test_what_has_waited_too_long_for_a_stream_is_never_sent():
     sends = [ex.send(b'[2, %d]' % i, A, None, 0.0, 0.25) for i in range(5)]
     assert said_by(ex, 1.0) == [(NOW, b'[2, 0]'), (0.1, b'[2, 1]'), (0.2, b'[2, 2]')]
     assert {send.outcome for send in sends} == {TIMED_OUT}
+
+
+def test_echoes_for_one_who_sends_many_at_once_do_not_pile_up():
+    """It tells messages apart itself, and does not wait for an echo before the next."""
+    ex = exchange(stream=True)
+    frames = [b'[32, %d]' % i for i in range(100)]
+    echoes = []
+    for frame in frames:
+        assert ex.receive(frame, A, 1.0) == DELIVER
+        echoes += [*out(ex), *([ex.reply] if ex.reply is not None else [])]
+    assert echoes == frames
+
+
+def test_a_bare_text_stands_alone_on_a_stream():
+    """Nothing shows where it ends, to whomever it is sent."""
+    ex = exchange(stream=True)
+    ex.receive(tag(STATUS, 1), A, 0.0)  # this end has tags
+    assert ex.sent(b'text', A, 1.0, False) == b'text'
+    assert ex.sent(STATUS, A, 1.0) is None
+    assert ex.receive(tag(STATUS, 2), A, 1.0) == DELIVER
+    assert ex.reply is None
+    assert [time for time, _ in run_until(ex, 2.0)] == [pytest.approx(1.0 + GAP)] * 2
 
 
 def test_a_connection_that_is_lost_leaves_nothing_to_be_sent():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DELIVER,
     ECHO,
@@ -264,12 +264,26 @@ def test_a_tagging_peer_is_asked_again_after_a_minute_of_silence(silence):
     assert ex.receive(verbatim(send.frame), A, 30.9 + silence) == CONFIRMED
 
 
-def test_a_peer_that_became_unknown_while_a_message_waits_is_not_sent_it_again():
+def test_a_peer_that_became_unknown_while_a_message_waits_is_asked_before_it_is_sent_it_again():
+    ex = exchange()
+    tagging(ex)
+    send = ex.send(START, A, None, 1.0, 100.0)
+    said = run_until(ex, 80.0)
+    assert 59.0 < max(time for time, _ in messages_of(said)) <= 60.0
+    assert {is_ping(frame) for time, frame in said if time > 61.0} == {True}
+    assert len([time for time in pings_of(said) if time > 61.0]) == pytest.approx(19, abs=2)
+    assert ex.receive(acknowledged(said[-1][1]), A, 80.1) == SWALLOWED
+    assert messages_of(run_until(ex, 80.5))
+    assert ex.receive(acknowledged(send.frame), A, 80.6) == CONFIRMED
+
+
+def test_a_plain_peer_in_its_place_is_sent_nothing_again():
     ex = exchange()
     tagging(ex)
     ex.send(START, A, None, 1.0, 100.0)
-    said = run_until(ex, 101.0)
-    assert 59.0 < max(time for time, _ in said) <= 60.0
+    said = run_until(ex, 80.0)
+    assert ex.receive(verbatim(said[-1][1]), A, 80.1) == SWALLOWED
+    assert run_until(ex, 101.0) == []
 
 
 def test_all_peers_with_a_key_are_tagging_ones():

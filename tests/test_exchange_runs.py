@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE, SWALLOWED, TIMED_OUT, WAITING
-from echorig._tags import make_ping
-from echorig._tags import read_tag as read_all
-from echorig._tags import tag as any_tag
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, LOST, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig.wire._tags import make_ping
+from echorig.wire._tags import read_tag as read_all
+from echorig.wire._tags import tag as any_tag
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -29,7 +29,7 @@ from exchanges import (
     run_until,
     tagging,
 )
-from tagging import RUN, acknowledged, identity, tag
+from tagging import RUN, acknowledged, identity, read_tag, tag, tag_answer
 
 LAST = 2**32 - 1
 HOUR = 3600.0
@@ -482,3 +482,98 @@ def test_a_send_that_failed_at_the_former_address():
     assert send.outcome == TIMED_OUT
     assert count(ex, 'failed', B) == 1
     ex.cancel(send, 1.0)
+
+
+def test_a_peer_is_lost_by_its_former_address_too():
+    ex = exchange()
+    tagging(ex)
+    send = ex.send(START, A, None, 0.0, 1.0)
+    ex.receive(tag(STATUS, 8), B, 0.5)
+    ex.lost(A, 0.6)
+    assert send.outcome == LOST
+    assert ex.addresses() == []
+    assert ex.n_waiting == 0
+
+
+def test_a_program_beside_one_that_was_forgotten():
+    """Runs 7 and 8 could be one program, whose numbers came to their end; what is known of it must not get mixed up."""
+    ex = exchange(max_peers=3)
+    ex.receive(tag(STATUS, 5, run=7), A, 0.0)
+    ex.receive(tag(STATUS, 1, run=8), B, 0.1)
+    ex.receive(tag(STATUS, 6, run=7), B, 0.2)
+    for i in range(3):
+        ex.receive(tag(STATUS, 1, run=200 + 10 * i), ('10.0.1.1', i), 1.0 + i)
+    assert ex.receive(tag(STATUS, 2, run=8), C, 9.0) == DELIVER
+    assert C in ex.addresses()
+
+
+def test_a_program_does_not_move_another_that_took_its_place():
+    ex = exchange()
+    ex.receive(tag(STATUS, 5, run=7), A, 0.0)
+    ex.receive(tag(STATUS, 1, run=8), B, 0.1)
+    ex.receive(tag(STATUS, 6, run=7), B, 0.2)
+    ex.receive(tag(STATUS, 1, run=100), B, 0.3)
+    assert ex.receive(tag(STATUS, 2, run=8), C, 0.4) == DELIVER
+    assert sorted(ex.addresses()) == [B, C]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(['receive', 'copy', 'send', 'lost', 'cancel', 'later']),
+            st.sampled_from([7, 8, 9, 200]),
+            st.sampled_from([A, B, C]),
+        ),
+        max_size=60,
+    )
+)
+def test_neighbouring_runs_never_break_anything(steps):
+    ex = exchange(max_peers=3)
+    numbers, now, sends, delivered = dict.fromkeys((7, 8, 9, 200), 0), 0.0, [], set()
+    for what, run, addr in steps:
+        now += 0.01
+        if what == 'receive':
+            numbers[run] += 1
+        if what in ('receive', 'copy'):
+            if ex.receive(tag(STATUS, numbers[run], run=run), addr, now) == DELIVER:
+                assert (run, numbers[run]) not in delivered
+                delivered.add((run, numbers[run]))
+        elif what == 'send':
+            sends.append(ex.send(START, addr, None, now, 0.5))
+        elif what == 'lost':
+            ex.lost(addr, now)
+        elif what == 'cancel' and sends:
+            ex.cancel(sends.pop(), now)
+        elif what == 'later':
+            now += 0.3
+            ex.expire(now)
+    run_until(ex, now + 1.0)
+    assert ex.n_waiting == 0
+    assert all(send.outcome != WAITING for send in sends)
+
+
+def test_the_echo_of_a_message_without_a_tag_from_a_former_address():
+    """A program with two addresses has moved; then something without a tag came from its former one."""
+    ex = exchange()
+    tagging(ex)
+    ex.send(b'[4, "raw"]', A, None, 0.0, 1.0, taggable=False)
+    ex.receive(tag(STATUS, 8), B, 0.1)
+    assert ex.place(A) == B
+    assert ex.receive(b'[1, "another"]', A, 0.2) == DELIVER
+    assert ex.receive(b'[4, "raw"]', A, 0.3) == CONFIRMED
+
+
+def test_a_late_echo_of_a_ping_does_not_say_where_a_program_is_now():
+    """It was restarted, answered a ping, and moved; where it is now an answer to a newer ping has said."""
+    ex = exchange()
+    tagging(ex)
+    ex.receive(tag(STATUS, 8), A, 0.1)
+    ex.ping(A, None, 1.0, 5.0)
+    ex.ping(B, None, 1.1, 5.0)
+    early, late = out(ex)
+    new = 77
+    assert ex.receive(acknowledged(tag_answer(b'[]', read_tag(late), new << 32, OWN)), B, 1.2) == CONFIRMED
+    assert ex.receive(acknowledged(tag_answer(b'[]', read_tag(early), new << 32, OWN)), A, 1.3) == CONFIRMED
+    assert ex.place(B) == B
+    assert sorted(ex.addresses()) == [A, B]
+    assert count(ex, 'restarts', B) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echorig._exchange import CONFIRMED, DELIVER, NOTICE, STORM, SWALLOWED
+from echorig.delivery._exchange import CONFIRMED, DELIVER, NOTICE, STORM, SWALLOWED
 from exchanges import INIT, NOTICE_FRAME, START, STATUS, A, B, exchange, out, plain, run_until, tagging
 from tagging import tag
 
@@ -141,3 +141,40 @@ def test_it_says_nothing_while_a_message_waits():
     assert verdicts(ex, START, [1.1] * 4) == [DELIVER, DELIVER, STORM, STORM]
     assert ex.receive(send.frame, A, 1.2) == CONFIRMED
     assert len(run_until(ex, 9.0)) == 1
+
+
+# --- a rig that waits for no echo, and answers one message while the next lies in its socket ---
+
+QUOTING = b'[0,"Index exceeds","[ \\t ]"]'
+
+
+def test_a_rig_that_quotes_is_not_echoed_while_a_message_to_it_is_unread():
+    """It would have answered the second message before our echo of its first answer comes, and execute that."""
+    ex = exchange()
+    plain(ex)
+    assert ex.receive(QUOTING, A, 0.5) == NOTICE
+    first = ex.send(START, A, None, 1.0, 0.1)
+    ex.expire(1.1)
+    second = ex.send(STATUS, A, None, 1.1, 5.0)
+    assert ex.receive(first.frame, A, 1.5) == SWALLOWED  # late
+    assert ex.receive(START, A, 1.5) == DELIVER
+    assert ex.reply is None
+    assert ex.receive(second.frame, A, 1.5) == CONFIRMED
+    assert ex.receive(STATUS, A, 1.5) == DELIVER
+    assert ex.reply == STATUS
+    ex.send(INIT, A, None, 2.0, 0.1)  # which is lost
+    ex.expire(2.1)
+    assert ex.receive(b'[64, 20, 1]', A, 16.9) == DELIVER
+    assert ex.reply is None
+    assert ex.receive(b'[64, 20, 2]', A, 17.1) == DELIVER
+    assert ex.reply == b'[64, 20, 2]'
+
+
+def test_one_that_does_not_quote_is_echoed_all_the_same():
+    """It may be iblutil, which closes for good if no echo comes."""
+    ex = exchange()
+    plain(ex)
+    assert ex.receive(b'[0, "ValueError: \\"]", 2]', A, 0.5) == NOTICE
+    ex.send(START, A, None, 1.0, 5.0)
+    assert ex.receive(STATUS, A, 1.5) == DELIVER
+    assert ex.reply == STATUS

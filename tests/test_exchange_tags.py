@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echorig import Tuning
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -18,8 +18,8 @@ from echorig._exchange import (
     TIMED_OUT,
     WAITING,
 )
-from echorig._tags import is_damaged
-from echorig._tags import read_tag as read_all
+from echorig.wire._tags import is_damaged
+from echorig.wire._tags import read_tag as read_all
 from exchanges import (
     INIT,
     NOTICE_FRAME,

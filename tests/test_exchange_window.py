@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE
+from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE
 from exchanges import A, B, count, exchange, out, run_until, tagging
 from tagging import acknowledged, ping, tag
 

@@ -154,10 +154,10 @@ def test_results_and_errors_are_described(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('cls', 'module'), [(echorig.Tuning, 'tuning'), (echorig.PeerStatistics, 'peers'), (echorig.Rejected, 'rejections')]
+    'cls', [echorig.Tuning, echorig.PeerStatistics, echorig.Rejected], ids=lambda cls: cls.__name__
 )
-def test_fields_are_described(cls: Any, module: str) -> None:
-    tree = ast.parse((ROOT / 'src' / 'echorig' / f'{module}.py').read_text('utf-8'))
+def test_fields_are_described(cls: Any) -> None:
+    tree = ast.parse(Path(inspect.getfile(cls)).read_text('utf-8'))
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
     fields = [
         (node.target.id, ast.unparse(node.annotation), behind.value.value)
@@ -168,7 +168,11 @@ def test_fields_are_described(cls: Any, module: str) -> None:
     assert all(text.startswith(f'{kind.replace(" | ", " or ")}: ') for _, kind, text in fields)
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'src' / 'echorig').glob('[!_]*.py')), ids=lambda path: path.stem)
-def test_examples_in_docstrings(path: Path) -> None:
-    module = importlib.import_module(f'echorig.{path.stem}')
+PACKAGE = Path(echorig.__file__).parent
+MODULES = sorted('.'.join(path.relative_to(PACKAGE).with_suffix('').parts) for path in PACKAGE.rglob('[!_]*.py'))
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_examples_in_docstrings(name: str) -> None:
+    module = importlib.import_module(f'echorig.{name}')
     assert doctest.testmod(module).failed == 0

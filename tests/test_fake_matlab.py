@@ -10,6 +10,7 @@ import pytest
 
 from echorig import ConnectionClosedError, EchoError, EchoTimeoutError, sync
 from echorig.testing import FakeRig
+from eventually import eventually
 from rigs import REF, RawUdp
 
 PING = b'[' + b' \t' * 48 + b']'
@@ -26,13 +27,6 @@ async def says(peer, *frames):
         said = (await asyncio.wait_for(peer.heard.get(), PATIENCE))[0]
         assert said == frame
     assert peer.heard.empty()
-
-
-async def until(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f'waited in vain for {what}'
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize('buffer', [512, 1000])
@@ -83,7 +77,7 @@ async def test_a_notice_is_its_last_message():
         await says(peer, b'[1,"ready"]', b'[1,"ready"]')
         assert [message.data for message in rig.received] == [[None], ['ready']]
         other.say(b'[1,"ready"]', rig.addr)
-        await until(lambda: rig.confirmed, 'the echo')
+        await eventually(lambda: rig.confirmed, 'the echo')
         assert other.heard.empty()
         peer.close()
         other.close()
@@ -195,7 +189,7 @@ async def test_one_byte_for_each_character(lab):
         await client.init()
         assert (await asyncio.wait_for(hearing, PATIENCE))[0] == ['für 100 ÿ']
         for message in ('[64, "ü"]', b'[64, "\xfc"]'):
-            await until(lambda: len(rig.confirmed) == 1, 'the echo of the answer')
+            await eventually(lambda: len(rig.confirmed) == 1, 'the echo of the answer')
             rig.confirmed.clear()
             await rig.tell(message, client._transport.get_extra_info('sockname'), timeout=PATIENCE)
             rig.confirmed[:] = [1]

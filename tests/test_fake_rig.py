@@ -23,6 +23,7 @@ from echorig import (
     sync,
 )
 from echorig.testing import BlockingFakeRig, FakeRig
+from eventually import eventually
 from rigs import REF, RawUdp
 
 KINDS = [('echorig', 'udp'), ('echorig', 'tcp'), ('iblutil', 'udp'), ('iblutil', 'tcp'), ('matlab', 'udp')]
@@ -176,7 +177,7 @@ async def test_it_speaks_first(lab, kind, transport_):
             await rig.tell([64, 20, 'x'])
         client = await lab.client(rig.uri, 'rig')
         await client.init()
-        await asyncio.wait_for(_true(lambda: rig.confirmed), 10)  # MATLAB forgets its answer when it speaks again
+        await eventually(lambda: rig.confirmed, 'rig.confirmed')  # MATLAB forgets its answer when it speaks again
         hearing = asyncio.ensure_future(client.on_event('EXPINFO'))
         await asyncio.sleep(0)
         await rig.tell([64, 20, 'x'], timeout=10)
@@ -190,7 +191,7 @@ async def test_iblutil_closes_itself_on_a_wrong_echo(lab):
         assert (await peer.hear())[0] == b'[1, 5]'
         assert (await peer.hear())[0] == b'[1, 5]'  # the answer, whose echo it waits for
         peer.say(b'[2, "crossed"]', rig.addr)
-        await asyncio.wait_for(_true(lambda: not rig.is_on), 10)
+        await eventually(lambda: not rig.is_on, 'not rig.is_on')
         assert isinstance(rig.gave_up, EchoMismatchError)
         assert rig.unconfirmed == [([1, 5], rig.gave_up)]
         with pytest.raises(PeerUnreachableError):
@@ -200,7 +201,7 @@ async def test_iblutil_closes_itself_on_a_wrong_echo(lab):
         peer.say(b'[4, 1]', rig.addr)
         assert (await peer.hear())[0] == b'[4, 1]'
         assert (await peer.hear())[0] == b'[4, 1]'
-        await asyncio.wait_for(_true(lambda: not rig.is_on), 10)  # no echo
+        await eventually(lambda: not rig.is_on, 'not rig.is_on')  # no echo
         assert isinstance(rig.gave_up, EchoTimeoutError)
 
 
@@ -216,11 +217,11 @@ async def test_iblutil_that_is_busy_reads_what_waits_in_order():
         assert said == [ping, b'[1, 5]', b'[1, 5]']
         rig.busy(1.2)  # longer than it waits for an echo: what has arrived by then is read before it gives up
         peer.say(b'[1, 5]', rig.addr)
-        await asyncio.wait_for(_true(lambda: rig.confirmed), 10)
+        await eventually(lambda: rig.confirmed, 'rig.confirmed')
         rig.busy(0.1)
         for frame in (b'[4, 6]', ping):
             peer.say(frame, rig.addr)
-        await asyncio.wait_for(_true(lambda: not rig.is_on), 10)
+        await eventually(lambda: not rig.is_on, 'not rig.is_on')
         assert isinstance(rig.gave_up, EchoMismatchError)
         assert [message.data for message in rig.received] == [[5], [6]]
         await rig.restart()
@@ -230,11 +231,6 @@ async def test_iblutil_that_is_busy_reads_what_waits_in_order():
         said = [(await asyncio.wait_for(peer.heard.get(), 10))[0] for _ in range(2)]
         assert said == [b'[4, 6]', b'[8, 7]']  # the answer of before, and the echo
     peer.close()
-
-
-async def _true(condition):
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 async def test_notices_and_what_is_no_message_are_noted(lab, caplog):
@@ -331,6 +327,6 @@ async def test_on_a_network_that_loses(lab):
             client.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
             for n in range(30):
                 await client.info(20, n)
-            await asyncio.wait_for(_true(lambda: len(heard) == 30), 10)
+            await eventually(lambda: len(heard) == 30, 'len(heard) == 30')
             assert heard == list(range(30))
             assert [message.data[1] for message in rig.received] == list(range(30))

@@ -8,9 +8,14 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import pytest
+
 from echorig import EchoProtocol
+from echorig.services.answers import Answers
 from fleet import ENDS, KINDS, Fleet
 from rigs import REF
+
+pytestmark = pytest.mark.slow
 
 
 async def test_each_of_100_rigs_ends_as_it_should_and_is_named(transport):
@@ -41,6 +46,7 @@ async def test_calls_leave_nothing(transport):
             assert not any(com._callbacks.values())
             assert not com._waiting.waiters
             assert not com.awaiting_response()
+            assert not Answers.of(com)._waiting
         assert _count(EchoProtocol) == communicators
         assert _count(asyncio.Future) < futures + 40
     finally:

@@ -24,7 +24,10 @@ MAX_PEERS = 1024
 EACH, ADDED = 5 * 1024, 16 * 2**20
 ANSWER = 20 * 1024  # what the program's own answer to it takes: a task, a future, an error
 
-pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='127.0.0.0/8 is all of this computer only on Linux')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != 'linux', reason='127.0.0.0/8 is all of this computer only on Linux'),
+]
 
 
 class Flooded:
@@ -89,7 +92,9 @@ async def test_others_lose_nothing_and_memory_is_bounded(lab, what):
             await known.confirmed_send([64, 20, ['before', i]], timeout=PATIENCE)
         await known.confirmed_send([32, 20], timeout=PATIENCE)
         if answered:  # the rig has sent it something, too
+            end = asyncio.get_running_loop().time() + PATIENCE
             while not (await rig.state())['others']:
+                assert asyncio.get_running_loop().time() < end, 'nobody else was sent anything'
                 await asyncio.sleep(0.01)
         before = await rig.state()
         attack = asyncio.ensure_future(flood(rig.uri, 'message' if answered else what, SOURCES))

@@ -14,13 +14,13 @@ import pytest
 import pytest_asyncio
 
 from echorig import EchoMismatchError, EchoTimeoutError, Tuning
-from echorig._codec import encode
-from echorig._tags import is_same
+from echorig.wire._codec import encode
+from echorig.wire._tags import is_same
 from rigs import RawUdp
 from tagging import ACK, acknowledged, is_ping, ping, read_tag, run_of, tag, untagged
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
-pytestmark = pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
 
 
 class Liar(RawUdp):

@@ -7,7 +7,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from echorig._framing import FrameSplitter
+from echorig.wire._framing import FrameSplitter
 
 values = st.recursive(
     st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text(max_size=10)),

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig._exchange import DELIVER, ECHO, Exchange
-from echorig._framing import FrameSplitter
-from echorig._signing import Signer
-from echorig._tags import is_ping
+from echorig.delivery._exchange import DELIVER, ECHO, Exchange
+from echorig.security._signing import Signer
+from echorig.wire._framing import FrameSplitter
+from echorig.wire._tags import is_ping
 from fuzz import TARGETS, codec, end, framing, receive, signing
 
 HERE = Path(__file__).parent / 'fuzz'
@@ -170,7 +170,7 @@ def test_a_mistake_in_receiving_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 def build(tmp_path: Path, old: str = '', new: str = '') -> Path:
     """Build the program that tries what is named to it; with something in the headers changed."""
     changed = 0
-    for header in HEADERS.glob('*.h'):
+    for header in HEADERS.glob('*/*.h'):
         text = header.read_text('utf-8')
         changed += old in text
         (tmp_path / header.name).write_text(text.replace(old, new) if old else text, 'utf-8')

@@ -9,20 +9,13 @@ from typing import Any
 import pytest
 
 from echorig import EchoProtocol, ExpMessage, Services
+from eventually import eventually
 from rigs import REF, RawUdp
 from tagging import read_tag, untagged
 
 PATIENCE = 30.0
 
 Hook = Callable[[bool, bytes], Iterable[tuple[float, bytes]]]
-
-
-async def until(holds: Callable[[], Any], what: str) -> None:
-    """Wait until something holds."""
-    end = asyncio.get_running_loop().time() + PATIENCE
-    while not holds():
-        assert asyncio.get_running_loop().time() < end, f'it never came to this: {what}'
-        await asyncio.sleep(0.002)
 
 
 class Relay(asyncio.DatagramProtocol):
@@ -124,11 +117,11 @@ async def test_an_echo_that_is_lost_behind_many_messages(lab):
     client.default_echo_timeout = PATIENCE
     await client.init()
     starting = asyncio.ensure_future(client.start(REF))
-    await until(lambda: lost, 'the first echo is lost')
+    await eventually(lambda: lost, 'the first echo is lost')
     for i in range(300):
         client.send([64, 20, i])
         if i % 50 == 49:  # as many as a socket takes
-            await until(lambda i=i: len(told) > i, 'they arrive')
+            await eventually(lambda i=i: len(told) > i, 'they arrive')
     await asyncio.wait_for(starting, PATIENCE)
     assert (heard, told) == ([REF], list(range(300)))
     relay.close()
@@ -144,12 +137,12 @@ async def test_our_own_messages_come_back(lab, number):
     for i in range(number):
         client.send([64, 20, i])
         if i % 50 == 49:  # as many as its socket takes
-            await until(lambda i=i: peer.heard.qsize() > i, 'the peer gets them')
+            await eventually(lambda i=i: peer.heard.qsize() > i, 'the peer gets them')
     echoes = [peer.heard.get_nowait() for _ in range(number)]
     for data, addr in echoes[::-1]:
         peer.say(data, addr)
         await asyncio.sleep(0)
-    await until(lambda: client.peers[peer.addr].strays >= number * 0.9, 'the echoes come')  # a socket may be full
+    await eventually(lambda: client.peers[peer.addr].strays >= number * 0.9, 'the echoes come')  # a socket may be full
     assert heard == []
     assert client.peers[peer.addr].kind == 'plain'
 
@@ -171,7 +164,7 @@ async def test_another_address_in_a_session(lab):
     client = await lab.client(relay.uri, 'rig')
     rigs = Services([client], timeout=PATIENCE)
     starting = asyncio.ensure_future(rigs.start(REF))
-    await until(lambda: heard, 'the rig is told')
+    await eventually(lambda: heard, 'the rig is told')
     before = relay.port
     await relay.rebind()
     await client.status(20)  # by this the rig learns of it

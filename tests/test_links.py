@@ -10,6 +10,7 @@ import pytest
 
 from echorig import ConnectionClosedError, EchoTimeoutError, Tuning
 from echorig.testing import CuttingLink, LossyLink
+from eventually import eventually
 from rigs import RawUdp
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
@@ -36,8 +37,7 @@ async def carried(n=N, **faults):
         heard = []
         for i in range(n):
             client.say(i.to_bytes(8, 'big'), front)
-            while counters.received <= i:  # the system may drop what nobody reads in time
-                await asyncio.sleep(0)
+            await eventually(lambda: counters.received > i, 'the system may drop what nobody reads in time')
         while len(heard) < n - counters.lost + counters.duplicated:
             heard.append((await server.hear(PATIENCE))[0])
         assert await server.silence(0.03)
@@ -70,8 +70,7 @@ async def test_the_same_seed_gives_the_same_faults():
         async with ends(**faults, seed=seed) as (server, link, client, front):
             for i in range(N):
                 client.say(i.to_bytes(8, 'big'), front)
-                while link.counters.there.received <= i:
-                    await asyncio.sleep(0)
+                await eventually(lambda: link.counters.there.received > i, 'link.counters.there.received > i')
             heard = [await server.hear(PATIENCE) for _ in range(link.counters.there.forwarded)]
             return [data for data, _ in heard], link.counters.there
 
@@ -153,12 +152,10 @@ async def test_cut_and_mend():
         client.say(b'before', front)
         _, addr = await server.hear(PATIENCE)
         server.say(b'under way', addr)
-        while link.counters.back.received == 0:
-            await asyncio.sleep(0)
+        await eventually(lambda: link.counters.back.received != 0, 'link.counters.back.received != 0')
         link.cut()
         client.say(b'cut', front)
-        while link.counters.there.received == 1:
-            await asyncio.sleep(0)
+        await eventually(lambda: link.counters.there.received != 1, 'link.counters.there.received != 1')
         link.mend()
         client.say(b'after', front)
         server.say(b'mended', addr)

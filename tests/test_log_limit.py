@@ -8,9 +8,10 @@ import warnings
 
 import pytest
 
-from echorig import Tuning, log_limit
-from echorig._codec import encode
-from echorig.log_limit import LogLimit
+from echorig import Tuning
+from echorig.security import log_limit
+from echorig.security.log_limit import LogLimit
+from echorig.wire._codec import encode
 from rigs import RawUdp
 
 PEER = ('127.0.0.1', 9)

@@ -22,8 +22,8 @@ import pytest
 
 from echorig import EchoProtocol, ExpMessage, Services, Tuning, hostname2ip, is_success, main, sync, validate_uri
 from echorig.checks import described, flag, number_of, seconds, short
-from echorig.cli import entry
-from echorig.rigs_file import read_rigs
+from echorig.cli.main import entry
+from echorig.services.rigs_file import read_rigs
 from echorig.sync.process import background
 from echorig.testing import FakeRig
 from rigs import REF

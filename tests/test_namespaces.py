@@ -52,7 +52,7 @@ def why_not() -> str | None:
 
 
 IMPOSSIBLE = why_not()
-pytestmark = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))]
 
 
 @dataclass

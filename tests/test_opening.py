@@ -18,7 +18,8 @@ from echorig import (
     ServicesTimeoutError,
     Tuning,
 )
-from echorig.rigs_file import read_rigs
+from echorig.services.rigs_file import read_rigs
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 
 
@@ -51,10 +52,10 @@ async def test_all_that_fail_are_named_and_the_others_closed(lab):
     assert caught.value.responses == {'good': good.server_uri, 'also good': good.server_uri}
     assert refused in str(caught.value)
     await asyncio.wait_for(left.wait(), 5)
-    while good._connections:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: not good._connections, 'not good._connections')
 
 
+@pytest.mark.slow
 @pytest.mark.blocks  # the certificates of the system are loaded from files
 @pytest.mark.parametrize('cancelled', [False, True])
 async def test_a_rig_that_does_not_accept(lab, cancelled):
@@ -74,8 +75,7 @@ async def test_a_rig_that_does_not_accept(lab, cancelled):
     if cancelled:
         connecting = asyncio.ensure_future(Services.connect(uris))
         await accepted.get()
-        while not good._connections:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: good._connections, 'good._connections')
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await connecting
@@ -85,8 +85,7 @@ async def test_a_rig_that_does_not_accept(lab, cancelled):
         assert type(caught.value.failures['mute']) is EchoTimeoutError
         await accepted.get()
     assert await asyncio.wait_for(accepted.get(), 5) is None
-    while good._connections:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: not good._connections, 'not good._connections')
     raw.close()
     await raw.wait_closed()
 

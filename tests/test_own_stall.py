@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +23,7 @@ import pytest
 from echorig import Services, ServicesTimeoutError, Tuning, sync
 from echorig.sync.process import background
 from echorig.testing import FakeRig
+from eventually import eventually
 from rigs import REF
 
 trustme = pytest.importorskip('trustme')
@@ -80,14 +80,6 @@ def rig(transport):
         yield rig
 
 
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for something that must become so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, 'it did not become so in time'
-        await asyncio.sleep(0.001)
-
-
 # --- sets of rigs ---
 
 
@@ -97,9 +89,9 @@ async def test_an_answer_that_came_meanwhile(lab, rig, meanwhile, concurrent):
     client = await lab.client(rig.uri, 'rig')
     client.default_echo_timeout = 30.0
     starting = asyncio.ensure_future(Services([client], timeout=SHORT).start(REF, concurrent=concurrent))
-    await until(lambda: rig._rig.received)
+    await eventually(lambda: rig._rig.received, 'rig._rig.received')
     if not concurrent:  # the time begins with the echo
-        await until(lambda: not client.awaiting_response())
+        await eventually(lambda: not client.awaiting_response(), 'not client.awaiting_response()')
         await asyncio.sleep(0.01)
     await meanwhile.stand_still()
     assert await starting == {'rig': [REF, None]}
@@ -115,7 +107,7 @@ async def test_an_answer_of_each_of_many_rigs(lab, meanwhile):
             client.default_echo_timeout = 30.0
         opened[-1].script(answer_delay=0.2, answer=meanwhile.wait)
         starting = asyncio.ensure_future(Services(clients, timeout=SHORT).start(REF))
-        await until(lambda: all(rig.received for rig in rigs))
+        await eventually(lambda: all(rig.received for rig in rigs), 'all((rig.received for rig in rigs))')
         await meanwhile.stand_still()
         assert await starting == {rig.name: [REF, None] for rig in opened}
     finally:
@@ -123,11 +115,12 @@ async def test_an_answer_of_each_of_many_rigs(lab, meanwhile):
             rig.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 async def test_what_does_not_come_is_still_missed(lab, rig, meanwhile):
     rig.script(answer=lambda data: meanwhile.wait())
     client = await lab.client(rig.uri, 'rig')
     starting = asyncio.ensure_future(Services([client], timeout=SHORT).start(REF))
-    await until(lambda: rig._rig.received and not client.awaiting_response())
+    await eventually(lambda: rig._rig.received and not client.awaiting_response(), 'the rig has it, confirmed')
     await meanwhile.stand_still()
     with pytest.raises(ServicesTimeoutError, match='confirmed, but did not answer EXPSTART'):
         await starting
@@ -151,12 +144,13 @@ async def test_a_token_that_came_meanwhile(lab, rig, meanwhile):
     client = await lab.client(rig.uri, 'rig', tuning=Tuning(tags=False))
     client.response_timeout = SHORT
     asking = asyncio.ensure_future(client.alyx())
-    await until(lambda: rig._rig.received and not client.awaiting_response())
+    await eventually(lambda: rig._rig.received and not client.awaiting_response(), 'the rig has it, confirmed')
     await asyncio.sleep(0.01)
     await meanwhile.stand_still()
     assert await asking == ['https://alyx.example', {}]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, 'SIGSTOP'), reason='processes cannot be stopped')
 @pytest.mark.parametrize('kind', ['asyncio', 'uvloop'])
 def test_a_main_pc_that_was_stopped(rig, meanwhile, kind):
@@ -206,7 +200,7 @@ def test_the_background_thread_of_blocking_calls(meanwhile):
             client = await loop.run_in_executor(None, sync.EchoProtocol.client, rig.uri, 'rig')
             await loop.run_in_executor(None, client.status, 'RUNNING')
             waiting = loop.run_in_executor(None, lambda: client.on_event('EXPEND', timeout=SHORT))
-            await until(lambda: client.asynchronous._waiting.waiters)
+            await eventually(lambda: client.asynchronous._waiting.waiters, 'client.asynchronous._waiting.waiters')
             background().post(lambda: asyncio.ensure_future(meanwhile.stand_still()))
             await loop.run_in_executor(None, meanwhile.wait)
             await rig.tell([4, 'done'], timeout=30.0)
@@ -254,7 +248,7 @@ async def test_looking_for_a_server(lab, turns):
 
         client._reconnecting._connect = attempt
         client._transport.abort()
-        await until(lambda: attempts)
+        await eventually(lambda: attempts, 'attempts')
         await asyncio.wait_for(client._reconnecting.stopped(), 30)
         assert client.is_connected
         assert attempts == [0]
@@ -287,7 +281,7 @@ async def test_the_handshake_of_a_client(lab, papers, meanwhile):
         serving = pool.submit(serve)
         uri = f'wss://127.0.0.1:{listener.getsockname()[1]}'
         opening = asyncio.ensure_future(lab.client(uri, ssl=papers[1], tuning=Tuning(handshake_timeout=SHORT)))
-        await until(asked.is_set)
+        await eventually(asked.is_set, 'asked.is_set')
         await meanwhile.stand_still()
         client = await opening
         assert client.is_connected
@@ -328,7 +322,7 @@ async def test_the_handshake_of_a_server(lab, papers, meanwhile):
     still = threading.Event()
     with ThreadPoolExecutor() as pool:
         connecting = pool.submit(connect)
-        await until(asked.is_set)
+        await eventually(asked.is_set, 'asked.is_set')
         await meanwhile.stand_still()
         await asyncio.sleep(0.1)
         still.set()
@@ -358,7 +352,7 @@ async def test_who_said_something_meanwhile_is_not_silent(lab, meanwhile):
 
     with ThreadPoolExecutor() as pool:
         connecting = pool.submit(connect)
-        await until(asked.is_set)
+        await eventually(asked.is_set, 'asked.is_set')
         await meanwhile.stand_still()
         assert await asyncio.wrap_future(connecting)
         assert server.rejected == {}
@@ -378,7 +372,10 @@ async def test_a_message_whose_end_came_meanwhile(lab, meanwhile):
 
     with ThreadPoolExecutor() as pool:
         connecting = pool.submit(connect)
-        await until(lambda: any(connection.unfinished for connection in server._connections.values()))
+        await eventually(
+            lambda: any(connection.unfinished for connection in server._connections.values()),
+            'a part has come',
+        )
         await meanwhile.stand_still()
         assert await asyncio.wait_for(heard, 30) == 2_000_000
         await asyncio.wrap_future(connecting)

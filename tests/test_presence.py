@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from echorig import EchoError, EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 from tagging import ACK, acknowledged, is_ping, read_tag, tag
 
@@ -33,14 +34,6 @@ class Plain(RawUdp):
             self.transport.sendto(data, addr)
 
 
-async def until(condition):
-    async def look():
-        while not condition():
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(look(), 10)
-
-
 async def reopened(lab, server):
     again = await EchoProtocol.server(server.server_uri, 'again')
     lab.opened.append(again)
@@ -63,17 +56,20 @@ async def test_rigs_come_and_go(lab, transport):
     watch.assign_callback(later)
     assert [watch[name].state for name in watch] == ['unknown', 'unknown']
     async with watch as presence, presence.events() as changes:
-        await until(lambda: [rig.state for rig in presence.values()] == ['online'] * 2)
+        await eventually(
+            lambda: [rig.state for rig in presence.values()] == ['online'] * 2,
+            'both are online',
+        )
         assert sorted(seen) == [('rig0', 'online'), ('rig1', 'online')]
         assert all(0 < rig.round_trip < 5 for rig in presence.values())
         since = presence['rig1'].since
         servers[0].close()
         await servers[0].wait_closed()
-        await until(lambda: presence['rig0'].state == 'offline')
+        await eventually(lambda: presence['rig0'].state == 'offline', 'presence[rig0].state == offline')
         assert isinstance(presence['rig0'].error, OSError)
         assert presence['rig0'].round_trip is None
         await reopened(lab, servers[0])
-        await until(lambda: presence['rig0'].restarts)
+        await eventually(lambda: presence['rig0'].restarts, 'presence[rig0].restarts')
         assert presence['rig0'].state == 'online'
         assert presence['rig0'].error is None
         assert presence['rig1'].since == since
@@ -96,7 +92,7 @@ async def test_rigs_come_and_go(lab, transport):
 async def test_a_rig_that_was_never_there(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'ghost')
     async with Services([client]).watch(OFTEN) as presence:
-        await until(lambda: presence['ghost'].state == 'offline')
+        await eventually(lambda: presence['ghost'].state == 'offline', 'presence[ghost].state == offline')
         assert isinstance(presence['ghost'].error, PeerUnreachableError)
         assert presence['ghost'].restarts == 0
 
@@ -122,7 +118,7 @@ async def test_a_plain_rig_is_sent_nothing(lab):
     n_frames = len(rig.frames)
     async with rigs.watch(OFTEN) as presence:
         assert presence['scanner'].state == 'unknown'
-        await until(lambda: presence['scanner'].state == 'online')
+        await eventually(lambda: presence['scanner'].state == 'online', 'presence[scanner].state == online')
         heard_at = presence['scanner'].last_heard
         assert heard_at == client.peers[rig.addr].last_seen
         assert presence['scanner'].round_trip > 0
@@ -130,9 +126,9 @@ async def test_a_plain_rig_is_sent_nothing(lab):
         assert presence['scanner'].state == 'online'
         assert presence['scanner'].last_heard == heard_at
         rig.say(b'[64, 20]', rig.sender)
-        await until(lambda: presence['scanner'].last_heard > heard_at)
+        await eventually(lambda: presence['scanner'].last_heard > heard_at, 'presence[scanner].last_heard > heard_at')
         starting = asyncio.ensure_future(rigs.start(REF))
-        await until(lambda: b'[2,' in rig.frames[-1])
+        await eventually(lambda: b'[2,' in rig.frames[-1], 'b[2, in rig.frames[-1]')
         await looked(presence)
         rig.say(b'[2, "running"]', rig.sender)
         await starting
@@ -194,7 +190,7 @@ async def test_a_plain_rig_is_there_that_has_been_heard_during_a_call(lab):
             await rigs.start(REF)
         rig.alive = False
         starting = asyncio.ensure_future(client.confirmed_send([2, REF], timeout=0.2))
-        await until(lambda: client.awaiting_response())
+        await eventually(lambda: client.awaiting_response(), 'client.awaiting_response()')
         rig.say(b'[64, 20]', rig.sender)
         with pytest.raises(EchoTimeoutError):
             await starting
@@ -208,7 +204,7 @@ async def test_a_wait_that_was_cancelled_says_something_if_it_was_long(lab, pati
     client = await lab.client(rig.uri, 'scanner')
     await client.init()
     async with Services([client]).watch(OFTEN, timeout=patience) as presence:
-        await until(lambda: presence['scanner'].state == 'online')
+        await eventually(lambda: presence['scanner'].state == 'online', 'presence[scanner].state == online')
         rig.alive = False
         starting = asyncio.ensure_future(client.confirmed_send([2, REF], timeout=60.0))
         await asyncio.sleep(0.05)
@@ -230,10 +226,10 @@ async def test_a_rig_not_yet_known_is_pinged(lab):
         assert change.presence.last_heard is None
         assert isinstance(change.presence.error, EchoTimeoutError)
         pings = rig.pings
-        await until(lambda: rig.pings > pings + 2)
+        await eventually(lambda: rig.pings > pings + 2, 'rig.pings > pings + 2')
         rig.alive = True
         assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
-        await until(lambda: client.peers[rig.addr].kind == 'plain')
+        await eventually(lambda: client.peers[rig.addr].kind == 'plain', 'client.peers[rig.addr].kind == plain')
         await looked(presence)  # those that were under way have come
         pings = rig.pings
         await looked(presence)
@@ -252,7 +248,7 @@ async def test_no_ping_follows_a_message_that_a_rig_may_not_have_read(lab, told,
 
     async def call():
         calling = asyncio.ensure_future(rigs.start(REF))
-        await until(lambda: rig.frames and b'[2,' in rig.frames[-1])
+        await eventually(lambda: rig.frames and b'[2,' in rig.frames[-1], 'rig.frames and b[2, in rig.frames[-1]')
         if cancelled:
             calling.cancel()
         with pytest.raises(asyncio.CancelledError if cancelled else ServicesError):
@@ -262,16 +258,16 @@ async def test_no_ping_follows_a_message_that_a_rig_may_not_have_read(lab, told,
         await call()
     async with rigs.watch(OFTEN, timeout=0.01) as presence:
         if told != 'before':
-            await until(lambda: rig.pings)
+            await eventually(lambda: rig.pings, 'rig.pings')
             await call()
         await looked(presence)
         start = rig.frames[-1]
         assert not is_ping(start)
-        await until(lambda: presence['scanner'].state == 'offline')
+        await eventually(lambda: presence['scanner'].state == 'offline', 'presence[scanner].state == offline')
         await looked(presence)
         assert rig.frames[-1] is start
         rig.say(start, rig.sender)  # late
-        await until(lambda: presence['scanner'].state == 'online')
+        await eventually(lambda: presence['scanner'].state == 'online', 'presence[scanner].state == online')
 
 
 async def test_a_rig_that_refuses_has_nothing_to_read(lab):
@@ -297,16 +293,19 @@ async def test_a_tagging_rig_is_watched_during_a_session(lab):
     starting = asyncio.ensure_future(rigs.start(REF))
     _, addr = await started
     async with rigs.watch(OFTEN) as presence:
-        await until(lambda: presence['camera'].state == 'online')
+        await eventually(lambda: presence['camera'].state == 'online', 'presence[camera].state == online')
         seen = client.peers[rig.hostname, rig.port].confirmed
-        await until(lambda: client.peers[rig.hostname, rig.port].confirmed > seen + 3)
+        await eventually(
+            lambda: client.peers[rig.hostname, rig.port].confirmed > seen + 3,
+            'it is pinged',
+        )
         assert not starting.done()
         rig.close()
-        await until(lambda: presence['camera'].state == 'offline')
+        await eventually(lambda: presence['camera'].state == 'offline', 'presence[camera].state == offline')
         again = await reopened(lab, rig)
         await again.start(REF, addr=addr)
         await starting
-        await until(lambda: presence['camera'].restarts)
+        await eventually(lambda: presence['camera'].restarts, 'presence[camera].restarts')
 
 
 async def test_another_run_tells_of_a_restart(lab):
@@ -340,12 +339,12 @@ async def test_a_restart_between_two_pings_shows_in_the_reply(lab):
     rig = await lab.server()
     client = await lab.client(rig, 'camera')
     async with Services([client]).watch(0.2) as presence:
-        await until(lambda: presence['camera'].state == 'online')
+        await eventually(lambda: presence['camera'].state == 'online', 'presence[camera].state == online')
         for restarts in (1, 2):
             rig.close()
             await rig.wait_closed()
             rig = await reopened(lab, rig)
-            await until(lambda n=restarts: presence['camera'].restarts == n)
+            await eventually(lambda n=restarts: presence['camera'].restarts == n, 'presence[camera].restarts == n')
             await asyncio.sleep(0.25)
             assert presence['camera'].restarts == restarts
 
@@ -358,12 +357,12 @@ async def test_no_message_waits_for_the_ping_of_a_watch(lab):
     client.default_echo_timeout = 60.0
     rig.alive = False
     async with Services([client]).watch(OFTEN, timeout=60.0):
-        await until(lambda: rig.pings)
+        await eventually(lambda: rig.pings, 'rig.pings')
         assert not client.awaiting_response()
         starting = asyncio.ensure_future(client.start(REF))
         await asyncio.sleep(0)
         assert client.awaiting_response()
-        await until(lambda: len(rig.frames) > rig.pings)
+        await eventually(lambda: len(rig.frames) > rig.pings, 'len(rig.frames) > rig.pings')
         rig.say(rig.frames[-1], rig.sender)
         await starting
 
@@ -371,7 +370,10 @@ async def test_no_message_waits_for_the_ping_of_a_watch(lab):
 async def test_a_watch_ends_with_its_set(lab):
     rigs = await lab.services(2)
     async with rigs.watch(OFTEN) as presence, presence.events() as changes:
-        await until(lambda: all(rig.state == 'online' for rig in presence.values()))
+        await eventually(
+            lambda: all(rig.state == 'online' for rig in presence.values()),
+            'all are online',
+        )
         rigs.close()
         assert [change.state async for change in changes] == ['online', 'online']
     assert not rigs._watches
@@ -379,7 +381,10 @@ async def test_a_watch_ends_with_its_set(lab):
         with pytest.raises(ValueError, match='positive'):
             rigs.watch(interval, timeout)
     async with rigs.watch(OFTEN) as presence:  # of a set that is closed
-        await until(lambda: all(rig.state == 'offline' for rig in presence.values()))
+        await eventually(
+            lambda: all(rig.state == 'offline' for rig in presence.values()),
+            'all are offline',
+        )
         with pytest.raises(ServicesError):
             await rigs.init()
 
@@ -389,9 +394,9 @@ async def test_mocks_may_be_watched():
     rig.name = 'mock'
     rig.ping.return_value = 0.001
     async with Services([rig]).watch(OFTEN) as presence:
-        await until(lambda: presence['mock'].round_trip == 0.001)
+        await eventually(lambda: presence['mock'].round_trip == 0.001, 'presence[mock].round_trip == 0.001')
         rig.ping.side_effect = ValueError('odd')
-        await until(lambda: presence['mock'].state == 'offline')
+        await eventually(lambda: presence['mock'].state == 'offline', 'presence[mock].state == offline')
         assert str(presence['mock'].error) == 'odd'
 
 
@@ -403,7 +408,7 @@ async def test_over_tcp_a_rig_that_may_not_bear_it_is_not_pinged(lab):
         assert (await changes.__anext__()).state == 'online'
         assert presence['daq'].round_trip is None
         await client.init()
-        await until(lambda: presence['daq'].round_trip)
+        await eventually(lambda: presence['daq'].round_trip, 'presence[daq].round_trip')
         assert client.peers[server.hostname, server.port].sent == 1
         server.close()
         await server.wait_closed()

@@ -19,6 +19,7 @@ from echorig import (
     MessageTooLongError,
     PeerUnreachableError,
 )
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 from tagging import ACK, read_tag, run_of, tag, untagged
 
@@ -406,8 +407,7 @@ async def test_statistics_of_peers(lab):
     assert list(client.peers) == [addr]
     assert ('10.0.0.1', 5) not in client.peers
     client.send(b'nonsense')
-    while not next(iter(server.peers.values())).malformed:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: next(iter(server.peers.values())).malformed, 'next(iter(server.peers.values())).malformed')
 
 
 async def test_localhost_and_the_documented_properties(lab, transport):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import LOOPS
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import encode
+from echorig.wire._codec import encode
 from rigs import RawUdp
 from tagging import RUN, acknowledged, ping, tag, tag_answer
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, communicator
-from echorig._exchange import DELIVER, Exchange
+from echorig import ConnectionClosedError, EchoProtocol, ExpMessage
+from echorig.communicator import base as communicator
+from echorig.delivery._exchange import DELIVER, Exchange
 from echorig.tuning import DEFAULT_TUNING
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 
 BAD = {
@@ -71,8 +73,10 @@ async def test_bad_input_over_tcp(lab, data, caplog):
         assert echo == data
     writer.close()
     await client.start(REF)
-    while not any(record.levelno == logging.WARNING for record in caplog.records):
-        await asyncio.sleep(0.001)
+    await eventually(
+        lambda: any(record.levelno == logging.WARNING for record in caplog.records),
+        'a warning is logged',
+    )
     await writer.wait_closed()
 
 
@@ -130,7 +134,7 @@ async def test_names_of_events_are_understood(lab):
 
 async def test_bad_input_with_warnings_as_errors_or_not(lab):
     server = await lab.server()
-    with pytest.warns(RuntimeWarning, match='Expected list, got foo'):
+    with pytest.warns(RuntimeWarning, match='Expected list, got <3 bytes>'):
         server._receive(b'foo', ('127.0.0.1', 9))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -167,8 +171,7 @@ async def test_two_ends_that_misunderstand_each_other_stop(lab, caplog):
     server, client = await lab.pair()
     with pytest.warns(RuntimeWarning):
         client._receive(b'foo', (server.hostname, server.port))  # never sent by the server
-    while 'keep coming back' not in caplog.text:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: 'keep coming back' in caplog.text, '"keep coming back" in caplog.text')
     await client.init()
     assert len([r for r in caplog.records if r.getMessage().startswith('Received')]) < 20
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from echorig import EchoMismatchError
 from echorig.base import Communicator
-from echorig.redact import Shown, shown
+from echorig.security.redaction import LazyFrame, printable, redact_frame
 from rigs import RawUdp
 from secrets_watch import token
 from tagging import ACK, acknowledged, read_tag, run_of, tag, untagged
@@ -21,8 +21,9 @@ TOKEN = token()
 ALYX = Communicator.encode([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])
 
 
-def test_the_user_is_shown_and_the_token_is_not():
-    assert shown(ALYX) == '[128, "https://alyx.example", {"mouse": "***"}]'
+def test_of_an_alyx_message_the_size_is_shown():
+    assert redact_frame(ALYX) == f'<{len(ALYX)} bytes>'
+    assert redact_frame(b'[128, null, {}]') == '<15 bytes>'
 
 
 @pytest.mark.parametrize(
@@ -44,9 +45,9 @@ def test_the_user_is_shown_and_the_token_is_not():
     ],
 )
 def test_no_form_of_it_is_shown(frame):
-    assert TOKEN not in shown(frame)
-    assert TOKEN not in repr(Shown(frame))
-    assert TOKEN not in str(Shown(frame))
+    assert TOKEN not in redact_frame(frame)
+    assert TOKEN not in repr(LazyFrame(frame))
+    assert TOKEN not in str(LazyFrame(frame))
 
 
 @pytest.mark.parametrize(
@@ -88,8 +89,8 @@ def test_no_form_of_it_is_shown(frame):
     ids=range(32),
 )
 def test_no_other_form_of_it_is_shown_either(frame):
-    assert TOKEN in shown(None) + frame.decode('latin-1') or len(frame) < len(ALYX)
-    assert not pieces(TOKEN) & pieces(shown(frame))
+    assert TOKEN in redact_frame(None) + frame.decode('latin-1') or len(frame) < len(ALYX)
+    assert not pieces(TOKEN) & pieces(redact_frame(frame))
 
 
 def pieces(text, length=8):
@@ -126,7 +127,7 @@ def forms(token):
 
 
 def unseen(token, frame):
-    text = shown(frame)
+    text = redact_frame(frame)
     seen = set.union(*(pieces(form) for form in forms(token))) & pieces(text)
     own = pieces("https://alyx.example.org [128, {'token': '***'}] ValueError: no, \\\\u0000")
     return not {piece for piece in seen - own if not piece.isspace()}
@@ -150,17 +151,15 @@ def test_whichever_byte_is_damaged(message, place, byte, how):
 
 
 def test_every_byte_of_one_message_damaged_in_every_way():
-    """Also of a request for a token, of which nothing need be hidden, so that nothing is hidden in vain."""
     for place in range(len(ALYX)):
         for byte in range(256):
-            text = shown(ALYX[:place] + bytes([byte]) + ALYX[place + 1 :])
+            text = redact_frame(ALYX[:place] + bytes([byte]) + ALYX[place + 1 :])
             assert not pieces(TOKEN) & pieces(text), (place, byte)
-    assert shown(b'[128, null, {}]') == '[128, null, {}]'
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_whatever_comes_can_be_shown(frame):
-    assert shown(frame).isprintable()
+    assert redact_frame(frame).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -170,23 +169,30 @@ def test_whatever_comes_can_be_shown(frame):
         '[64, 20, {"a": {"b": [1, 2.5, "text [128]"]}}]',
         '[32, 10]',
         '[0, "ValueError: {1: 2} is no \\"rig\\"", 2]',
-        'foo',
-        '[2, "cut',
-        '{"event": 2}',
-        '[3000, null]',
-        '["EXPSTOP"]',
+        '[0, "Error", "[2, null]"]',
+        '[4, "Käse"]',
     ],
 )
-def test_what_is_no_secret_is_shown_as_it_came(frame):
-    assert shown(frame.encode()) == frame
+def test_messages_of_known_events_are_shown_as_they_came(frame):
+    assert redact_frame(frame.encode()) == frame
+
+
+@pytest.mark.parametrize(
+    'frame',
+    ['foo', '[2, "cut', '{"event": 2}', '[3000, null]', '["EXPSTOP"]', '[6, null]', '[0, "text"]', '[]', '[true]'],
+)
+def test_of_anything_else_the_size_is_shown(frame):
+    assert redact_frame(frame.encode()) == f'<{len(frame)} bytes>'
 
 
 def test_text_for_people():
-    assert shown(None) == 'None'
-    assert shown('é'.encode() + b'\xff') == 'é\\xff'
-    assert shown(b'\x1b[31m\r\n') == '\\x1b[31m\\r\\n'
-    assert len(shown(b'[' + b'1' * 10_000)) < 1100
-    assert '10001 bytes' in shown(b'[' + b'1' * 10_000)
+    assert redact_frame(None) == 'None'
+    assert redact_frame(tag(b'[2, "a\x7f"]', 5)) == '[2, "a\\x7f"]'
+    assert printable('\x1b[31m\r\né') == '\\x1b[31m\\r\\né'
+    long = b'[2, "%s"]' % (b'1' * 10_000)
+    assert len(redact_frame(long)) < 1100
+    assert f'{len(long)} bytes' in redact_frame(long)
+    assert redact_frame(b'[2, "%s"]' % (b'1' * 70_000)) == '<70007 bytes>'
 
 
 class Alyx:
@@ -203,7 +209,6 @@ async def test_a_token_travels_and_leaves_no_trace(lab, caplog, transport):
     assert data == ['https://alyx.example', {'mouse': {'token': TOKEN}}]
     client.send([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])
     await client.init()
-    assert 'ALYX' in caplog.text or '128' in caplog.text
     assert TOKEN not in caplog.text
 
 

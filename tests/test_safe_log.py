@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from echorig import EchoMismatchError
-from echorig.safe_log import SafeLog
+from echorig.security.safe_log import SafeLog
 from rigs import REF, RawUdp
 
 PATIENCE = 10.0

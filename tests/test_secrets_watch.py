@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 OTHER = 'feedfacedead'  # what the tokens of such a run are made of: this run must not find them
 

@@ -20,6 +20,7 @@ from echorig import (
     ServicesError,
     ServicesTimeoutError,
 )
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 from secrets_watch import token
 from tagging import is_ping, untagged
@@ -55,7 +56,15 @@ async def test_an_answer_that_comes_with_the_echo_1000_times(lab, transport, n):
 async def test_order_and_no_waiting_for_echoes(lab):
     peers = [await RawUdp.open() for _ in range(3)]
     rigs = Services([await lab.client(peer.uri, f'rig{i}') for i, peer in enumerate(peers)], timeout=5.0)
+    pings = [asyncio.ensure_future(com.ping()) for com in rigs.values()]
+    for peer in peers:  # whoever is not known is sent pings before the first message
+        peer.say(*await asyncio.wait_for(peer.heard.get(), 10))
+    await asyncio.gather(*pings)
     told: list[int] = []
+    for peer, com in zip(peers, rigs.values(), strict=True):  # one not known yet would be asked first what it is
+        pinging = asyncio.ensure_future(com.ping(timeout=5.0))
+        peer.say(*await peer.heard.get())
+        await pinging
     for call, order in ((lambda: rigs.init(), [0, 1, 2]), (lambda: rigs.cleanup(), [2, 1, 0])):
         told.clear()
         for i, com in enumerate(rigs.values()):
@@ -166,8 +175,7 @@ async def test_of_an_answer_and_a_failure_in_one_turn_the_first_counts(lab, answ
     rigs = Services([client], timeout=None)
     call = asyncio.ensure_future(rigs.start(REF))
     await server.on_event('EXPSTART')
-    while client.awaiting_response():
-        await asyncio.sleep(0)
+    await eventually(lambda: not client.awaiting_response(), 'not client.awaiting_response()')
     await asyncio.sleep(0)
     for message in [b'[2, "fine"]', b'[0, "failed"]'][:: 1 if answer_first else -1]:
         client._receive(message, (server.hostname, server.port))

@@ -20,8 +20,9 @@ from echorig import (
     Services,
     Tuning,
 )
-from echorig._codec import encode
 from echorig.testing import LossyLink
+from echorig.wire._codec import encode
+from eventually import eventually
 from rigs import REF, RawUdp, free_port
 from tagging import acknowledged, tag, tag_answer
 
@@ -117,7 +118,7 @@ async def test_services(lab, transport):
 async def test_two_peers_with_the_key_and_long_messages(lab, transport):
     server = await lab.server(transport, key=KEY)
     heard = listening(server)
-    longest = 65_507 - 192 - len(b'[64, 20, ""]')
+    longest = 65_507 - 320 - len(b'[64, 20, ""]')
     for _ in range(2):
         client = await lab.client(server, key=KEY.encode())
         await client.confirmed_send([64, 20, 'x' * longest], timeout=30)
@@ -187,8 +188,7 @@ async def test_a_rig_that_starts_anew_over_tcp(lab):
     server = await EchoProtocol.server(server.server_uri, 'server', key=KEY)
     lab.opened.append(server)
     heard = listening(server)
-    while not client.is_connected:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: client.is_connected, 'client.is_connected')
     await client.info('RUNNING', 1)
     assert heard == [('EXPINFO', 20, 1)]
 
@@ -237,7 +237,7 @@ async def test_much_at_once_on_a_new_connection(lab):
 async def test_a_signature_must_fit_into_what_the_other_end_takes(lab):
     server, client = await lab.pair('tcp', key=KEY, tuning=Tuning(max_stream_message=2000))
     heard = listening(server)
-    longest = 2000 - 192 - len(b'[64, 20, ""]')
+    longest = 2000 - 320 - len(b'[64, 20, ""]')
     await client.info('RUNNING', 'x' * longest)
     with pytest.raises(MessageTooLongError, match='signature'):
         await client.info('RUNNING', 'x' * (longest + 1))
@@ -475,8 +475,7 @@ async def test_closing_while_a_session_is_begun(lab, transport):
     silent = await lab.server(transport)  # it has no key, so no session begins
     client = await lab.client(silent, key=KEY)
     send = asyncio.ensure_future(client.confirmed_send([1, None], timeout=30))
-    while not silent.peers:  # the handshake has reached it
-        await asyncio.sleep(0.01)
+    await eventually(lambda: silent.peers, 'the handshake has reached it')
     client.close()
     with pytest.raises(ConnectionClosedError):
         await send

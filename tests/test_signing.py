@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echorig import Tuning
-from echorig._exchange import DELIVER, Exchange
-from echorig._signature import OVERHEAD, as_key
-from echorig._signing import GENUINE, HANDSHAKE, REPLAYED, UNSIGNED, Signer
-from echorig._tags import read_tag as read_all
+from echorig.delivery._exchange import DELIVER, Exchange
+from echorig.security._signature import OVERHEAD, as_key
+from echorig.security._signing import GENUINE, HANDSHAKE, REPLAYED, UNSIGNED, Signer
+from echorig.wire._tags import read_tag as read_all
 from tagging import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
 from test_tags import slow_tag
 

@@ -17,6 +17,7 @@ import pytest
 
 from echorig import stall
 from echorig.stall import StallMonitor, after_poll, call_later, wait, wait_for
+from eventually import eventually
 
 LONG = 0.8  # seconds that a loop stands still; clearly longer than what a monitor takes for a stall
 
@@ -88,8 +89,7 @@ async def test_what_lies_in_a_socket_is_read_first(place):
         after_poll(pipe.loop, lambda: found.append(list(pipe.read)))
 
     await run_in(place, work)
-    while not found:
-        await asyncio.sleep(0)
+    await eventually(lambda: found, 'found')
     assert found == [[b'x']]
     pipe.close()
 
@@ -107,8 +107,7 @@ async def test_two_turns_after_a_timer_the_sockets_have_been_read():
         pipe.loop.call_soon(lambda: found.append(list(pipe.read)))
 
     await run_in('timer', work)
-    while len(found) < 2:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(found) >= 2, 'len(found) >= 2')
     assert found == [[], [b'x']]
     pipe.close()
 
@@ -123,8 +122,7 @@ async def test_as_long_as_more_comes_it_goes_on_reading():
     else:
         waiting = 100
     after_poll(pipe.loop, lambda: found.append(len(pipe.read)), lambda: len(pipe.read))
-    while not found:
-        await asyncio.sleep(0)
+    await eventually(lambda: found, 'found')
     assert found == [waiting]
     pipe.close()
 
@@ -189,8 +187,7 @@ async def test_a_timer_that_is_late_reads_first(place):
         time.sleep(0.3)
 
     await run_in(place, block)
-    while not found:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: found, 'found')
     assert found == [[b'echo']]
     pipe.close()
 
@@ -201,8 +198,7 @@ async def test_a_timer_is_not_early_and_may_be_infinite(monkeypatch):
     monkeypatch.setattr(stall, '_LONGEST_SLEEP', 0.02)
     begun = time.monotonic()
     call_later(loop, 0.09, lambda: called.append(time.monotonic() - begun))
-    while not called:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: called, 'called')
     assert called[0] >= 0.085  # uvloop counts milliseconds
     for handle in never:
         handle.cancel()
@@ -327,6 +323,7 @@ async def test_a_loop_that_runs_stands_not_still():
     assert monitor.stood_still() == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.blocks
 @pytest.mark.parametrize('offset', [0.0, 0.2])
 async def test_whoever_reads_after_a_stall_is_told_of_it(place, offset):
@@ -344,8 +341,7 @@ async def test_whoever_reads_after_a_stall_is_told_of_it(place, offset):
         time.sleep(LONG)
 
     await run_in(place, block)
-    while not told:
-        await asyncio.sleep(0)
+    await eventually(lambda: told, 'told')
     assert LONG * 0.9 <= told[0] < time.monotonic() - begun
     await until_it_runs(monitor)
     while told[-1]:  # more than once if this machine stands still again
@@ -383,8 +379,7 @@ async def test_a_timer_that_blocks_just_before_or_after_the_look_at_the_clock(ti
         pipe.loop.call_later(stall._TICK, block)
         monitor.subscribe()
     time.sleep(stall._TICK + 0.01)  # so that both are due in the same turn
-    while not told:
-        await asyncio.sleep(0)
+    await eventually(lambda: told, 'told')
     assert told[0] >= LONG * 0.9
     await until_it_runs(monitor)
     monitor.unsubscribe()
@@ -407,8 +402,7 @@ async def test_all_that_is_read_after_a_stall_is_old():
     except BlockingIOError:
         pass
     time.sleep(LONG)
-    while len(told) < put:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(told) >= put, 'len(told) >= put')
     assert min(told) >= LONG * 0.9
     await until_it_runs(monitor)
     monitor.unsubscribe(progress)
@@ -473,6 +467,7 @@ loop.run_until_complete(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, 'SIGSTOP'), reason='processes cannot be stopped')
 @pytest.mark.parametrize('kind', ['asyncio', 'uvloop'])
 def test_a_process_that_was_stopped(kind, tmp_path):

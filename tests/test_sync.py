@@ -438,6 +438,7 @@ def test_what_services_refuse(server: sync.EchoProtocol, client: sync.EchoProtoc
     assert not sync.Services([]).is_connected
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(server: sync.EchoProtocol, client: sync.EchoProtocol) -> None:
     owner = background()
     for _ in range(50):

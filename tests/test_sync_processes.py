@@ -266,6 +266,7 @@ LEAVING = {
 }
 
 
+@pytest.mark.slow
 @on_each_loop
 @pytest.mark.parametrize('case', LEAVING)
 def test_leaving_the_interpreter(loop: str, case: str) -> None:
@@ -438,6 +439,7 @@ def test_multiprocessing_by_fork(loop: str) -> None:
     assert (code_, out, err) == (0, '[0, 1, 2, 3, 4, 5]\n0\nparent works\n', '')
 
 
+@pytest.mark.slow
 @posix
 @on_each_loop
 def test_fork_while_threads_wait(loop: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage, sync
-from echorig._origin import current
+from echorig.events._reply_context import current
 from echorig.sync.calls import Waiting
 from echorig.sync.process import background
 from rigs import REF

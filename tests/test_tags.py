@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from echorig._codec import encode
-from echorig._tags import (
+from echorig.wire._codec import encode
+from echorig.wire._tags import (
     crc32c,
     is_damaged,
     is_echo,

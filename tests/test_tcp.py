@@ -11,7 +11,8 @@ import subprocess
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, Tuning
-from echorig._framing import FrameSplitter
+from echorig.wire._framing import FrameSplitter
+from eventually import eventually
 from rigs import REF
 from tagging import TAG_SIZE, acknowledged, untagged
 
@@ -131,8 +132,10 @@ async def test_the_end_inside_a_message_is_logged(lab, caplog):
     _, writer = await asyncio.open_connection(server.hostname, server.port)
     writer.write(b'[2, "unfinished')
     writer.write_eof()
-    while not any('15 bytes are lost' in r.getMessage() for r in caplog.records):
-        await asyncio.sleep(0.001)
+    await eventually(
+        lambda: any('15 bytes are lost' in r.getMessage() for r in caplog.records),
+        'the lost bytes are logged',
+    )
     assert all(r.levelno < logging.ERROR for r in caplog.records)
     writer.close()
     await client.init()

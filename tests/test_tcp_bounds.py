@@ -14,7 +14,8 @@ import pytest
 
 from attackers import MESSAGE
 from echorig import ConnectionClosedError, ExpMessage, Tuning
-from echorig.crowd import most_connections
+from echorig.transports.connection_limits import most_connections
+from eventually import eventually
 from tagging import acknowledged, is_ping, tag
 from test_allow import BAD, needs_others
 from test_tls import papers, trustme  # noqa: F401
@@ -52,12 +53,6 @@ async def connections(server, n, host=BAD):
     finally:
         for _, writer in made:
             writer.transport.abort()
-
-
-async def until(condition):
-    """Wait for something that must come; the test's own time-out says if it does not."""
-    while not condition():
-        await asyncio.sleep(0.002)
 
 
 async def is_cut(reader):
@@ -155,13 +150,14 @@ async def test_handshakes_count_too(lab, papers):  # noqa: F811
     async with connections(server, 20) as strangers:
         for reader, _ in strangers[:15]:
             assert await is_cut(reader)
-        await until(lambda: len(server._crowd) == 6)
+        await eventually(lambda: len(server._crowd) == 6, 'len(server._crowd) == 6')
         await (await lab.client(f'wss://localhost:{server.port}', ssl=papers.client)).init()
         await client.init()
-    await until(lambda: len(server._crowd) == 2)
+    await eventually(lambda: len(server._crowd) == 2, 'len(server._crowd) == 2')
     assert set(server.rejected) == {BAD}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.blocks  # a process is started
 @pytest.mark.parametrize('how', ['silent', 'drip', 'deaf', 'unfinished'])
@@ -190,7 +186,7 @@ async def test_a_flood_of_connections(lab, how):
         await talking
         other = await lab.client(f'tcp://127.0.0.1:{server.port}', 'other')
         await talk(other, 300, 300)
-        await until(lambda: server.rejected['127.0.0.66'].cut >= n - 100)
+        await eventually(lambda: server.rejected['127.0.0.66'].cut >= n - 100, 'most are cut')
     watching.cancel()
     own = [data for host, data in heard if host == '127.0.0.1']
     assert own == [None, *range(600)]
@@ -216,7 +212,7 @@ async def test_one_byte_at_a_time(lab):
         await talk(good, 0, 20)
         assert await is_cut(reader)
         dripping.cancel()
-        await until(lambda: len(server._connections) == 1)
+        await eventually(lambda: len(server._connections) == 1, 'len(server._connections) == 1')
         await talk(good, 20, 20)
     assert server.rejected[BAD].cut == 2
 
@@ -224,14 +220,14 @@ async def test_one_byte_at_a_time(lab):
 async def test_a_message_after_the_other_is_no_unfinished_one(lab, monkeypatch):
     """What is cut into pieces all the time, but always ends, is welcome."""
     now = [0.0]
-    monkeypatch.setattr('echorig.crowd.monotonic', lambda: now[0])
+    monkeypatch.setattr('echorig.transports.connection_limits.monotonic', lambda: now[0])
     server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
     heard = listening(server)
     async with connections(server, 1) as [(_, writer)]:
         writer.write(b'[64, 20, ')
         for i in range(60):
             writer.write(b'%d][64, 20, ' % i)
-            await until(lambda i=i: len(heard) == i + 1)
+            await eventually(lambda i=i: len(heard) == i + 1, 'len(heard) == i + 1')
             now[0] += 0.15
             await asyncio.sleep(0.01)
         assert [data for _, data in heard] == list(range(60))
@@ -273,12 +269,15 @@ async def test_unfinished_messages_are_bounded_together(lab, caplog):
     async with connections(server, 2) as (first, second):
         for _, writer in (first, second):
             writer.write(begin)
-        await until(lambda: sum(c.unfinished for c in server._connections.values()) == 2 * len(begin))
+        await eventually(
+            lambda: sum(c.unfinished for c in server._connections.values()) == 2 * len(begin),
+            'all has come',
+        )
         first[1].write(b'x' * 3 * MIB)
         assert await is_cut(first[0])
         await good.confirmed_send([64, 20, 'y' * (2 * MIB)], timeout=30)
         second[1].write(b'"]')
-        await until(lambda: len(heard) == 2)
+        await eventually(lambda: len(heard) == 2, 'len(heard) == 2')
     assert Counter(host for host, _ in heard) == {'127.0.0.1': 1, BAD: 1}
     assert 'it held most of the unfinished 4194304 bytes' in caplog.text
     assert server.rejected[BAD].cut == 1
@@ -290,16 +289,20 @@ async def test_many_small_ones_do_not_drive_out_a_large_one(lab):
     async with connections(server, 15) as strangers, connections(server, 1, '127.0.0.1') as [(reader, good)]:
         for _, writer in strangers:
             writer.write(b'["' + b'x' * 100_000)
-        await until(lambda: sum(c.unfinished for c in server._connections.values()) == 15 * 100_002)
+        await eventually(
+            lambda: sum(c.unfinished for c in server._connections.values()) == 15 * 100_002,
+            'all has come',
+        )
         good.write(b'[64, 20, "' + b'x' * 999_000)
         for _, writer in strangers:
             writer.write(b'x' * 20_000)
-        await until(lambda: BAD in server.rejected)
+        await eventually(lambda: BAD in server.rejected, 'BAD in server.rejected')
         good.write(b'"]')
         assert len(await asyncio.wait_for(reader.readexactly(999_012), 30)) == len(heard[0][1]) + 12 == 999_012
     assert set(server.rejected) == {BAD}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scheme', ['tcp', 'wss'])
 async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):  # noqa: F811
     """The server must send echoes to all of them; over the limit, those for which the most waits are cut."""
@@ -330,7 +333,7 @@ async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme): 
     assert '127.0.0.1' not in server.rejected
     for transport in deaf:
         transport.abort()
-    await until(lambda: len(server._connections) == 1)
+    await eventually(lambda: len(server._connections) == 1, 'len(server._connections) == 1')
 
 
 async def test_a_reader_that_is_only_slow_gets_everything(lab):
@@ -339,9 +342,9 @@ async def test_a_reader_that_is_only_slow_gets_everything(lab):
         frames = [tag(MESSAGE.replace(b'20', b'%d' % i), i + 1) for i in range(300)]
         everything = b''.join(map(acknowledged, frames))
         writer.write(b''.join(frames))
-        await until(lambda: server._delivery.slow == 1)
+        await eventually(lambda: server._delivery.slow == 1, 'server._delivery.slow == 1')
         assert await asyncio.wait_for(reader.readexactly(len(everything)), 30) == everything
-        await until(lambda: server._delivery.slow == 0)
+        await eventually(lambda: server._delivery.slow == 0, 'server._delivery.slow == 0')
     assert server.rejected == {}
 
 
@@ -384,7 +387,7 @@ async def test_ends_inside_messages_are_not_all_logged(lab, caplog):
             writer.write(b'[64, ')
             writer.write_eof()
             assert await is_cut(reader)
-        await until(lambda n=n: server._crowd.ended_inside == n)
+        await eventually(lambda n=n: server._crowd.ended_inside == n, 'server._crowd.ended_inside == n')
     assert len([record for record in caplog.records if 'ended inside a message' in record.getMessage()]) == 5
 
 
@@ -398,7 +401,10 @@ async def test_memory(lab):
     try:
         async with attackers('unfinished', server, 64):
             await talk(good, 0, 50)
-            await until(lambda: server.rejected.get('127.0.0.66') and server.rejected['127.0.0.66'].cut >= 20)
+            await eventually(
+                lambda: server.rejected.get('127.0.0.66') and server.rejected['127.0.0.66'].cut >= 20,
+                '20 are cut',
+            )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -439,7 +445,7 @@ async def test_what_waits_is_bounded_in_bytes(lab, transport):
     sends = [asyncio.ensure_future(client.confirmed_send([64, 20, text])) for text in texts]
     await asyncio.wait(sends[:2])
     backlog = server._waiting.backlog
-    await until(lambda: backlog.refused >= (1 if transport == 'udp' else 4))
+    await eventually(lambda: backlog.refused >= (1 if transport == 'udp' else 4), 'the others are refused')
     assert (len(backlog), sum(send.done() for send in sends)) == (2, 2)
     assert 80_000 < backlog.held < 80_400
     assert server._admission._bytes < 100_100

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
-from echorig.cli import entry
+from echorig.cli.main import entry
+from eventually import eventually
 from rigs import REF, free_port
 from test_allow import BAD, needs_others, stranger
 
@@ -258,8 +259,7 @@ async def test_a_server_that_wants_a_certificate(lab, papers, caplog, version):
             assert isinstance(caught.value.__cause__, TLSError)
             assert isinstance(await client.on_connection_lost, TLSError)
     assert heard == []
-    while server.rejected['127.0.0.1'].handshakes < 3:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: server.rejected['127.0.0.1'].handshakes >= 3, 'three handshakes are rejected')
     assert len([record for record in caplog.records if record.name == 'server']) == 1
     assert 'no certificate, and one is required here' in caplog.text
 
@@ -325,8 +325,12 @@ async def test_clients_that_are_none(lab, papers, caplog):
                 await asyncio.wait_for(reader.read(), 5)
     async with stranger(server, '127.0.0.1'):
         pass  # and one that goes at once
-    while server.rejected['127.0.0.1'].handshakes < 4 or hasty.rejected != {'127.0.0.1': Rejected(handshakes=1)}:
-        await asyncio.sleep(0.001)
+    await eventually(
+        lambda: (
+            server.rejected['127.0.0.1'].handshakes >= 4 and hasty.rejected == {'127.0.0.1': Rejected(handshakes=1)}
+        ),
+        'all handshakes are rejected',
+    )
     await (await lab.client(server, ssl=papers.client)).init('good')
     assert heard == [['good']]
     assert server.rejected == {'127.0.0.1': Rejected(handshakes=4)}
@@ -410,8 +414,7 @@ async def test_nothing_leaves_in_clear(lab, papers, caplog):
                 await client.init(SECRET)
             if client.is_connected:
                 client.send([1, SECRET])
-        while 'it does not speak TLS' not in caplog.text:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: 'it does not speak TLS' in caplog.text, '"it does not speak TLS" in caplog.text')
         with pytest.raises(ConnectionClosedError, match=r'looks for its server: .*it does not speak TLS') as caught:
             await client.init(SECRET)
         assert isinstance(caught.value.__cause__, TLSError)
@@ -432,8 +435,10 @@ async def test_the_server_comes_back_with_another_certificate(lab, papers, caplo
         await server.wait_closed()
         server = await EchoProtocol.server(server.server_uri, 'again', ssl=papers.servers[cert])
         lab.opened.append(server)
-        while not any(f'{says}' in record.getMessage() for record in caplog.records if record.name == 'camera'):
-            await asyncio.sleep(0.001)
+        await eventually(
+            lambda: any(f'{says}' in record.getMessage() for record in caplog.records if record.name == 'camera'),
+            'the reason is logged',
+        )
         assert not client.is_connected
     server.close()
     await server.wait_closed()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig.base import hostname2ip, is_valid_ip, validate_uri
-from echorig.names import resolve
+from echorig.resolver import resolve
 from echorig.uri import Uri, as_address, parse
 
 

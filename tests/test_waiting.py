@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError, ExpMessage, Tuning
-from echorig.backlog import Backlog
+from echorig.events.backlog import Backlog
+from eventually import eventually
 from rigs import REF
 
 LOOSE = ('127.0.0.1', 9)
@@ -111,15 +112,13 @@ async def test_no_message_is_confirmed_and_lost_however_slow_the_loop(lab, trans
     sends = [asyncio.ensure_future(client.confirmed_send([64, i])) for i in range(8)]
     await asyncio.wait(sends[:5])
     assert got == [0]
-    while not server._waiting.backlog.refused:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: server._waiting.backlog.refused, 'server._waiting.backlog.refused')
     assert [send.done() for send in sends] == [True] * 5 + [False] * 3
     await (await lab.client(server)).init()  # another event is not concerned
     for _ in range(8):
         room.release()
     await asyncio.gather(*sends)
-    while len(got) < 8:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: len(got) >= 8, 'len(got) >= 8')
     assert got == list(range(8))
     listening.cancel()
 
@@ -159,8 +158,7 @@ async def test_whoever_waits_is_told_even_if_the_backlog_is_full(lab):
     assert (await waiting)[0] == ['now']
     assert server._waiting.backlog.dropped == 0
     sending = asyncio.ensure_future(client.stop('kept'))
-    while not server._waiting.backlog.refused:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: server._waiting.backlog.refused, 'server._waiting.backlog.refused')
     assert (await server.on_event('EXPINIT'))[0] == [0]
     await sending
     assert (await server.on_event('EXPEND'))[0] == ['kept']
@@ -206,8 +204,7 @@ async def test_messages_are_kept_for_a_loop_that_is_busy_for_long(lab, caplog):
         await client.info(0)
         await asyncio.sleep(0.01)
     busy.set()
-    while len(got) < 2:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: len(got) >= 2, 'len(got) >= 2')
     assert got == [REF, 'the end']
     assert 'dropped' not in caplog.text
     for task in loops:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from echorig import EchoProtocol, Services, _tags
-from echorig._framing import FrameSplitter
+from echorig import EchoProtocol, Services
+from echorig.wire import _tags
+from echorig.wire._framing import FrameSplitter
 from tagging import RUN, is_ping, tag
 
 LONG = 0.8  # seconds; less would not be noticed
@@ -133,6 +134,7 @@ async def test_an_answer_that_is_old_itself_does_not_count(main, heard):
     assert heard == [3]
 
 
+@pytest.mark.slow
 async def test_a_callback_that_blocks_while_the_next_is_wanted(rig, main):
     heard = []
 
@@ -153,6 +155,7 @@ async def test_a_callback_that_blocks_while_the_next_is_wanted(rig, main):
     assert heard == [2, 4]
 
 
+@pytest.mark.slow
 async def test_what_waits_behind_others_grows_old(main, heard):
     main.say(2)
     main.say(3, life=int(LONG * 3000))  # still wanted when it is read, and not when it has waited

@@ -19,7 +19,7 @@ from .base import (
     is_valid_ip,
     validate_uri,
 )
-from .changes import ConnectionChange
+from .delivery.statistics import PeerStatistics
 from .errors import (
     ConnectionClosedError,
     EchoError,
@@ -32,12 +32,12 @@ from .errors import (
     ServicesTimeoutError,
     TLSError,
 )
+from .events.notifier import ConnectionChange
+from .events.stream import Stream
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
-from .peers import PeerStatistics
-from .presence import Presence, PresenceChange, RigPresence
-from .rejections import Rejected
-from .streams import Stream
+from .security.rejections import Rejected
+from .services.presence import Presence, PresenceChange, RigPresence
 from .tuning import Tuning
 
 __all__ = [

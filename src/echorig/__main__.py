@@ -1,8 +1,8 @@
-"""``python -m echorig``: see :mod:`echorig.cli`."""
+"""``python -m echorig``: see :mod:`echorig.cli.main`."""
 
 import sys
 
-from .cli import entry
+from .cli.main import entry
 
 if __name__ == '__main__':
     sys.exit(entry())

@@ -1,7 +1,7 @@
 """The communicators, under their documented module name."""
 
-from .entry import main
-from .protocol import EchoProtocol
-from .services import Services
+from .communicator.protocol import EchoProtocol
+from .main import main
+from .services.services import Services
 
 __all__ = ['EchoProtocol', 'Services', 'main']

@@ -1,10 +1,10 @@
 """The messages, statuses, signatures and addresses, under their documented module name."""
 
-from .callbacks import is_success
-from .communicator import Communicator
+from .communicator.base import Communicator
+from .communicator.service import Service
+from .events.callbacks import is_success
 from .messages import PROTOCOL_VERSION, ExpMessage, ExpStatus
-from .names import external_ip, hostname2ip, validate_uri
-from .service import Service
+from .resolver import external_ip, hostname2ip, validate_uri
 from .uri import LISTEN_PORT, is_valid_ip
 
 __all__ = [

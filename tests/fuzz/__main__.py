@@ -24,7 +24,7 @@ def main() -> None:
 
     with atheris.instrument_imports(include=['echorig']):
         one_input = importlib.import_module(f'fuzz.{target}').one_input
-    from echorig import _codec
+    from echorig.wire import _codec
 
     if 'build' not in _codec.__file__:
         sys.exit(f'{_codec.__file__} does not count its branches: it is not the build for fuzzing')

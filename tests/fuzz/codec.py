@@ -7,8 +7,8 @@ import json
 import struct
 from typing import Any
 
-from echorig._codec import as_bytes, compare, decode, encode, peek
-from echorig._tags import (
+from echorig.wire._codec import as_bytes, compare, decode, encode, peek
+from echorig.wire._tags import (
     crc32c,
     is_damaged,
     is_echo,

@@ -6,8 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from echorig import Tuning
-from echorig._codec import peek
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -26,6 +25,7 @@ from echorig._exchange import (
     Exchange,
     Send,
 )
+from echorig.wire._codec import peek
 from fuzz import plain_tags
 from fuzz.plain_tags import WORDS, Tag
 from fuzz.reader import ByteReader

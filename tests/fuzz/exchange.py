@@ -5,8 +5,7 @@ confirmed has been delivered, once, and while somebody waited for it.
 
 from __future__ import annotations
 
-from echorig._codec import encode
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
@@ -23,7 +22,8 @@ from echorig._exchange import (
     TIMED_OUT,
     WAITING,
 )
-from echorig._tags import make_ping, set_ack, tag
+from echorig.wire._codec import encode
+from echorig.wire._tags import make_ping, set_ack, tag
 from fuzz import plain_tags
 from fuzz.end import MAX_FRAME, MAX_PEERS, End
 from fuzz.plain_tags import RUNS, WORDS

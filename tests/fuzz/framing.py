@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from echorig._framing import FrameSplitter
+from echorig.wire._framing import FrameSplitter
 from fuzz.reader import ByteReader
 
 BLANK = b' \t\r\n'

@@ -15,9 +15,9 @@ import warnings
 from typing import Any
 
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
-from echorig._codec import encode
-from echorig._tags import make_ping, set_ack, strip_tag, tag
-from echorig.tcp import Connection
+from echorig.transports.tcp import Connection
+from echorig.wire._codec import encode
+from echorig.wire._tags import make_ping, set_ack, strip_tag, tag
 from fuzz import plain_tags
 from fuzz.plain_tags import RUNS, WORDS
 from fuzz.reader import ByteReader

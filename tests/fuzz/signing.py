@@ -9,10 +9,10 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from echorig import Tuning
-from echorig._exchange import DAMAGED, DELIVER, ECHO, Exchange
-from echorig._signature import OVERHEAD
-from echorig._signing import GENUINE, Signer
-from echorig._tags import tag
+from echorig.delivery._exchange import DAMAGED, DELIVER, ECHO, Exchange
+from echorig.security._signature import OVERHEAD
+from echorig.security._signing import GENUINE, Signer
+from echorig.wire._tags import tag
 from fuzz import plain_tags
 from fuzz.plain_tags import FIELD, RUNS, SIZE, WORDS
 from fuzz.reader import ByteReader

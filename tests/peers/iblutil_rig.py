@@ -147,8 +147,13 @@ class Rig:
             await asyncio.wait(waiting)
 
     async def do_block(self, seconds: float) -> None:
-        """Block the loop from its next turn on, as a rig does that is busy with its hardware."""
-        asyncio.get_running_loop().call_later(0, time.sleep, seconds)
+        """Report that the loop blocks, and block it, as a rig does that is busy with its hardware."""
+
+        def block() -> None:
+            self.say(event='blocked', seconds=seconds)
+            time.sleep(seconds)
+
+        asyncio.get_running_loop().call_soon(block)
 
     async def do_state(self, com: str) -> list[bool]:
         """Tell whether a communicator is connected, and whether it waits for an echo."""

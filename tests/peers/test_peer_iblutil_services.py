@@ -9,6 +9,7 @@ import wires
 from iblutil_peer import IblutilProcess, RemoteError
 
 from echorig import EchoTimeoutError, ExpStatus, Services, ServicesTimeoutError
+from eventually import eventually
 from rigs import REF, Lab
 
 pytest.importorskip('iblutil')
@@ -122,51 +123,57 @@ async def test_their_services_over_a_rig_that_is_silent(iblutil, lab):
 
 
 async def test_a_watch_disturbs_no_session(iblutil, lab):
-    """Incumbents are pinged between the messages, and never during them: any ping then would close them."""
+    """Echorig rigs are pinged all the time, incumbents never once they are known: it could close them."""
     services = await mixed(iblutil, lab, timeout=30)
     async with services.watch(interval=0.005) as watch:
-        for _ in range(3):
-            while any(rig.state != 'online' for rig in watch.values()):
-                await asyncio.sleep(0.001)
+        await eventually(
+            lambda: all(rig.state == 'online' for rig in watch.values()),
+            'all rigs are online',
+        )
+        before = {}
+        for round_ in range(3):
             for method, args, kwargs, data in SESSION:
                 responses = await getattr(services, method)(*args, **kwargs)
                 assert list(responses.items()) == [(name, data) for name in ORDER]
                 await iblutil.has_answered(*THEIRS)
-            for name in ('camera', 'sync', 'stage'):  # those on UDP are pinged meanwhile
-                (statistics,) = services[name].peers.values()
-                while next(iter(services[name].peers.values())).confirmed < statistics.confirmed + 2:
-                    await asyncio.sleep(0.001)
-        assert [rig.restarts for rig in watch.values()] == [0] * len(ORDER)
-        (statistics,) = services['daq'].peers.values()
-        assert (statistics.kind, statistics.sent) == ('plain', 3 * len(SESSION))  # over TCP nothing but the messages
+            if not round_:
+                before = {name: statistics(services[name]) for name in ORDER}
+            await eventually(
+                lambda: statistics(services['stage']).confirmed >= before['stage'].confirmed + 100,
+                '100 more messages are confirmed',
+            )
+        assert [(rig.state, rig.restarts) for rig in watch.values()] == [('online', 0)] * len(ORDER)
+        for name in THEIRS:
+            assert (before[name].kind, statistics(services[name]).kind) == ('plain', 'plain')
+            assert statistics(services[name]).sent - before[name].sent == 2 * len(SESSION)
+
+
+def statistics(com):
+    return next(iter(com.peers.values()))
 
 
 @pytest.mark.blocks
 async def test_a_watch_waits_for_a_rig_that_is_busy_for_longer_than_a_call(iblutil, lab, tmp_path):
-    """What is sent to an incumbent that is busy in a callback it takes for the echo of its answer, and closes."""
+    """It is there, since it has confirmed; what is sent to it now it would take for the echo of its answer."""
     ready = tmp_path / 'ready'
     uri, _ = await iblutil.do('open', com='camera', role='server', uri='udp://127.0.0.1')
     await iblutil.do('listen', com='camera', how='answer', events=['EXPSTART'], until=str(ready))
     await iblutil.do('listen', com='camera', how='answer', events=['EXPINIT', 'EXPEND'])
-    client = await lab.client(uri, 'camera')
-    services = Services([client], timeout=30)
+    services = Services([await lab.client(uri, 'camera')], timeout=30)
     await services.init()
     await iblutil.has_answered('camera')
     async with services.watch(interval=0.005) as watch:
-        while client.peers[client.hostname, client.port].confirmed < 3:
-            await asyncio.sleep(0.001)
         services.timeout = 0.3
         with pytest.raises(ServicesTimeoutError, match='camera'):
             await services.start(REF)
-        (before,) = client.peers.values()
+        before = statistics(services['camera'])
         await asyncio.sleep(0.3)
-        (after,) = client.peers.values()
-        assert after.sent == before.sent
+        assert statistics(services['camera']).sent == before.sent
+        assert watch['camera'].state == 'online'
+        assert watch['camera'].last_heard == before.last_seen
         ready.touch()
         await iblutil.has_answered('camera')
-        while client.peers[client.hostname, client.port].confirmed < after.confirmed + 3:  # it is pinged again
-            await asyncio.sleep(0.001)
-        assert watch['camera'].state == 'online'
+        assert watch['camera'].last_heard > before.last_seen
         services.timeout = 30
         assert await services.stop() == {'camera': [None]}
         await iblutil.has_answered('camera')

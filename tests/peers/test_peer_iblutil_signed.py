@@ -6,7 +6,7 @@ import pytest
 import wires
 
 from echorig import EchoTimeoutError
-from echorig._signing import Signer
+from echorig.security._signing import Signer
 from rigs import REF, RawUdp
 from tagging import tag
 

@@ -22,6 +22,12 @@ async def rig(process, scheme, how='answer'):
     return uri
 
 
+async def block(process, seconds):
+    """Let it read nothing from now on, for a time."""
+    await process.do('block', seconds=seconds)
+    assert (await process.hear())['event'] == 'blocked'
+
+
 async def executed(process, n):
     """Return the events that its callbacks have seen, and what came with them."""
     heard = [await process.hear() for _ in range(n)]
@@ -35,10 +41,10 @@ async def test_a_rig_that_is_blocked_at_first_contact(iblutil, lab, tells):
     uri = await rig(iblutil, 'udp')
     client = await lab.client(uri, 'theirs')
     rigs = Services([client], timeout=PATIENCE)
-    await iblutil.do('block', seconds=0.3)
+    await block(iblutil, 0.3)
     if tells == 'after a ping':
         assert await client.ping(timeout=PATIENCE) > 0
-        await iblutil.do('block', seconds=0.3)
+        await block(iblutil, 0.3)
     assert await rigs.start(REF) == {'theirs': [REF, None]}
     await iblutil.has_answered('theirs')
     assert await rigs.stop() == {'theirs': [None]}
@@ -52,7 +58,7 @@ async def test_a_rig_that_is_blocked_for_longer_than_it_is_waited_for(iblutil, l
     uri = await rig(iblutil, 'udp', 'report')
     client = await lab.client(uri, 'theirs')
     async with Services([client]).watch(interval=0.05, timeout=0.1) as presence:
-        await iblutil.do('block', seconds=1.0)
+        await block(iblutil, 1.0)
         with pytest.raises(TimeoutError):
             await client.confirmed_send([2, REF], timeout=0.3)
         assert await executed(iblutil, 1) == [(2, [REF])]

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from echorig import Tuning
-from echorig._exchange import DELIVER, ECHO, NOTICE, Exchange
+from echorig.delivery._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
 
 from . import tags
 from .invariants import Watch, need
@@ -108,6 +108,8 @@ class Rig(Node):
         The first number of its first run.
     make_exchange : callable
         Makes its `Exchange`, or one with a rule broken.
+    stamps : bool
+        Whether its system tells for how long a datagram lay in its socket.
     """
 
     def __init__(
@@ -119,10 +121,11 @@ class Rig(Node):
         plain: bool = False,
         first: int = 1,
         make_exchange: Callable[..., Any] = Exchange,
+        stamps: bool = True,
     ) -> None:
         super().__init__(name, network, watch)
         self.plain = plain
-        self.first = first
+        self.first, self.stamps = first, stamps
         self._rng, self._make = rng, make_exchange
         self.start()
 
@@ -143,6 +146,10 @@ class Rig(Node):
         self.exchange = self._make(tuning, False, 65535, run=self.run, number=self.first)
         self.armed = NEVER
         self._timer: object = None
+        self.releasing = False
+        self._reading = False
+        self._still_since = 0.0
+        self._doubted: dict[tuple[bytes, str], Packet] = {}
 
     def stop(self) -> None:
         """End without a word."""
@@ -189,7 +196,9 @@ class Rig(Node):
         """Send a message and wait for its echo."""
         message = self._message(dst, MESSAGE, frame, question)
         self._open(message, timeout)
-        message.send = self.exchange.send(frame, dst, message, self.network.now, timeout, taggable, _answered(question))
+        message.send = self.exchange.send(
+            frame, dst, message, self.network.now, timeout, taggable, _answered(question), b'?' in frame
+        )
         self.flush()
         return message
 
@@ -304,14 +313,23 @@ class Rig(Node):
         if tag is not None and tags.is_ping(frame):
             message = Message(self.name, dst, self.memory, PING, frame, True, -1)
             message.started = self.network.now
+            message.asks = tags.named(frame)
+            self.network.allowance += 2 if message.asks else 0
         else:
             said = self.unsent.get(tags.bare(frame), [])
             if message is None:
                 waits = tag is None or tag.life > 0
-                like = [one for one in said if (one.deadline > 0) == waits or tag is None]
+                like = [one for one in said if tag is None or (one.deadline > 0) == waits]
                 need(bool(like), f'{self.name} sends what nobody said')
                 until = self.network.now + tag.life / 1000 if tag is not None and tag.life else 0.0
-                message = min(like, key=lambda one: (until and round(abs(one.deadline - until), 2), one.dst != dst))
+                message = min(
+                    like,
+                    key=lambda one: (
+                        one.send is None or one.send.frame != frame,
+                        until and round(abs(one.deadline - until), 2),
+                        one.dst != dst,
+                    ),
+                )
             said.remove(message)
             message.frame = frame
             message.tagged = tag is not None
@@ -329,18 +347,38 @@ class Rig(Node):
     def _over(self, send: Any) -> None:
         """Take in that a send has ended, or is cancelled."""
 
-    def _sort(self, packet: Packet) -> int:
-        now = self.network.now
-        verdict: int = self.exchange.receive(packet.frame, packet.src, now, now - packet.arrived)
-        return verdict
+    def freeze(self, seconds: float) -> None:
+        if self.network.now >= self.still_until:
+            self._still_since = self.network.now
+        super().freeze(seconds)
+
+    def read(self) -> None:
+        self._reading = True
+        super().read()
+        self._reading = False
+
+    def stood_still(self) -> float:
+        """Return for how long what is being read may have lain in the socket, in seconds."""
+        return self.network.now - self._still_since if self._reading else 0.0
 
     def receive(self, packet: Packet) -> None:
-        """Take a packet as the shell does: the echo goes out first, then the listeners are told."""
+        """Take a packet as the shell does, and then what turns out to be wanted after all."""
+        self._take(packet, self.network.now - packet.arrived if self.stamps else self.stood_still())
+        while (wanted := self.exchange.next_wanted(self.network.now)) is not None:
+            self.releasing = True
+            self._take(self._doubted[wanted], -1.0)
+            self.releasing = False
+        self.flush()
+
+    def _take(self, packet: Packet, waited: float) -> None:
+        """Take a packet: the echo goes out first, then the listeners are told."""
         watch, exchange, src = self.watch, self.exchange, packet.src
         watch.about_to_judge(self, packet)
-        verdict = self._sort(packet)
-        reply = exchange.reply if verdict in (DELIVER, ECHO) else b''
+        verdict = exchange.receive(packet.frame, packet.src, self.network.now, waited, self.stamps)
+        reply = exchange.reply or b'' if verdict in (DELIVER, ECHO) else b''
         watch.judge(self, packet, verdict, reply)
+        if verdict == DOUBTED:
+            self._doubted[packet.frame, src] = packet
         if reply:
             root = packet.root
             if packet.damaged:  # the network has made it up

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from echorig._exchange import (
+from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
     DELIVER,
+    DOUBTED,
     ECHO,
     EXPIRED,
     IGNORED,
@@ -27,6 +28,7 @@ from echorig._exchange import (
 from . import tags
 from .network import MESSAGE, NEVER, PING, STORM_PACKETS, STRAY, Message, Network, Packet, Program
 from .network import NOTICE as NOTICE_KIND
+from .notes import Notes
 
 if TYPE_CHECKING:
     from .actors import Node, Rig
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 NAMES = {
     IGNORED: 'IGNORED', CONFIRMED: 'CONFIRMED', DELIVER: 'DELIVER', NOTICE: 'NOTICE', SWALLOWED: 'SWALLOWED',
     MISMATCH: 'MISMATCH', STORM: 'STORM', ECHO: 'ECHO', DAMAGED: 'DAMAGED', EXPIRED: 'EXPIRED', TIMED_OUT: 'TIMED_OUT',
-    UNREACHABLE: 'UNREACHABLE',
+    UNREACHABLE: 'UNREACHABLE', DOUBTED: 'DOUBTED',
 }  # fmt: skip
 WINDOW = 1024  # numbers of which a receiver knows whether it has received them
 _LATE = 0.0021  # by how much the shell's timer may be late, in seconds
@@ -42,7 +44,7 @@ _ROUNDED = 0.0015  # by how much a life in milliseconds may be off, in seconds
 _RECOVERY = 0.35  # in which all that waits is confirmed once the network is calm, but for its latency, in seconds
 _DUE = 59.0  # for how long the echo of what has no tag is surely known as one, in seconds
 _DELAY = 10.0  # for how long a plain peer may be busy before it is taken for another program, in seconds
-_REST = 16.0  # after which messages of others show that they have tags, in seconds
+_TRUSTED = 0.1  # for how long it is believed that a message is still wanted, in seconds
 _PROVEN = 55.0  # for how long a peer is surely remembered to have tags, in seconds
 
 
@@ -54,32 +56,6 @@ def need(holds: bool, what: str) -> None:
     """Raise if an invariant does not hold."""
     if not holds:
         raise ViolationError(what)
-
-
-class _Notes:
-    """What is known of one program of a rig, to judge it by."""
-
-    def __init__(self) -> None:
-        self.begun = NEVER  # when it first had to do with somebody
-        self.excused: dict[str, float] = {}  # when something last came that may be taken for a wrong echo
-        self.refused: dict[str, float] = {}  # when the system last said that nobody listens there
-        self.flying: dict[str, Message] = {}  # the newest confirmed message that was sent to each address
-        self.newest = (-1, -1)  # the last identity that was sent
-        self.highest: dict[tuple[Program, int], int] = {}  # the highest number received of each run
-        self.heard: set[Program] = set()  # with tags
-        self.runs: set[tuple[Program, int]] = set()  # of each program
-        self.latest: dict[Program, tuple[int, int]] = {}  # the highest identity of each program
-        self.latest_at: dict[Program, float] = {}  # and when it came
-        self.flooded = -1.0  # when there were so many strangers that peers may have been forgotten
-        self.at: dict[str, Program] = {}  # who was last heard from each address
-        self.restarts = 0
-        self.restarts_known = True
-        self.proven: dict[str, float] = {}  # when what is at an address last proved to have tags
-        self.plain: set[str] = set()  # who has sent back our own tag, so that nothing is asked
-        self.left: set[str] = set()  # where a program was that is elsewhere now
-        self.unproven: dict[str, float] = {}  # when it last seemed to have none
-        self.misled: set[str] = set()  # peers from which an echo came for the program that was here before
-        self.moved = False
 
 
 class Watch:
@@ -95,8 +71,9 @@ class Watch:
         self.network = network
         self.nodes: dict[str, Any] = {}
         self.owners: dict[str, Any] = {}  # who has an address now
-        self.signed_for: dict[bytes, tuple[str, str, int]] = {}  # who signed a frame, for which program of whom
-        self.notes: dict[str, _Notes] = {}
+        self.owned: dict[str, Any] = {}  # who has it or had it last
+        self.signed_for: dict[bytes, set[Program]] = {}  # for which programs a frame was signed
+        self.notes: dict[str, Notes] = {}
         self.aliases = False  # some program has two addresses
         self.taken = False  # some address was another program's before
         self._places = 0
@@ -106,16 +83,11 @@ class Watch:
 
     def begins(self, rig: Rig) -> None:
         """A program of a rig starts."""
-        self.notes[rig.name] = _Notes()
+        self.notes[rig.name] = Notes()
 
     def flooded(self, rig: Rig) -> None:
         """A rig has heard of so many strangers that it may have forgotten its peers."""
-        notes = self.notes[rig.name]
-        notes.flooded = self.network.now
-        notes.restarts_known = False
-        notes.proven.clear()
-        notes.plain.clear()
-        notes.left.clear()
+        self.notes[rig.name].flood(self.network.now)
         for message in rig.said:
             if not message.tagged and message.outcome is not None:
                 self.blur(message)
@@ -148,10 +120,10 @@ class Watch:
                 peer is None or not peer.plain or dst in notes.misled, f'{rig.name} sends a plain peer a message again'
             )
         if message.kind == PING and dst in notes.plain and dst not in notes.misled and notes.flooded < 0.0:
-            asked = any(one.kind == PING and one.dst == dst for one in rig.open)
+            asked = any(one.kind == PING and (one.dst == dst or self._may_be_one(rig)) for one in rig.open)
             need(asked, f'{rig.name} asks a plain peer what it is')
-        followed = self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
-        need(followed, f'{rig.name} sends to where its peer was before')
+        followed = message.asks or self.taken or self.aliases or notes.flooded >= 0.0 or dst not in notes.left
+        need(bool(followed), f'{rig.name} sends to where its peer was before')
         if tag is not None:
             self._look_at(rig, message, frame, tag)
         if message.kind == MESSAGE and not message.times:
@@ -207,19 +179,22 @@ class Watch:
         notes = self.notes[rig.name]
         if verdict not in (IGNORED, SWALLOWED, DAMAGED):
             notes.begun = min(notes.begun, network.now)
-        if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):  # who sent it seems to have no tags
-            notes.proven.pop(packet.src, None)
-            notes.unproven[packet.src] = network.now
+        if verdict in (DELIVER, STORM, MISMATCH) and not tags.has_tag(frame):
+            notes.hear_untagged(packet.src, network.now)
+        if verdict == NOTICE and frame.endswith(b'"]'):
+            notes.quoting.setdefault(packet.src, network.now)
         if packet.damaged or root.kind == STRAY:
             if not rig.plain and tags.looks_damaged(frame):
                 tag = tags.read(frame)
-                dropped = tag is not None and tag.flag and verdict == SWALLOWED
+                forgotten = notes.flooded >= 0.0 or (tag is not None and tag.flag)
+                dropped = forgotten and verdict == SWALLOWED
                 need(verdict == DAMAGED or dropped, f'{rig.name} takes a damaged frame for {NAMES.get(verdict)}')
             need(verdict != CONFIRMED, f'{rig.name} takes a damaged frame for an echo')
             return
         tagged = root.tagged and not rig.plain
-        if tagged:
-            self._note_peer(rig, packet, verdict)
+        tag = tags.read(frame) if tagged else None
+        if tag is not None and verdict != IGNORED and (hops == 0 or root.program == rig.program):
+            (notes.hear_expired if verdict == EXPIRED else notes.hear)(packet, tag, network.now)
         if hops % 2:
             self._judge_echo(rig, packet, verdict, tagged)
         elif hops:
@@ -236,7 +211,7 @@ class Watch:
             root.faulted = True  # it is not echoed
 
     def _judge_message(self, rig: Rig, packet: Packet, verdict: int, tagged: bool) -> None:
-        root, now = packet.root, self.network.now
+        root = packet.root
         first = not root.delivered.get(rig.program)
         below = False
         if tagged:
@@ -256,20 +231,37 @@ class Watch:
         else:
             allowed = (DELIVER,)
         if tagged and root.kind == MESSAGE and root.deadline:
-            waited, life = now - packet.arrived, root.deadline - packet.sent
-            # How long an answer is wanted, who has asked knows best.
-            answers = root.question is not None and tags.named(packet.frame) and root.question.program == rig.program
-            if waited > life - _ROUNDED and not answers:
-                allowed = (*allowed, EXPIRED)
-            if waited > life + _ROUNDED and not answers:
-                need(verdict != DELIVER, f'{rig.name} runs late what is no longer wanted')
+            allowed = self._judge_life(rig, packet, verdict, allowed)
         name = NAMES.get(verdict)
         need(verdict in allowed, f'{rig.name} takes a {root.kind}{"" if first else " that it has"} for {name}')
+
+    def _judge_life(self, rig: Rig, packet: Packet, verdict: int, allowed: tuple[int, ...]) -> tuple[int, ...]:
+        """Look at how long a message lay here, and what that was taken for."""
+        root, now, life = packet.root, self.network.now, packet.root.deadline - packet.sent
+        question = root.question
+        if question is not None and question.send and tags.named(packet.frame) and question.program == rig.program:
+            return allowed  # how long an answer is wanted, who has asked knows best
+        if rig.releasing:
+            told = self.notes[rig.name].wanted.get(root.identity or (-1, -1), -NEVER)
+            need(
+                verdict != DELIVER or now - told < _TRUSTED + _ROUNDED, f'{rig.name} runs late what nobody asked about'
+            )
+            return allowed
+        waited, otherwise = now - packet.arrived, EXPIRED
+        if not rig.stamps:
+            waited, otherwise = rig.stood_still(), DOUBTED
+        if waited > life - _ROUNDED:
+            allowed = (*allowed, otherwise)
+        if waited > life + _ROUNDED:
+            need(verdict != DELIVER, f'{rig.name} runs late what is no longer wanted')
+        return allowed
 
     def _judge_reply(self, rig: Rig, packet: Packet, reply: bytes, tagged: bool) -> None:
         frame = packet.frame
         if not tagged:
-            need(reply == frame, f'{rig.name} echoes something else')
+            # MATLAB waits for no echo, and would take one for a message while another message lies in its socket.
+            waits = getattr(self.nodes[packet.by[0]], 'waits', True)
+            need(reply == frame or not (reply or waits), f'{rig.name} echoes something else')
         elif packet.root.kind == PING:
             tag = tags.read(reply)
             need(
@@ -277,12 +269,24 @@ class Watch:
                 and tag.identity == packet.root.identity, f'{rig.name} does not answer a ping'
             )  # fmt: skip
             run, number = tags.named(reply) or (-1, 0)
-            need((run - rig.run) % 2**31 <= 1 and not number, f'{rig.name} does not say who answers')
+            need((run - rig.run) % 2**31 <= 1, f'{rig.name} does not say who answers')
+            self._judge_answer(rig, packet, number)
         else:
             need(reply == tags.echoed(frame), f'{rig.name} echoes something else')
 
+    def _judge_answer(self, rig: Rig, packet: Packet, number: int) -> None:
+        """Tell whether a rig says truly whether a message is still wanted."""
+        asked = packet.root.asks
+        message = None if asked is None else rig.by_identity.get(asked)
+        wanted = message is not None and message.send is not None and message.outcome is None
+        if number:
+            need(wanted and asked is not None and number == asked[1], f'{rig.name} wants what it does not wait for')
+        else:
+            need(not wanted or self._may_be_one(rig), f'{rig.name} does not want what it waits for')
+
     def _judge_echo(self, rig: Rig, packet: Packet, verdict: int, tagged: bool) -> None:
         root = packet.root
+        root.echoed = min(root.echoed, self.network.now)
         tag = tags.read(packet.frame) if tagged or root.kind == PING else None
         whole = tag is not None
         if not whole and (self.network.now - root.started > _DUE or self.notes[rig.name].flooded >= 0.0):
@@ -315,48 +319,6 @@ class Watch:
     def _may_be_one(self, rig: Rig) -> bool:
         """Tell whether peers at two addresses may be one program."""
         return len(self.owners) > len(self.nodes) or self.notes[rig.name].moved
-
-    def _note_peer(self, rig: Rig, packet: Packet, verdict: int) -> None:
-        """Note what a frame with a tag tells of the one that sent it: who it is, and that it has tags."""
-        notes, src = self.notes[rig.name], packet.src
-        tag = tags.read(packet.frame)
-        if verdict == EXPIRED:
-            notes.restarts_known = False  # whether that is speaking
-        if tag is None or verdict in (EXPIRED, IGNORED) or (packet.hops and packet.root.program != rig.program):
-            return
-        if packet.hops % 2 and not tag.flag:
-            notes.plain.add(src)
-            return
-        notes.plain.discard(src)
-        if packet.hops == 0 or (tag.flag and packet.root.kind == PING):
-            who = packet.by
-            run = tag.run if packet.hops == 0 else (tags.named(packet.frame) or (-1, 0))[0]
-            if (who, (run + 1) % 2**31) in notes.runs:
-                notes.restarts_known = False  # very late, and of a run that was not heard before
-            notes.runs.add((who, run))
-            if who not in notes.heard:
-                if any(name == who[0] and memory > who[1] for name, memory in notes.heard):
-                    notes.restarts_known = False  # a late one of a program that was not heard in its time
-                notes.heard.add(who)
-                notes.restarts += src in notes.at
-                news = True
-            elif packet.hops == 0:
-                news = (run, tag.number) > notes.latest.get(who, (-1, -1))
-            else:
-                news = packet.root.started >= notes.latest_at.get(who, 0.0)
-            if packet.hops == 0 and (run, tag.number) > notes.latest.get(who, (-1, -1)):
-                notes.latest[who] = run, tag.number
-                notes.latest_at[who] = self.network.now
-            if news:  # that is where it is
-                for other in [addr for addr, program in notes.at.items() if program == who]:
-                    del notes.at[other]
-                    notes.left.add(other)
-                notes.at[src] = who
-                notes.left.discard(src)
-        known = tag.flag or (packet.root.kind != PING and self.network.now - notes.begun > _REST)
-        since = max(notes.unproven.get(src, -1.0), notes.flooded)
-        if known and packet.root.started > since:  # a late one says what it was
-            notes.proven[src] = self.network.now
 
     def delivered(self, node: Node, packet: Packet) -> None:
         """A callback runs."""
@@ -433,8 +395,9 @@ class Watch:
         if rig.exchange.place(dst) != dst and self.owners.get(rig.exchange.place(dst)) is None:  # it has another
             return
         calm = max(self.network.calm, message.started)
-        for other in rig.said[: message.index]:  # those before it come first
-            if (other.dst == dst or self._may_be_one(rig)) and other.ended > calm:
+        one = self._may_be_one(rig)  # then one that left later to its former address may have left first
+        for other in rig.said if one else rig.said[: message.index]:  # those before it come first
+            if (other.dst == dst or one) and other is not message and other.ended > calm:
                 calm = other.ended if other.ended != NEVER else now
         doubtful = self._may_be_one(rig) and bool(notes.unproven)
         if doubtful or message.started - notes.proven.get(dst, -NEVER) > _PROVEN:
@@ -442,6 +405,8 @@ class Watch:
                 return  # it may have to wait for a message that a plain peer could be at work on
             # A peer not yet known is sent nothing again.
             calm = message.started if calm == message.started else now
+        if message.identity is not None and self.aliases and notes.newest[1] - message.identity[1] >= WINDOW:
+            return  # what went to the other address of the same program counts, too
         status = rig.exchange.statistics(dst)
         slow = 8 * (status[8] or 0.0) if status is not None else 0.0  # what it has seen of round trips
         need(

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 from .schedule import make
 from .shrink import report
+from .signed import make_signed
 from .simulate import violation
 
 _PORTION = 1000
@@ -15,7 +16,7 @@ _PORTION = 1000
 
 def first_failure(first: int, number: int, signed: bool = False) -> int | None:
     """Run schedules one after the other; return the seed of the first that fails."""
-    maker = make
+    maker = make_signed if signed else make
     for seed in range(first, first + number):
         if violation(maker(seed)) is not None:
             return seed
@@ -38,4 +39,4 @@ def run(first: int, number: int, processes: int, signed: bool = False) -> str | 
                     failing = found
                     pool.shutdown(cancel_futures=True)
                     break
-    return None if failing is None else report(make(failing))
+    return None if failing is None else report((make_signed if signed else make)(failing))

@@ -6,61 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from echorig._codec import peek
-from echorig._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED, Exchange
+from echorig.delivery._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED
+from echorig.wire._codec import peek
 
 from . import tags
-from .invariants import WINDOW
-
-
-class Mutant:
-    """An exchange as it should be, for its parts to be broken; it is used as an `Exchange` is."""
-
-    def __init__(self, tuning: Any, *args: Any, run: int, number: int) -> None:
-        self.right = Exchange(tuning, *args, run=run, number=number)
-        self.reply = b''
-        self.number = number
-        self._box: list[tuple[bytes, str]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.right, name)
-
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
-        """Change what the true one makes of a frame."""
-        verdict = self.right.receive(self.before(frame, addr), addr, now, waited)
-        self.reply = self.right.reply or b''
-        return self.instead(verdict, frame, addr, now)
-
-    @property
-    def outbox(self) -> list[tuple[bytes, str]]:
-        """What is to be sent."""
-        for frame, addr in self.right.outbox:
-            self._box += self.transmitted(frame, addr)
-        self.right.outbox.clear()
-        return self._box
-
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
-        """Return what is sent in place of a frame."""
-        return [(frame, addr)]
-
-    def before(self, frame: bytes, addr: str) -> bytes:
-        """Return another frame."""
-        return frame
-
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        """Return another verdict."""
-        return verdict
-
-    def is_own(self, frame: bytes) -> bool:
-        """Tell whether a frame has our run."""
-        tag = tags.read(frame)
-        return tag is not None and (tag.run - self.right.run) % 2**31 in (0, 2**31 - 1)
-
-    def deliver(self, frame: bytes) -> int:
-        """Take a frame for a new message."""
-        self.reply = tags.echoed(frame) if tags.has_tag(frame) else frame
-        return DELIVER
-
+from .mutant import (
+    Mutant,
+    NarrowWindow,
+    OtherNumbers,
+    OtherRuns,
+    PingsBehind,
+    Repeating,
+    is_flagged,
+    with_number,
+)
 
 MUTATIONS: dict[str, Callable[..., Any]] = {}
 HEAVY: set[str] = set()  # those that need thousands of messages
@@ -93,31 +52,6 @@ class DuplicatesAreNotEchoed(Mutant):
         return IGNORED if verdict == ECHO and not tags.is_ping(frame) else verdict
 
 
-class NarrowWindow(Mutant):
-    """Knows what was received of so many numbers only."""
-
-    width = WINDOW
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.highest: dict[int, int] = {}
-
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        tag = tags.read(frame)
-        if tag is None or tag.flag or tags.is_ping(frame) or self.is_own(frame):
-            return verdict
-        before = self.highest.get(tag.run, 0)
-        if verdict in (DELIVER, ECHO, NOTICE):
-            self.highest[tag.run] = max(before, tag.number)
-        if verdict in (ECHO, IGNORED) and peek(frame) > 0 and tag.number <= before - self.width:
-            return self.forgotten(frame)
-        return verdict
-
-    def forgotten(self, frame: bytes) -> int:
-        """Return what is made of a frame of which it does not know."""
-        return self.deliver(frame)
-
-
 @heavy_mutation
 class WindowIsOf64(NarrowWindow):
     width = 64
@@ -140,26 +74,6 @@ class OwnRunIsNotKnown(Mutant):
     def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         own = verdict == SWALLOWED and self.is_own(frame) and not tags.read(frame).flag  # type: ignore[union-attr]
         return self.deliver(frame) if own else verdict
-
-
-class OtherRuns(Mutant):
-    """Sees other runs than those that are there."""
-
-    def seen(self, run: int, addr: str) -> int:
-        """Return which run it sees."""
-        return run
-
-    def before(self, frame: bytes, addr: str) -> bytes:
-        tag = tags.read(frame)
-        if tag is None or tag.flag or self.is_own(frame) or not tags.is_right(frame, tag):
-            return frame
-        return with_run(frame, self.seen(tag.run, addr))
-
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        tag = tags.read(frame)
-        if self.reply and tag is not None and tags.has_tag(self.reply):
-            self.reply = with_run(self.reply, tag.run)
-        return verdict
 
 
 @mutation
@@ -186,36 +100,6 @@ class RestartsAreNotCounted(Mutant):
     def statistics(self, addr: str) -> Any:
         found = self.right.statistics(addr)
         return found and (*found[:11], 0, *found[12:])
-
-
-class OtherNumbers(Mutant):
-    """Writes other numbers than those that the true one counts."""
-
-    def written(self, number: int) -> int:
-        """Return which number is written."""
-        return number
-
-    def read(self, number: int) -> int | None:
-        """Return which number was meant, None if none was."""
-        return number
-
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
-        tag = tags.read(frame)
-        return [(frame if tag is None or self.number != 1 else with_number(frame, self.written(tag.number)), addr)]
-
-    def sent(self, frame: bytes, addr: str, *args: Any) -> bytes | None:
-        out = self.right.sent(frame, addr, *args)
-        return None if out is None else self.transmitted(out, addr)[0][0]
-
-    def before(self, frame: bytes, addr: str) -> bytes:
-        tag = tags.read(frame)
-        if tag is None or not self.is_own(frame) or self.number != 1 or not tags.is_right(frame, tag):
-            return frame
-        number = self.read(tag.number)
-        return b'' if number is None else with_number(frame, number)
-
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return SWALLOWED if verdict == IGNORED and self.is_own(frame) else verdict
 
 
 @heavy_mutation
@@ -250,19 +134,23 @@ class AnswersNameTheLastOfTheirEvent(Mutant):
             self.questions[addr, peek(frame)] = tag.run << 32 | tag.number
         return verdict
 
-    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int) -> Any:
+    def send(
+        self,
+        frame: bytes,
+        addr: str,
+        waiter: Any,
+        now: float,
+        timeout: float,
+        taggable: bool,
+        answered: int,
+        *args: Any,
+    ) -> Any:
         if answered >= 0:
             answered = self.questions.get((addr, peek(frame)), answered)
-        return self.right.send(frame, addr, waiter, now, timeout, taggable, answered)
+        return self.right.send(frame, addr, waiter, now, timeout, taggable, answered, *args)
 
 
 # --- echoes ---
-
-
-def is_flagged(frame: bytes) -> bool:
-    """Tell whether a frame has the ACK flag."""
-    tag = tags.read(frame)
-    return tag is not None and tag.flag
 
 
 @mutation
@@ -343,12 +231,12 @@ class CrossingMessagesAreSwallowed(Mutant):
 class CrossingMessagesAreMismatches(Mutant):
     """What the incumbent does."""
 
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
         newest = self.right.newest(addr)
         if newest is not None and peek(frame) > 0 and not tags.has_tag(frame) and frame != newest.frame:
             self.right.receive(b'nonsense', addr, now)
             return MISMATCH
-        return super().receive(frame, addr, now, waited)
+        return super().receive(frame, addr, now, waited, sure)
 
 
 @mutation
@@ -360,12 +248,12 @@ class AnyFrameConfirms(Mutant):
 
 @mutation
 class AnybodysEchoConfirms(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
         for other in self.right.waiting_for():
             newest = self.right.newest(other)
             if peek(newest.frame) == peek(frame) >= 0:
                 self.right.receive(newest.frame, other, now)
-        return super().receive(frame, addr, now, waited)
+        return super().receive(frame, addr, now, waited, sure)
 
 
 @mutation
@@ -379,14 +267,40 @@ class ConfirmsTwice(Mutant):
 
 @mutation
 class LifeIsIgnored(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
-        return super().receive(frame, addr, now, 0.0)
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().receive(frame, addr, now, min(waited, 0.0), sure)
 
 
 @mutation
 class LifeIsTooShort(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0) -> int:
-        return super().receive(frame, addr, now, 2 * waited)
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().receive(frame, addr, now, 2 * waited, sure)
+
+
+@mutation
+class DoubtsAreNotAsked(Mutant):
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == DOUBTED else verdict
+
+
+@mutation
+class EverythingIsWanted(Mutant):
+    """Who asks whether a message is still wanted is told so."""
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        tag, asked = tags.read(frame), tags.named(frame)
+        if verdict == ECHO and tag is not None and asked is not None and tags.is_ping(frame):
+            answer = tags.field(self.right.run, asked[1])
+            self.reply = tags.written(b'[' + answer, tag.run, tag.number, 0, True)
+        return verdict
+
+
+@mutation
+class AnswersAreTrustedForEver(Mutant):
+    """That a message is wanted may have been said long ago, and lain in the socket."""
+
+    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().receive(frame, addr, now, 0.0 if is_flagged(frame) else waited, sure)
 
 
 @mutation
@@ -406,19 +320,6 @@ class RepetitionsLiveOn(Mutant):
 
 
 # --- plain peers ---
-
-
-class Repeating(Mutant):
-    """Has something to do with what the timer sends."""
-
-    def expire(self, now: float) -> None:
-        before = len(self.right.outbox)
-        self.right.expire(now)
-        self.right.outbox[before:] = [pair for old in self.right.outbox[before:] for pair in self.changed(*old)]
-
-    def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
-        """Return what is sent in place of what the timer would have sent."""
-        return [(frame, addr)]
 
 
 @mutation
@@ -465,28 +366,6 @@ class UntaggedMessagesAreSentAgain(Mutant):
         return send
 
 
-class PingsBehind(OtherNumbers):
-    """Uses every second number for pings of its own."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.last = 0
-
-    def written(self, number: int) -> int:
-        self.last = max(self.last, 2 * number)
-        return 2 * number
-
-    def read(self, number: int) -> int | None:
-        return None if number % 2 else number // 2
-
-    def ask(self, addr: str) -> list[tuple[bytes, str]]:
-        """Return a ping."""
-        if self.number != 1 or self.last % 2:
-            return []
-        self.last += 1
-        return [(tags.written(b'[' + b' ' * tags.FIELD, self.right.run, self.last, 0), addr)]
-
-
 @mutation
 class PingsFollowMessages(PingsBehind):
     """A peer not yet proven to have tags is asked after its message was sent."""
@@ -507,6 +386,16 @@ class PlainPeersAreAskedAgain(PingsBehind):
         if found is not None and found[0] == 'plain' and found[10] is not None and now - found[10] > 60:
             self._box += self.ask(addr)
         return self.right.send(frame, addr, waiter, now, *args)
+
+
+@mutation
+class MatlabIsAlwaysEchoed(Mutant):
+    """Even while a message to it is unread, whose answer makes it forget what it has said."""
+
+    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == DELIVER and not self.reply:
+            self.reply = frame
+        return verdict
 
 
 @mutation
@@ -535,9 +424,21 @@ class StormsGoOn(Mutant):
 class AllAreSentAtOnce(Mutant):
     """Nobody waits for anybody."""
 
-    def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, taggable: bool, answered: int) -> Any:
+    def send(
+        self,
+        frame: bytes,
+        addr: str,
+        waiter: Any,
+        now: float,
+        timeout: float,
+        taggable: bool,
+        answered: int,
+        asks: bool,
+    ) -> Any:
         before = self.right.newest(addr)
-        send = self.right.send(frame, addr, waiter, now, timeout, False if before is not None else taggable, answered)
+        send = self.right.send(
+            frame, addr, waiter, now, timeout, False if before is not None else taggable, answered, asks
+        )
         if before is not None and not send.number:
             self.right.outbox.append((send.frame, send.addr))
         return send
@@ -587,17 +488,3 @@ class WhoMovesIsNotFollowed(Mutant):
         tag = tags.read(frame)
         numbers = {send.number: asked for send, asked in self.asked.items()}
         return [(frame, addr if tag is None else numbers.get(tag.number, addr))]
-
-
-def with_run(frame: bytes, run: int) -> bytes:
-    """Return a frame with another run."""
-    tag = tags.read(frame)
-    assert tag is not None
-    return tags.written(frame[: -tags.TAG - 1], run, tag.number, tag.life, tag.flag)
-
-
-def with_number(frame: bytes, number: int) -> bytes:
-    """Return a frame with another number."""
-    tag = tags.read(frame)
-    assert tag is not None
-    return tags.written(frame[: -tags.TAG - 1], tag.run, number, tag.life, tag.flag)

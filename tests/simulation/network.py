@@ -37,6 +37,8 @@ class Message:
         ``PING``, ``NOTICE``, ``MESSAGE``, or ``STRAY`` for what nobody said: damaged bytes.
     identity : tuple of int or None
         The run and the number of its tag, once it has been sent.
+    asks : tuple of int or None
+        Of which message it asks whether it is still wanted, if it is such a ping.
     delivered : dict of Program to int
         How often it was delivered to each program.
     arrived : float
@@ -49,10 +51,12 @@ class Message:
 
     __slots__ = (
         'arrived',
+        'asks',
         'blurred',
         'deadline',
         'delivered',
         'dst',
+        'echoed',
         'ended',
         'event',
         'faulted',
@@ -77,10 +81,11 @@ class Message:
         self.tagged, self.event = tagged, event
         self.index = self.place = -1
         self.started = self.deadline = 0.0
-        self.arrived = self.ended = NEVER
+        self.arrived = self.echoed = self.ended = NEVER
         self.send: Any = None
         self.outcome: int | None = None
         self.identity: tuple[int, int] | None = None
+        self.asks: tuple[int, int] | None = None
         self.question: Message | None = None
         self.overwritten: Any = None
         self.delivered: dict[Program, int] = {}
@@ -151,6 +156,7 @@ class Network:
         self.allowance = 0
         self.latency = latency
         self.log = log
+        self.losing: dict[str, int] = {}  # how many of the next packets of a program are lost
         self.arrive: Callable[[Packet], None]
         self._faults = faults
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -181,6 +187,9 @@ class Network:
         packet = Packet(src, dst, frame, root, hops, by, number, self.now)
         due = self.now + self.latency
         fault = self._faults.get(number)
+        if self.losing.get(by[0], 0) > 0:
+            self.losing[by[0]] -= 1
+            fault = (LOSE,)
         if self.log is not None:
             self.tell(packet, 'sends', ' '.join(map(str, fault)) if fault else '')
         if fault is None:
@@ -221,6 +230,10 @@ def shown(frame: bytes) -> str:
     """Show a frame to people: what its tag says, and no more than 40 bytes of it."""
     tag = tags.read(frame)
     if tag is not None:
+        signed = frame[-tags.TAG - 321 + tags.TAG : -1]
+        if len(signed) == 320 and not signed.strip(b' \t') and not tags.is_right(frame, tag):
+            rest = frame[-193:] if frame[-193:-129].strip(b' ') else frame[-129:]
+            return f'{shown(frame[:-321] + rest)} signed'
         named = tags.named(frame)
         about = '' if named is None else f' for {named[0] & 0xFFFF:x}:{named[1]}'
         life = f', {tag.life} ms' if tag.life else ''

@@ -14,17 +14,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from echorig._exchange import CONFIRMED
+from echorig.delivery._exchange import CONFIRMED
 
 from .actors import NOTICE_FRAME, Node, answer_to, code
 from .invariants import Watch, need
-from .network import MESSAGE, NOTICE, STORM_PACKETS, STRAY, Message, Network, Packet
+from .network import MESSAGE, NEVER, NOTICE, STORM_PACKETS, STRAY, Message, Network, Packet
 
+_PAUSE = 0.3  # seconds between what MATLAB does by itself
+_LONG = 14.0  # seconds after which a message is not expected to be unread any more
 _BUFFER = 512  # bytes that MATLAB reads of a datagram
 
 
 class _Plain(Node):
     """What both have in common: they take a frame for what its bytes say, and echo it as it is."""
+
+    waits = True  # for echoes
 
     def __init__(self, name: str, network: Network, watch: Watch, work: float) -> None:
         super().__init__(name, network, watch)
@@ -57,14 +61,14 @@ class _Plain(Node):
         answers = b'?' in frame and packet.hops == 0 and not packet.damaged
         if self.work and packet.hops == 0:  # if it were as slow with echoes of echoes, they would never end
             if answers:  # before it reads again
-                self.network.at(self.network.now + self.work, self._answer, self.memory, packet.src, frame)
+                self.network.at(self.network.now + self.work, self._answer, self.memory, packet, frame)
             self.freeze(self.work)
         elif answers:
-            self._answer(self.memory, packet.src, frame)
+            self._answer(self.memory, packet, frame)
 
-    def _answer(self, memory: int, dst: str, frame: bytes) -> None:
+    def _answer(self, memory: int, packet: Packet, frame: bytes) -> None:
         if self.alive and self.memory == memory:
-            self.do('send', dst, {'frame': answer_to(frame, self.network.packets), 'timeout': 0.3})
+            self.do('send', packet.src, {'frame': answer_to(frame, self.network.packets), 'timeout': 0.3})
 
     def _is_excused(self, message: Message, packet: Packet) -> bool:
         """Tell whether what a packet does to a message of this program is nobody's fault."""
@@ -130,38 +134,41 @@ class Iblutil(_Plain):
 class Matlab(_Plain):
     """MATLAB: it takes what equals its own last message for an echo, and reads and echoes 512 bytes at most."""
 
+    waits = False  # for echoes
+
     def do(self, what: str, dst: str, how: dict[str, Any]) -> None:
-        """Do what the schedule says; nothing new while it waits, and what it has given up it no longer knows."""
-        if any(message.deadline > self.network.now for message in self.waiting.values()):
-            return
-        for message in self.waiting.values():
-            self.watch.blur(message)  # should the echo still come, it is taken for a message
-        self.waiting.clear()
-        frame = NOTICE_FRAME if what == 'notice' else how['frame']
-        self._keep(self._say(dst, frame, NOTICE if what == 'notice' else MESSAGE), None)
-        if what != 'notice' and self.last_message is not None:
-            self.last_message.deadline = self.network.now + how.get('timeout', 0.3)
-            self.waiting[dst] = self.last_message
+        """Do what the schedule says, but not twice at a time."""
+        if self.network.now - self.said_at > _PAUSE:
+            frame = NOTICE_FRAME if what == 'notice' else how['frame']
+            self._keep(self._say(dst, frame, NOTICE if what == 'notice' else MESSAGE), None)
+
+    def start(self) -> None:
+        super().start()
+        self.said_at = -_PAUSE
+
+    def _answer(self, memory: int, packet: Packet, frame: bytes) -> None:
+        if self.alive and self.memory == memory:
+            self._keep(self._say(packet.src, answer_to(frame, self.network.packets), MESSAGE), packet)
 
     def _keep(self, message: Message, because: Packet | None) -> None:
         """Keep a message as the last one; the echo of the one before it will not be known."""
         before, self.last_message, self.last = self.last_message, message, message.frame
+        self.said_at = self.network.now
         if before is None or before.outcome == CONFIRMED or before.overwritten is not None:
             return
-        before.overwritten = True
-        if because is None or self._is_excused(before, because) or because.root.kind == MESSAGE:
+        before.overwritten = because
+        if because is None or because.root.faulted or because.root.blurred or because.damaged:
             self.watch.blur(before)
 
     def receive(self, packet: Packet) -> None:
         """Ignore an echo; else echo, and run the callback."""
-        read = packet.frame[:_BUFFER]
+        read, root = packet.frame[:_BUFFER], packet.root
         if read == self.last[:_BUFFER]:
-            message = self.waiting.get(packet.src)
-            if message is packet.root and not packet.damaged:
-                del self.waiting[packet.src]
-                message.deadline = 0.0
-                self.watch.ended(self, message, CONFIRMED)
+            if root is self.last_message and root.kind == MESSAGE and root.outcome is None and not packet.damaged:
+                self.watch.ended(self, root, CONFIRMED)
             return
+        if packet.hops % 2 and root.program == self.program and not root.blurred and root.overwritten is not None:
+            self._excuse(root, root.overwritten, packet)
         if code(read) == 0:
             self.watch.delivered(self, packet)
             return
@@ -172,3 +179,15 @@ class Matlab(_Plain):
             self.network.note(f'{self.name} cannot read this, and sends a notice')
             text = json.dumps([0, 'Error using jsondecode', read.decode('latin-1')])
             self._keep(self._say(packet.src, text.encode(), NOTICE), packet)
+
+    def _excuse(self, message: Message, because: Packet, echo: Packet) -> None:
+        """It executes its own message, since something that came before the echo made it send another: whose fault?"""
+        excused = self._is_excused(message, because) or echo.damaged
+        overtaken = message.faulted or because.root.faulted
+        if because.root.kind == MESSAGE and because.sent <= message.arrived < because.root.echoed and not overtaken:
+            # A rig that knows MATLAB by its notices sends no echo while a message to it is unread. Of one whose echo
+            # has come it cannot know that it will still be answered.
+            known = self.watch.notes[because.by[0]].quoting.get(self.address, NEVER) < message.arrived
+            excused = excused and (not known or message.arrived - because.sent > _LONG or because.src != echo.src)
+        if excused:
+            self.watch.blur(message)

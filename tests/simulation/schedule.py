@@ -31,6 +31,7 @@ _DEEDS = (
     *['restart'] * 2,
     'down',  # the program ends, and another is started later
     'unplug',
+    'lose',  # the next packets that it sends are lost
     *['stop'] * 2,  # the program stands still, and its socket fills
     *['move'] * 2,  # it gets another address
     'flood',  # frames from many strangers, which make the program forget its peers
@@ -50,6 +51,7 @@ _FAULTY_PACKETS = 64  # those after them all arrive: the network becomes calm
 _WORK = (0.0, 0.0, 0.002, 0.05, 0.4, 2.0)  # how long a plain peer is busy with a message, in seconds
 _MANY = (3, 8, 40, 70)
 _VERY_MANY = (1100, 2200)
+_DOUBTS = 0.02  # of all schedules ask for a message that may have lain in a socket for too long
 _HEAVY = 0.004  # of all schedules have so many messages
 
 Deed = tuple[float, str, str, str, dict[str, Any]]
@@ -77,6 +79,8 @@ class Schedule:
         Whether each rig has a second address from the beginning.
     work : float
         How long a plain peer is busy with each message, in seconds.
+    stamps : bool
+        Whether the rigs know for how long a datagram lay in their sockets.
     """
 
     seed: int
@@ -87,6 +91,7 @@ class Schedule:
     first: int = 1
     aliases: bool = False
     work: float = 0.0
+    stamps: bool = True
 
 
 def make(seed: int, heavy: bool = False) -> Schedule:
@@ -119,15 +124,22 @@ def make(seed: int, heavy: bool = False) -> Schedule:
                 pick(_LONG_ABSENCES) if random() < (0.3 if long or kind != RIG else 0.05) else pick(_ABSENCES)
             )
             how['refusing'] = random() < 0.5
+            if what == 'stop' and random() < 0.3:
+                how['again'] = pick((0.0002, 0.003, 0.01))  # it goes on for so long, and stands still again
         elif what == 'cancel':
             how['back'] = int(3 * random())
+        elif what == 'lose':
+            how['packets'] = 1 + int(3 * random())
         elif what == 'move':
             how['taken'] = random() < 0.3  # another rig gets its old address
         how['to'] = int(2 * random())  # the first or another address of the peer
         deeds.append((now, NAMES[i], what, pick(others), how))
-    if heavy and 'burst' not in [deed[2] for deed in deeds] and 'series' not in [deed[2] for deed in deeds]:
-        how = {'text': b'many', 'number': pick(_VERY_MANY), 'timeout': 1.0, 'to': 0}
-        deeds.append((deeds[0][0], 'A', pick(('burst', 'series')), 'B', how))
+    doubts = random() < _DOUBTS
+    if heavy:
+        deeds += _much(deeds, pick)
+    if doubts:
+        deeds += _doubted(deeds, pick)
+    if heavy or doubts:
         deeds.sort(key=lambda deed: deed[0])
     aliases = random() < 0.15
     moves = aliases or any(deed[2] == 'move' for deed in deeds)
@@ -140,7 +152,35 @@ def make(seed: int, heavy: bool = False) -> Schedule:
         1 if moves else pick((1, 1, 1, 2**32 - 1, 2**32 - 4, 2**32 - 30)),
         aliases,
         pick(_WORK),
+        random() < 0.75 and not doubts,
     )
+
+
+def _much(deeds: list[Deed], pick: Any) -> list[Deed]:
+    """Say something whose first copies are lost or late, and thousands of other things before it is confirmed."""
+    now = pick(deeds)[0]
+    what, number, whom = pick(('burst', 'burst', 'series')), pick(_VERY_MANY), NAMES[1]
+    more: list[Deed] = [(now, 'A', 'send', whom, {'frame': b'[2, "first"]', 'timeout': 1.0, 'to': 0})]
+    if what == 'burst':
+        more.append((now + 0.1, 'A', 'lose', whom, {'packets': pick((0, 1, 2)), 'to': 0}))
+        more.append((now + 0.1, 'A', 'send', whom, {'frame': b'[2, "one of many"]', 'timeout': 4.0, 'to': 0}))
+        more.append((now + 0.1, 'B', 'lose', 'A', {'packets': pick((0, 0, 1)), 'to': 0}))
+    more.append((now + 0.1, 'A', what, whom, {'text': b'many', 'number': number, 'timeout': 4.0, 'to': 0}))
+    return more
+
+
+def _doubted(deeds: list[Deed], pick: Any) -> list[Deed]:
+    """Send something to a program that stands still, a little before it goes on, and perhaps stands still again."""
+    now, seconds, timeout = pick(deeds)[0], pick((0.06, 0.25, 1.5)), pick((0.03, 0.15, 0.5, 1.0))
+    first: dict[str, Any] = {'frame': b'[2, "first"]', 'timeout': 1.0, 'to': 0}
+    still = {'seconds': seconds, 'refusing': False, 'again': pick((0.0002, 0.003, 0.01, 5.0)), 'to': 0}
+    late = {'frame': b'[1, "late"]', 'timeout': timeout, 'to': 0}
+    before = min(seconds, timeout) * pick((0.1, 0.5, 0.9))
+    return [
+        (now, 'A', 'send', 'B', first),
+        (now + 0.1, 'B', 'stop', 'A', still),
+        (now + 0.1 + seconds - before, 'A', 'send', 'B', late),
+    ]
 
 
 def _faults(cast: tuple[str, ...], heavy: bool, long: bool, random: Any, pick: Any) -> dict[int, tuple[Any, ...]]:

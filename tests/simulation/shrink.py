@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from echorig._exchange import Exchange
+from echorig.delivery._exchange import Exchange
 
 from .schedule import NAMES, Schedule
 from .simulate import violation

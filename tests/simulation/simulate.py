@@ -6,14 +6,17 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from echorig._exchange import Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.security._signing import Signer
 
 from .actors import Node, Rig
 from .invariants import ViolationError, Watch
-from .network import Network, Packet
+from .network import STORM_PACKETS, Network, Packet
 from .plain import Iblutil, Matlab
 from .schedule import IBLUTIL, MATLAB, NAMES, RIG, UNTAGGED, Schedule
+from .signed import SIGNED, Attacker, SignedRig
 
+_OUTER = ('restart', 'down', 'unplug', 'lose', 'stop', 'move')  # what happens to a program, and is not done by it
 _STEPS = 200_000  # more than any schedule takes that ends
 
 
@@ -28,10 +31,16 @@ class Simulation:
         Makes the exchanges of the rigs, or ones with a rule broken.
     log : list of str, optional
         Where to tell what happens.
+    make_signer : callable
+        Makes the signatures of the programs that sign, or ones with a rule broken.
     """
 
     def __init__(
-        self, schedule: Schedule, make_exchange: Callable[..., Any] = Exchange, log: list[str] | None = None
+        self,
+        schedule: Schedule,
+        make_exchange: Callable[..., Any] = Exchange,
+        log: list[str] | None = None,
+        make_signer: Callable[..., Any] = Signer,
     ) -> None:
         self.network = network = Network(schedule.faults, schedule.latency, log)
         self.watch = watch = Watch(network)
@@ -44,15 +53,19 @@ class Simulation:
         self._moves = 0
         for name, kind in zip(NAMES, schedule.cast, strict=False):
             node: Node
-            if kind in (RIG, UNTAGGED):
-                node = Rig(name, network, watch, rng, kind == UNTAGGED, schedule.first, make_exchange)
+            if kind == SIGNED:
+                node = SignedRig(name, network, watch, rng, schedule.first, make_exchange, make_signer, schedule.stamps)
+            elif kind in (RIG, UNTAGGED):
+                node = Rig(name, network, watch, rng, kind == UNTAGGED, schedule.first, make_exchange, schedule.stamps)
                 if schedule.aliases:
                     node.addresses.append(f'{name}*')
             else:
                 node = {IBLUTIL: Iblutil, MATLAB: Matlab}[kind](name, network, watch, schedule.work)
             self.nodes[name] = node
             for address in node.addresses:
-                watch.owners[address] = node
+                watch.owners[address] = watch.owned[address] = node
+        if SIGNED in schedule.cast:
+            self.attacker = Attacker(network, watch, list(self.nodes), Random(~schedule.seed ^ 1 << 40))
         for when, who, what, whom, how in schedule.deeds:
             network.at(when, self._do, who, what, whom, how)
 
@@ -74,7 +87,7 @@ class Simulation:
 
     def _do(self, who: str, what: str, whom: str, how: dict[str, Any]) -> None:
         node, network = self.nodes[who], self.network
-        if node.alive and network.now < node.still_until and what not in ('restart', 'down', 'unplug', 'stop', 'move'):
+        if node.alive and network.now < node.still_until and what not in _OUTER:
             network.at(node.still_until, self._do, who, what, whom, how)
             return
         if network.log is not None:
@@ -97,7 +110,12 @@ class Simulation:
         elif what == 'stop':
             if node.alive:
                 node.freeze(how['seconds'])
+                network.allowance += STORM_PACKETS  # the guard may forget meanwhile
                 network.disturbed(node.still_until + network.latency)
+                if 'again' in how:
+                    network.at(node.still_until + how['again'], self._do, who, what, whom, {'seconds': how['seconds']})
+        elif what == 'lose':
+            network.losing[who] = how['packets']
         elif what == 'move':
             self._move(node, whom if how['taken'] else None)
         elif node.alive:
@@ -109,6 +127,7 @@ class Simulation:
 
     def _up(self, node: Node) -> None:
         self._refusing.discard(node)
+        self.network.allowance += STORM_PACKETS  # the guard begins anew
         self.network.disturbed(self.network.now + self.network.latency)
         node.start()
 
@@ -118,7 +137,7 @@ class Simulation:
         self._moves += 1
         before, node.address = node.address, f'{node.name}{self._moves}'
         node.addresses.append(node.address)
-        owners[node.address] = node
+        owners[node.address] = self.watch.owned[node.address] = node
         owners.pop(before, None)
         self.network.note(f'{node.name} has the address {node.address} now')
         taker = self.nodes.get(other)
@@ -127,7 +146,7 @@ class Simulation:
             owners.pop(taker.address, None)
             taker.address = before
             taker.addresses.append(before)
-            owners[before] = taker
+            owners[before] = self.watch.owned[before] = taker
             self.network.note(f'{taker.name} has the address {before} now')
         self.watch.moved(taken)
         self.network.disturbed(self.network.now + self.network.latency)
@@ -157,11 +176,14 @@ class Simulation:
 
 
 def violation(
-    schedule: Schedule, make_exchange: Callable[..., Any] = Exchange, log: list[str] | None = None
+    schedule: Schedule,
+    make_exchange: Callable[..., Any] = Exchange,
+    log: list[str] | None = None,
+    make_signer: Callable[..., Any] = Signer,
 ) -> str | None:
     """Run a schedule; return which invariant does not hold, None if all do."""
     try:
-        Simulation(schedule, make_exchange, log).run()
+        Simulation(schedule, make_exchange, log, make_signer).run()
     except ViolationError as ex:
         return str(ex)
     return None

@@ -15,6 +15,8 @@ from . import notes
 from .driver import RIGS, Driver
 from .oracle import check, report, summary
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get('ECHORIG_ORACLE_SECONDS', '20'))
 
 

@@ -100,7 +100,9 @@ async def serve(transport: str, name: str, incumbent: bool) -> None:
         warnings.filterwarnings('ignore', r'Expected list, got \[\]', RuntimeWarning)
         com = await _incumbent(EchoProtocol, name)
     else:
-        from echorig import EchoProtocol, ExpMessage, loop_name
+        from ..communicator.protocol import EchoProtocol
+        from ..loop import loop_name
+        from ..messages import ExpMessage
 
         com = await EchoProtocol.server(f'{transport}://127.0.0.1:0', name)
     events = [event for event in ExpMessage.__members__.values() if event.value]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from ..communicator.protocol import EchoProtocol
 from ..errors import ServicesError
 from ..messages import ExpMessage, ExpStatus
-from ..protocol import EchoProtocol
-from ..services import Services
+from ..services.services import Services
 from .processes import RigProcess
 
 __all__ = ['EVENTS', 'RigRecord', 'Session']

@@ -19,8 +19,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .. import __version__, loop_name
+from .._version import __version__
 from ..checks import path as checked_path
+from ..loop import loop_name
 from .session import EVENTS, RigRecord, Session
 
 __all__ = ['View', 'histogram', 'percentile', 'report', 'save_svg']

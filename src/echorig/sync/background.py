@@ -17,12 +17,13 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ..errors import ConnectionClosedError
 from ..loop import new_event_loop
+from ..security.safe_log import SafeLog
 from .calls import Call, Waiting
 from .ways import Calls
 
 __all__ = ['Background', 'Closable']
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = SafeLog(logging.getLogger(__name__))
 _LONGEST_END = 2.0  # seconds; a callback that blocks the thread must not keep the interpreter
 _P = ParamSpec('_P')
 _T = TypeVar('_T')

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._origin import Origin, current
+from ..events._reply_context import Origin, current
 
 __all__ = ['Call', 'Closing', 'Submitted', 'Undo', 'Waiting']
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..messages import ExpMessage
-from ..protocol import EchoProtocol as Asynchronous
 from ..uri import Address
 from .background import Background
 from .guarded import Guarded

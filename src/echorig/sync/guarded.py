@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..callbacks import WithService, checked_listener
+from ..events.callbacks import WithService, checked_listener
 
 __all__ = ['Guarded']
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..presence import Presence as Asynchronous
-from ..presence import PresenceChange, RigPresence
+from ..services.presence import Presence as Asynchronous
+from ..services.presence import PresenceChange, RigPresence
 from .background import Background
 from .guarded import Guarded
 from .mirror import mirrors

@@ -12,13 +12,13 @@ from collections.abc import Callable, Coroutine, Generator
 from math import inf
 from typing import Any, TypeVar
 
-from .._origin import Origin
 from ..checks import seconds
+from ..communicator.protocol import EchoProtocol
 from ..errors import EchoTimeoutError
+from ..events._reply_context import Origin
+from ..events.stream import Stream
 from ..messages import ExpMessage
-from ..protocol import EchoProtocol
 from ..stall import call_later
-from ..streams import Stream
 from .background import Background
 from .ways import Calls
 

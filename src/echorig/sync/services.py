@@ -8,12 +8,12 @@ from os import PathLike
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
-from ..callbacks import checked_listener
 from ..checks import flag
+from ..communicator.service import Service
+from ..events.callbacks import checked_listener
 from ..messages import ExpMessage
-from ..rig_set import each_rig
-from ..service import Service
-from ..services import Services as Asynchronous
+from ..services.fan_out import each_rig
+from ..services.services import Services as Asynchronous
 from .communicator import EchoProtocol
 from .guarded import Guarded
 from .mirror import mirrors

@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..changes import ConnectionChange
-from ..peers import PeerStatistics
-from ..protocol import EchoProtocol as Asynchronous
-from ..rejections import Rejected
-from ..service import Service
+from ..communicator.protocol import EchoProtocol as Asynchronous
+from ..communicator.service import Service
+from ..delivery.statistics import PeerStatistics
+from ..events.notifier import ConnectionChange
+from ..security.rejections import Rejected
 from ..tuning import Tuning
 from ..uri import Address
 from .background import Background

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..errors import ConnectionClosedError
-from ..streams import Stream as Asynchronous
+from ..events.stream import Stream as Asynchronous
 from .background import Background
 from .reading import reads_stream, within
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
+from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..messages import ExpMessage
-from ..protocol import EchoProtocol as Asynchronous
-from ..services import Services as AsynchronousServices
+from ..services.services import Services as AsynchronousServices
 from .background import Background
 from .mirror import mirrors
 from .reading import confirmed, limited, on_event, reads_events

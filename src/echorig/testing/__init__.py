@@ -12,10 +12,10 @@ pair ``(there, back)``: from client to server, and from server to client.
 """
 
 from .blocking_rig import BlockingFakeRig
-from .cutting import CuttingLink
 from .fake_rig import FakeRig
 from .faults import Counters, Ways
-from .lossy import LossyLink
 from .script import Received
+from .tcp_link import CuttingLink
+from .udp_link import LossyLink
 
 __all__ = ['BlockingFakeRig', 'Counters', 'CuttingLink', 'FakeRig', 'LossyLink', 'Received', 'Ways']

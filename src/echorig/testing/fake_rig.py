@@ -11,14 +11,14 @@ from typing import Any
 from ..checks import number_of, seconds, short, text
 from ..errors import EchoError
 from ..messages import ExpMessage
-from ..names import resolve
+from ..resolver import resolve
 from ..sync.process import background
 from ..uri import Address, checked_address, parse
 from .blocking_rig import BlockingFakeRig
-from .habits import Echorig, Habits
+from .dialects import Echorig, Habits
 from .inbox import Inbox
-from .matlab_habits import Matlab
-from .plain_habits import Iblutil
+from .matlab_dialect import Matlab
+from .plain_dialects import Iblutil
 from .script import Answer, Reaction, Received, Script
 
 __all__ = ['FakeRig']

@@ -6,7 +6,7 @@ import asyncio
 
 from ..errors import EchoTimeoutError
 from ..messages import ExpMessage
-from ..redact import shown
+from ..security.redaction import redact_frame
 from .script import Received
 
 __all__ = ['Inbox']
@@ -58,7 +58,9 @@ class Inbox:
                 await asyncio.wait_for(self._came.wait(), max(0.0, until - loop.time()))
             except asyncio.TimeoutError:
                 what = 'nothing' if wanted is None else f'no {wanted.name or "notice"}'
-                came = ', '.join(str(heard.event.name if heard.event else shown(heard.frame)) for heard in self.all)
+                came = ', '.join(
+                    str(heard.event.name if heard.event else redact_frame(heard.frame)) for heard in self.all
+                )
                 raise EchoTimeoutError(
                     f'{self._name} has received {what} within {timeout} s; so far: {came or "nothing"}'
                 ) from None

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ..callbacks import each
 from ..checks import described, flag, number_of, seconds, text
+from ..events.callbacks import each
 from ..messages import ExpMessage
-from ..redact import shown
+from ..security.redaction import redact_frame
 from ..uri import Address
 
 __all__ = ['Reaction', 'Received', 'Script']
@@ -33,7 +33,7 @@ class Received(NamedTuple):
 
     def __repr__(self) -> str:
         event = None if self.event is None else self.event.name or 'notice'
-        return f'Received({event}, {shown(self.frame)!r}, {self.addr}, {self.time})'
+        return f'Received({event}, {redact_frame(self.frame)!r}, {self.addr}, {self.time})'
 
 
 @dataclass(frozen=True)

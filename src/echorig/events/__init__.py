@@ -1,0 +1,1 @@
+"""Who gets a received message: callbacks, waiters and streams."""

@@ -1,0 +1,1 @@
+"""Many communicators that are told together."""

@@ -1,0 +1,1 @@
+"""Bytes to messages, tags and frames, and back: pure functions, compiled."""
