@@ -59,6 +59,7 @@ class End:
         self.contacts: set[Any] = set()  # whom the program has spoken to
         self.over: set[int] = set()
         self.cancelled: set[int] = set()
+        self.asking: list[Send] = []  # those whose answers are waited for
         self.delivered: list[tuple[bytes, float]] = []  # what, and when
         self.raw: set[bytes] = set()  # what the program sends as it is
         self.numbers: dict[int, set[int]] = defaultdict(set)  # received, by run
@@ -118,7 +119,7 @@ class End:
         elif tag.ack:
             assert verdict == SWALLOWED
         elif plain_tags.is_damaged(frame):
-            assert verdict == DAMAGED
+            assert verdict == (ECHO if plain_tags.is_hello(frame) else DAMAGED)
         elif plain_tags.is_ping(frame):
             assert verdict == ECHO
         else:
@@ -132,7 +133,7 @@ class End:
             assert verdict == IGNORED, 'delivered, and nobody knows whether it was before'
         elif not self.stream and tag.number in numbers:
             assert verdict == (ECHO if event else IGNORED), 'delivered twice'
-        elif tag.life and waited * 1000 > tag.life and not self.is_answer(frame):
+        elif tag.life and waited * 1000 > tag.life and not self.is_awaited(frame):
             assert verdict == (EXPIRED if sure else DOUBTED), 'delivered too late'
         elif verdict == DOUBTED:
             assert self.stream, 'nothing is overtaken'
@@ -144,6 +145,6 @@ class End:
         if verdict in (DELIVER, NOTICE):
             numbers.add(tag.number)
 
-    def is_answer(self, frame: bytes) -> bool:
+    def is_awaited(self, frame: bytes) -> bool:
         answered = plain_tags.answered_by(frame)
-        return answered >= 0 and self.is_own(answered // WORDS)
+        return answered >= 0 and any(send.identity == answered for send in self.asking)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 SIZE = 128  # bytes of a tag,
 FIELD = 64  # of what a message answers, before it,
-SIGNED = 320  # and of both and a signature
+SIGNED = 320  # and of both and a signature,
+HELLO = 450  # and of a message that begins a session with one who has a key
 RUNS, WORDS = 2**31, 2**32
 POLYNOMIAL = 0x82F63B78
 
@@ -90,6 +91,11 @@ def is_damaged(frame: bytes) -> bool:
 def is_ping(frame: bytes) -> bool:
     """Tell whether a tagged frame is an empty array."""
     return frame[:1] == b'[' and not frame[1 : -1 - SIZE].strip(b' \t')
+
+
+def is_hello(frame: bytes) -> bool:
+    """Tell whether a tagged frame, whose check is wrong, begins a session."""
+    return len(frame) == HELLO and is_ping(frame)
 
 
 def stripped(frame: bytes) -> bytes:
