@@ -14,7 +14,7 @@ from echorig.security._signature import OVERHEAD
 from echorig.security._signing import GENUINE, Signer
 from echorig.wire._tags import tag
 from fuzz import plain_tags
-from fuzz.plain_tags import FIELD, RUNS, SIZE, WORDS
+from fuzz.plain_tags import FIELD, RUNS, SIZE, WORDS, Tag
 from fuzz.reader import ByteReader
 
 KEY = b'the key of the laboratory'
@@ -37,7 +37,8 @@ class Program:
         self.exchange = Exchange(Tuning(), False, 65535, self.run, number, signed=True)
         self.last: bytes | None = None  # what it has said
         # What may be believed: which life of which program has signed it and, where that is known, what it was.
-        self.signed_for: dict[bytes, tuple[str, bytes | None]] = {}
+        self.signed_for: dict[bytes, tuple[Program, bytes | None]] = {}
+        self.said: set[tuple[bytes, Tag]] = set()  # what may leave later, when its life is another
         self.delivered: set[int] = set()  # messages
 
     def _random(self, n: int) -> bytes:
@@ -52,6 +53,12 @@ class Program:
                 self.run, self.number = (self.run + 1) % RUNS, 1
             self.last = tag(content, self.run, self.number, life, answered)
         return self.last
+
+
+def but_for_life(plain: bytes) -> tuple[bytes, Tag]:
+    """Return what a tagged message says, and of its life only whether it ends."""
+    says = plain_tags.read(plain)
+    return plain[: -1 - SIZE], says._replace(life=bool(says.life))
 
 
 def one_input(data: bytes) -> None:
@@ -120,11 +127,13 @@ class Scene:
 
     def sent(self, frame: bytes | None, src: str, dst: str, plain: bytes | None = None) -> None:
         """Note what a program sends, and what it was before it was signed."""
+        if plain is not None:
+            self.programs[src].said.add(but_for_life(plain))
         if frame is None:
             return
         self.frames.append((frame, src, dst))
         if dst in self.programs:
-            self.programs[dst].signed_for[frame] = self.programs[src].whose, plain
+            self.programs[dst].signed_for[frame] = self.programs[src], plain
 
     def flush(self, name: str) -> None:
         """Send what a signer wants to be sent."""
@@ -142,8 +151,9 @@ class Scene:
             return
         # Who is in the middle can have it come from another address, as a network does that translates them.
         assert frame in program.signed_for, 'believes what was not signed for it'
-        said = program.signed_for[frame][1]
-        assert said is None or said == plain, 'believes something else than what was said'
+        signer, said = program.signed_for[frame]
+        as_said = but_for_life(plain) in signer.said if said is None else plain == said
+        assert as_said, 'believes something else than what was said'
         assert len(frame) - len(plain) in (OVERHEAD - SIZE, OVERHEAD - SIZE - FIELD)
         assert plain_tags.read(plain) == plain_tags.read(frame)
         assert not plain_tags.is_damaged(plain)
