@@ -433,6 +433,18 @@ def test_a_moved_peer_that_is_forgotten_is_looked_for_nowhere():
     assert send.addr == A
 
 
+def test_a_moved_peer_that_is_lost_is_looked_for_nowhere():
+    ex = exchange()
+    tagging(ex)
+    ex.receive(tag(INIT, 8), B, 1.0)
+    ex.lost(B, 2.0)
+    assert ex.place(A) == A
+    send = ex.send(START, A, None, 2.0, 1.0)
+    assert (send.addr, ex.addresses()) == (A, [A])
+    run_until(ex, 3.0)
+    assert send.outcome == TIMED_OUT
+
+
 def test_a_stream_is_where_it_is_connected():
     """The same program may have several connections."""
     ex = exchange(stream=True)

@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import subprocess
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig.delivery._exchange import DELIVER, ECHO, Exchange
+from echorig.security._signing import Signer
 from echorig.wire._framing import FrameSplitter
-from fuzz import TARGETS, codec, end, framing, receive
-from tagging import is_ping
+from echorig.wire._tags import is_ping
+from fuzz import TARGETS, codec, end, framing, receive, signing
 
 HERE = Path(__file__).parent / 'fuzz'
 HEADERS = Path(__file__).parents[1] / 'ext' / 'echorig'
@@ -93,9 +95,9 @@ def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
         def __init__(self, *args: Any) -> None:
             self.real = Exchange(*args)
 
-        def receive(self, frame: bytes, addr: Any, now: float) -> int:
-            verdict = self.real.receive(frame, addr, now)
-            return DELIVER if verdict == ECHO and not is_ping(frame) else verdict
+        def receive(self, *args: Any) -> int:
+            verdict = self.real.receive(*args)
+            return DELIVER if verdict == ECHO and not is_ping(args[0]) else verdict
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
@@ -103,6 +105,54 @@ def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(end, 'Exchange', Repeating)
     with pytest.raises(AssertionError, match=r'exchange fails with.*delivered twice'):
         replay('exchange')
+
+
+def test_a_message_that_comes_too_late_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Patient:
+        """Takes no notice of how long something lay in its socket."""
+
+        def __init__(self, *args: Any) -> None:
+            self.real = Exchange(*args)
+
+        def receive(self, frame: bytes, addr: Any, now: float, waited: float, sure: bool) -> int:
+            return self.real.receive(frame, addr, now, 0.0, sure)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    monkeypatch.setattr(end, 'Exchange', Patient)
+    with pytest.raises(AssertionError, match=r'exchange fails with.*delivered too late'):
+        replay('exchange')
+
+
+def test_a_mistake_in_tags_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, 'is_damaged', lambda frame: False)
+    with pytest.raises(AssertionError, match='codec fails with'):
+        replay('codec')
+
+
+def test_a_mistake_in_signatures_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Trusting:
+        """Believes a message whose signature has no more than one byte changed."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.real, self.believed = Signer(*args, **kwargs), b''
+
+        def open(self, frame: bytes, addr: Any, now: float) -> bytes | None:
+            believed = self.believed
+            if len(frame) == len(believed) and sum(map(ne, frame, believed)) == 1:
+                frame = believed
+            plain = self.real.open(frame, addr, now)
+            if plain is not None:
+                self.believed = frame
+            return plain
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    monkeypatch.setattr(signing, 'Signer', Trusting)
+    with pytest.raises(AssertionError, match=r'signing fails with.*was not signed for it'):
+        replay('signing')
 
 
 def test_a_mistake_in_receiving_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +211,15 @@ class TestCore:
             ('ER_FLIP 0x29u', 'ER_FLIP 0x28u'),
             ('(c == 92)', '(c == 93)'),
             ('*text != 34', '*text != 35'),
+            ('er_crc_table[4][word >> 24 & 255]', 'er_crc_table[4][word >> 25 & 255]'),
+            ('came.tv_sec * 1000000000', 'came.tv_sec * 1000000'),
             ('htons((unsigned short)port)', 'htons((unsigned short)(port + 1))'),
             ('got[i].size = (ssize_t)heads[i].msg_len', 'got[i].size = (ssize_t)heads[0].msg_len'),
         ],
     )
     def test_a_mistake_is_seen(self, tmp_path: Path, old: str, new: str) -> None:
-        if 'heads' in old and not Path('/proc/self').exists():
-            pytest.skip('only Linux reads datagrams together')
+        if ('heads' in old or 'came' in old) and not Path('/proc/self').exists():
+            pytest.skip('only Linux reads datagrams together, and tells when they came')
         done = run(build(tmp_path, old, new))
         assert done.returncode != 0
         assert 'not so' in done.stderr

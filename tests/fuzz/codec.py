@@ -8,11 +8,23 @@ import struct
 from typing import Any
 
 from echorig.wire._codec import as_bytes, compare, decode, encode, peek
-from echorig.wire._tags import is_damaged, is_echo, is_ping, read_answered, read_tag, set_ack, strip_tag, tag
+from echorig.wire._tags import (
+    crc32c,
+    is_damaged,
+    is_echo,
+    is_ping,
+    is_same,
+    make_ping,
+    read_answered,
+    read_tag,
+    set_ack,
+    strip_tag,
+    tag,
+)
+from fuzz import plain_tags
+from fuzz.plain_tags import RUNS, SIZE, WORDS, Tag
 from fuzz.reader import ByteReader
 
-FLAG = 2**31
-TAG, FIELD, SIGNED = 128, 64, 320  # bytes
 NOTHING = object()
 DEEPEST = 8  # of the values made here; depth is tried by the texts
 
@@ -150,88 +162,75 @@ def has_floats(message: Any) -> bool:
 # --- tags ---
 
 
-def written(number: int) -> bytes:
-    return f'{number:032b}'.replace('0', ' ').replace('1', '\t').encode()
-
-
-def slow_crc(data: bytes) -> int:
-    """Return the CRC-32C, bit by bit, by its definition."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def slow_words(frame: bytes, n: int) -> list[int] | None:
-    """Return the last words before the bracket, if they are blanks."""
-    last = frame[-1 - 32 * n : -1]
-    if len(frame) < 32 * n + 2 or frame[-1:] != b']' or last.strip(b' \t'):
-        return None
-    bits = last.replace(b' ', b'0').replace(b'\t', b'1')
-    return [int(bits[at : at + 32], 2) for at in range(0, 32 * n, 32)]
-
-
-def slow_check(body: bytes, first: int, number: int, life: int) -> int:
-    return slow_crc(body + b''.join(word.to_bytes(4, 'big') for word in (first, number, life)))
-
-
-def slow_answered(frame: bytes) -> int:
-    before = slow_words(frame[: -1 - TAG] + b']', 2)
-    if before is None or before[0] < FLAG:
-        return -1
-    return (before[0] - FLAG) << 32 | before[1]
-
-
-def slow_stripped(frame: bytes) -> bytes:
-    """Return a tagged frame without its signature, what it answers, and its tag, as far as it has them."""
-    if frame[:1] == b'[' and not frame[1 : -1 - TAG].strip(b' \t'):
-        return b'[]'
-    if len(frame) > SIGNED + 1 and not frame[-1 - SIGNED : -1].strip(b' \t'):
-        return frame[: -1 - SIGNED] + b']'
-    return frame[: -1 - (TAG if slow_answered(frame) < 0 else TAG + FIELD)] + b']'
-
-
 def check_any_frame(frame: bytes) -> None:
     """Check what is told of bytes that may have a tag."""
-    words = slow_words(frame, 4)
-    if words is None:
-        assert read_tag(frame) is None
-        assert strip_tag(frame) == frame
-        assert read_answered(frame) >= -1
-        is_ping(frame), is_echo(frame, frame), is_damaged(frame)
-        return
-    first, number, life, check = words
-    intact = check == slow_check(frame[: -1 - TAG], first, number, life)
-    assert read_tag(frame) == (first >= FLAG, first % FLAG, number, life)
-    assert is_damaged(frame) == (not intact)
-    assert read_answered(frame) == slow_answered(frame)
-    assert strip_tag(frame) == slow_stripped(frame)
-    assert is_ping(frame) == (frame[:1] == b'[' and not frame[1 : -1 - TAG].strip(b' \t'))
+    found = plain_tags.read(frame)
+    assert read_tag(frame) == found
+    assert is_damaged(frame) == plain_tags.is_damaged(frame)
+    assert strip_tag(frame) == plain_tags.stripped(frame)
+    assert read_answered(frame) == plain_tags.answered_by(frame)
+    assert crc32c(frame) == crc32c(frame, True) == plain_tags.crc(frame)
+    if found is not None:
+        assert is_ping(frame) == plain_tags.is_ping(frame)
+        check_echo(frame, found)
+    else:
+        is_ping(frame), is_echo(frame, frame), is_same(frame, frame)
+
+
+def check_echo(frame: bytes, found: Tag) -> None:
+    """Check the echo of a tagged frame, whose check may be wrong."""
     echo = set_ack(frame)
-    assert read_tag(echo) == (True, first % FLAG, number, life)
-    assert is_damaged(echo) == (not intact)
+    assert read_tag(echo) == found._replace(ack=True)
+    assert is_damaged(echo) == is_damaged(frame)
     assert is_echo(frame, echo)
+    assert is_same(frame, echo)
+    assert set_ack(echo) == echo
+    if not is_damaged(frame):
+        assert echo == plain_tags.written(frame[: -1 - SIZE] + b']', found._replace(ack=True))
 
 
 def check_tags(reader: ByteReader) -> None:
-    number, answered, place, mask = reader.number(4), reader.number(4), reader.number(2), reader.byte()
-    run, life = reader.number(4) % FLAG, reader.number(2)
+    run, number, life = reader.number(4) % RUNS, reader.number(4), reader.number(4)
+    answered, place, mask = reader.number(8) % (RUNS * WORDS), reader.number(2), reader.byte()
     frame = b'[' + reader.rest() + b']'
+    says = Tag(False, run, number, life)
     tagged = tag(frame, run, number, life)
-    words = (run, number, life, slow_check(frame[:-1], run, number, life))
-    assert tagged == frame[:-1] + b''.join(map(written, words)) + b']'
+    assert tagged == plain_tags.written(frame, says)
+    assert not is_damaged(tagged)
     check_any_frame(tagged)
-    answer = tag(frame, run, number, life, run << 32 | answered)
-    assert answer[: -1 - TAG] == frame[:-1] + written(run + FLAG) + written(answered)
-    assert (read_tag(answer), read_answered(answer)) == ((False, run, number, life), run << 32 | answered)
+    answer = tag(frame, run, number, life, answered)
+    assert answer == plain_tags.written(frame, says, answered)
+    assert (read_tag(answer), read_answered(answer)) == (says, answered)
     check_any_frame(answer)
+    assert make_ping(run, number) == plain_tags.written(b'[' + b' ' * 64 + b']', says._replace(life=0))
+    assert make_ping(run, number, answered) == plain_tags.written(b'[]', says._replace(life=0), answered)
+    check_copies(tagged, tag(frame, run, number, life ^ answered % WORDS), life ^ answered % WORDS == life)
+    check_changed(tagged, place, mask)
+
+
+def check_copies(tagged: bytes, other: bytes, equal: bool) -> None:
+    """Check that copies of one message are known as such whatever their life, and as echoes only with the same."""
+    assert is_same(tagged, other)
+    assert is_same(tagged, set_ack(other))
+    assert is_echo(tagged, other) == is_echo(tagged, set_ack(other)) == equal
+
+
+def check_changed(tagged: bytes, place: int, mask: int) -> None:
+    """Check that an echo of which some bits of one byte were changed is not taken for one."""
     echo = bytearray(set_ack(tagged))
     place %= len(echo)
     echo[place] ^= mask
-    assert is_echo(tagged, bytes(echo)) == (mask == 0)
-    check_any_frame(bytes(echo))
+    changed = bytes(echo)
+    if mask == 0:
+        assert is_echo(tagged, changed)
+    elif plain_tags.read(changed) is not None:
+        assert is_damaged(changed)
+        assert not is_echo(tagged, changed)
+    elif place != len(echo) - 1 - SIZE:  # who looks at the flag has found a tag before
+        assert not is_echo(tagged, changed)
+    in_life_or_check = len(echo) - 1 - SIZE // 2 <= place < len(echo) - 1
+    assert is_same(tagged, changed) == (mask == 0 or in_life_or_check or place in (len(echo) - 1, len(echo) - 1 - SIZE))
+    check_any_frame(changed)
 
 
 # --- echoes ---

@@ -1,4 +1,4 @@
-/* What is written in C (ext/echorig/_bytes.h and _datagram.h) against the same in the slowest and plainest way.
+/* What is written in C (ext/echorig/_bytes.h, _crc.h and _datagram.h) against the same in the slowest and plainest way.
 
    The first byte of an input chooses what is tried, the others are what it is tried on. They are laid into memory that
    ends where they end, so that the sanitizer sees every byte read or written beyond.
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "_bytes.h"
+#include "_crc.h"
 #include "_datagram.h"
 
 #define CHECK(true_thing) \
@@ -69,6 +70,31 @@ static void try_read_bits(const unsigned char *data, size_t n)
     if (value >= 0) {
         er_write_bits(back, (uint32_t)value);
         CHECK(memcmp(back, in, 32) == 0);
+    }
+    free(in);
+}
+
+static void try_crc(const unsigned char *data, size_t n)
+{
+    unsigned char *in;
+    uint32_t begin, expected;
+    size_t place, i;
+    int bit;
+    if (n < 5)
+        return;
+    er_crc_init();
+    begin = expected = number(data);
+    data += 4, n -= 4;
+    place = data[0] % n;
+    in = exactly(data, n);
+    for (i = 0; i < n; i++)
+        for (expected ^= in[i], bit = 0; bit < 8; bit++)
+            expected = expected >> 1 ^ (expected & 1 ? 0x82F63B78u : 0);
+    CHECK(er_crc_by_table(begin, in, n) == expected);
+    CHECK(er_crc_by_table(er_crc_by_table(begin, in, place), in + place, n - place) == expected);
+    if (er_crc_supported()) {
+        CHECK(er_crc_by_processor(begin, in, n) == expected);
+        CHECK(er_crc_by_processor(er_crc_by_processor(begin, in, place), in + place, n - place) == expected);
     }
     free(in);
 }
@@ -204,7 +230,7 @@ static void try_foreign_address(const unsigned char *data, size_t n)
 
 /* --- datagrams, over real sockets of this computer --- */
 
-static int from = -1, to = -1;
+static int from = -1, to = -1, timed;
 static struct sockaddr_in sender, receiver;
 
 static int bound(struct sockaddr_in *name)
@@ -242,6 +268,7 @@ static void try_datagrams(const unsigned char *data, size_t n)
     if (from < 0) {
         from = bound(&sender);
         to = bound(&receiver);
+        timed = er_notes_times(to);
     }
     room = 1 + data[0];
     wanted = 1 + data[1] % ER_MOST;
@@ -267,13 +294,17 @@ static void try_datagrams(const unsigned char *data, size_t n)
         check_datagram(got, buffers, room, begins[i], sizes[i]);
     }
     CHECK(er_read_one(to, buffers, room, got) < 0 && errno == EAGAIN);
+    if (sent > 0 && timed) { /* the clock of the system may be set meanwhile, but not by an hour */
+        int64_t ago = er_clock() - er_last_came(to), hour = (int64_t)3600 * 1000000000;
+        CHECK(-hour < ago && ago < hour);
+    }
     free(buffers);
     free(got);
 }
 
 static void (*const tries[])(const unsigned char *, size_t) = {
     try_write_bits, try_read_bits, try_copy_plain,      try_skip_plain, try_mix,
-    try_load,       try_address,   try_foreign_address, try_datagrams,
+    try_load,       try_address,   try_foreign_address, try_datagrams,  try_crc,
 };
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t n);

@@ -1,5 +1,6 @@
 """Two exchanges that talk over a bad network, or to somebody who sends anything: nothing escapes, every table keeps its
-bound, a send ends once, and where nobody lies a message that is confirmed has been delivered, once.
+bound, a send ends once, what a tag says is what its frame is taken for, and where nobody lies a message that is
+confirmed has been delivered, once, and while somebody waited for it.
 """
 
 from __future__ import annotations
@@ -22,27 +23,31 @@ from echorig.delivery._exchange import (
     WAITING,
 )
 from echorig.wire._codec import encode
-from fuzz.end import MAX_PEERS, End
+from echorig.wire._tags import make_ping, set_ack, tag
+from fuzz import plain_tags
+from fuzz.end import MAX_FRAME, MAX_PEERS, End
+from fuzz.plain_tags import HELLO, RUNS, WORDS
 from fuzz.reader import ByteReader
-from tagging import acknowledged, identity, is_ping, read_tag, tag, tag_answer, untagged
 
-VERDICTS = {IGNORED, CONFIRMED, DELIVER, NOTICE, SWALLOWED, MISMATCH, STORM, ECHO, REFUSED, DAMAGED, EXPIRED, DOUBTED}
+VERDICTS = {
+    *(IGNORED, CONFIRMED, DELIVER, NOTICE, SWALLOWED, MISMATCH, STORM, ECHO, REFUSED, DAMAGED, EXPIRED, DOUBTED),
+}
 STEPS = 120
 TIMES = (0.0, 0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 70.0)
-BODIES = ([2, 'ref', None], [1, None], [32, 20], [0, 'text', 2], [4], [128, 'u', {}], [2, 'x' * 100], [16, 'y' * 180])
+BODIES = ([2, 'ref', None], [1, None], [32, 20], [0, 'text', 2], [4], [128, 'u', {}], [2, 'x' * 400], [16, 'y' * 500])
 RAW = (b'foo', b'[2, "ref", null]', b'{"a": 1}', b'', b'[', b' [1]', b'[0, 1]', b']', b'[2, "' + b'z' * 90 + b'"]')
 STRANGERS = tuple(f'stranger {i}' for i in range(12))
+X_RUN, Y_RUN = 5, 2**30
+INJECTED_RUNS = (77, 0, RUNS - 1, X_RUN, Y_RUN, X_RUN + 1)
+LIVES = (0, 1, 1000, WORDS - 1)
+TIMEOUTS = (1.0, 0.05, 5.0, 1e5)
+TRUSTED = 0.11  # seconds for which it is believed that a message is wanted, and what the milliseconds of its life lose
 
 
 def one_input(data: bytes) -> None:
     reader = ByteReader(data)
     honest = reader.flag()
     World(reader, honest, reader.flag()).run()
-
-
-def _name(frame: bytes) -> object:
-    """Return what a frame is known by."""
-    return frame if read_tag(frame) < 0 else identity(frame)
 
 
 class World:
@@ -53,8 +58,9 @@ class World:
         self.honest = honest
         self.stream = stream
         self.now = 1.0
-        # Numbers of their own: ends that happen to count alike may take a message for their own echo.
-        self.ends = {'X': End('X', reader, 5, honest, stream), 'Y': End('Y', reader, 2**30, honest, stream)}
+        self.ends = {'X': End('X', reader, X_RUN, honest, stream), 'Y': End('Y', reader, Y_RUN, honest, stream)}
+        # Where what is on its way is: on the network, or in the socket of who does not read it.
+        self.unread = reader.flag()
 
     def run(self) -> None:
         for _ in range(STEPS):
@@ -68,6 +74,7 @@ class World:
             self.settle(end)
             assert end.ex.n_waiting == 0, 'something waits for ever'
             assert end.ex.waiting_for() == []
+            assert end.ex.n_held == 0, 'a message is held for ever'
             end.ex.lose_all(self.now)
             assert (end.ex.n_peers, end.ex.outbox) == (0, [])
         if self.honest:
@@ -110,9 +117,10 @@ class World:
     def frame(self, end: End) -> tuple[bytes, bool]:
         kind = self.reader.byte()
         if self.honest:  # texts, and equal bytes in both directions, cannot be told from echoes
-            return encode([2 ** (kind % 7), end.name, 'x' * (kind >> 3)]), True
+            return encode([2 ** (kind % 7), end.name, 'x' * 12 * (kind >> 3)]), True
         if kind & 1:
-            raw = self.reader.pick((*RAW, self.reader.piece()))
+            raw = self.reader.pick((*RAW, self.reader.piece()[:MAX_FRAME]))
+            end.raw.add(raw)
             return raw, False
         return encode(BODIES[(kind >> 1) % len(BODIES)]), True
 
@@ -130,10 +138,19 @@ class World:
     def send(self, end: End) -> None:
         frame, taggable = self.frame(end)
         if frame:
-            timeout = self.reader.pick((1.0, 0.05, 5.0, 1e5))
-            answered = -1 if self.honest else self.reader.pick((-1, 0, 7, 2**63 - 1))
-            args = frame, self.contact(end), len(end.sends), self.now, timeout, taggable, answered
+            choice = self.reader.byte()
+            timeout, asks = TIMEOUTS[choice % len(TIMEOUTS)], bool(choice & 64)
+            args = frame, self.contact(end), len(end.sends), self.now, timeout, taggable, self.answered(end), asks
             end.sends.append(end.ex.send(*args))
+            if asks:
+                end.asking.append(end.sends[-1])
+
+    def answered(self, end: End) -> int:
+        """Choose what a message of an end answers."""
+        if self.honest:
+            return -1
+        received = [plain_tags.identity(frame) for frame, _ in end.delivered[-1:]]
+        return self.reader.pick((-1, 0, 7 * WORDS + 7, RUNS * WORDS - 1, *received))
 
     def ping(self, end: End) -> None:
         end.sends.append(end.ex.ping(self.contact(end), len(end.sends), self.now, self.reader.pick((1.0, 0.05))))
@@ -141,34 +158,48 @@ class World:
     def say(self, end: End) -> None:
         frame, taggable = self.frame(end)
         addr = self.contact(end)
-        out = end.ex.sent(frame, addr, self.now, taggable)
-        if out is None:  # it comes later
+        if not frame:
             return
-        assert untagged(out) == untagged(frame)
-        if addr in self.ends:
-            self.ends[addr].wire.append((out, end.name))
+        out = end.ex.sent(frame, addr, self.now, taggable, self.answered(end))
+        if out is not None:
+            assert plain_tags.stripped(out) == plain_tags.stripped(frame)
+            self.put(end, out, end.ex.place(addr))
 
     def cancel(self, end: End) -> None:
         if end.sends:
             send = end.sends[self.reader.byte() % len(end.sends)]
             was_waiting = send.outcome == WAITING
             end.ex.cancel(send, self.now)
+            if send in end.asking:
+                send.forget_answer()
+                end.asking.remove(send)
             if was_waiting:
                 end.cancelled.add(send.waiter)
 
     # --- the network ---
 
+    def put(self, end: End, frame: bytes, addr: object) -> None:
+        """Send a frame of an end."""
+        if addr in self.ends:
+            self.ends[addr].wire.append((frame, end.name, self.now))
+
     def settle(self, end: End) -> None:
         while out := end.check():
             for frame, addr in out:
-                if addr in self.ends:
-                    self.ends[addr].wire.append((frame, end.name))
+                self.put(end, frame, addr)
         assert len(end.wire) < 5000, 'a storm'
 
     def receive(self, end: End) -> None:
         if end.wire:
             place = 0 if self.stream else self.reader.byte() % len(end.wire)
-            self.take(end, *end.wire.pop(place))
+            frame, source, since = end.wire.pop(place)
+            self.take(end, frame, source, self.waited(since), self.reader.flag())
+
+    def waited(self, since: float) -> float:
+        """Tell for how long a frame lay where it was not read."""
+        if self.honest:
+            return self.now - since if self.unread else 0.0
+        return self.reader.pick((0.0, 0.0, 0.05, 3.0, -1.0))
 
     def disturb(self, end: End) -> None:
         """Lose, double or hold up a frame; on a stream nothing is."""
@@ -177,24 +208,36 @@ class World:
             frame = end.wire.pop(0)
             end.wire.extend([frame] * what)
 
-    def take(self, end: End, frame: bytes, source: str) -> None:
+    def take(self, end: End, frame: bytes, source: str, waited: float, sure: bool) -> None:
+        self.take_one(end, frame, source, waited, sure)
+        while (wanted := end.ex.next_wanted(self.now)) is not None:
+            self.take_one(end, *wanted, -1.0, True)
+
+    def take_one(self, end: End, frame: bytes, source: str, waited: float, sure: bool) -> None:
         before = [send.outcome for send in end.sends]
-        room = max(end.ex.n_peers, MAX_PEERS)
-        verdict = end.ex.receive(frame, source, self.now)
+        room, turned_away = max(end.ex.n_peers, MAX_PEERS), end.ex.n_turned_away
+        says = plain_tags.read(frame)
+        own = says is not None and end.is_own(says.run)
+        verdict = end.ex.receive(frame, source, self.now, waited, sure)
         assert verdict in VERDICTS
         assert self.stream or end.ex.n_peers <= room, 'strangers make a table grow'
+        if end.ex.n_turned_away > turned_away:
+            assert verdict == IGNORED
+            return
+        end.check_verdict(frame, verdict, waited, sure, own)
         ended = [send for send, outcome in zip(end.sends, before, strict=True) if send.outcome != outcome]
         assert len(ended) == (verdict in (CONFIRMED, MISMATCH))
-        assert all(send.outcome == verdict and (send.addr == source or not self.honest) for send in ended)
-        if verdict in (DELIVER, ECHO) and end.ex.reply is not None:
+        assert all(send.outcome == verdict for send in ended)
+        # Without a tag it may be the late echo of a program that was there before another one.
+        elsewhere = says is None and not self.honest
+        assert all(send.addr == end.ex.place(source) or elsewhere for send in ended)
+        if verdict in (DELIVER, ECHO) and end.ex.reply is not None:  # else it comes later
             reply = end.ex.reply
-            assert untagged(reply) == untagged(frame)
+            assert plain_tags.stripped(reply) == plain_tags.stripped(frame)
             assert len(reply) == len(frame)
-            if source in self.ends:
-                self.ends[source].wire.append((reply, end.name))
+            self.put(end, reply, source)
         if verdict == DELIVER:
-            assert not is_ping(frame) or read_tag(frame) < 0 or not end.tuning.tags
-            end.delivered.append(_name(frame))
+            end.delivered.append((frame, self.now))
 
     # --- what only an enemy does, and the system ---
 
@@ -204,24 +247,39 @@ class World:
         frames = [send.frame for send in end.sends] or [b'[1]']
         known = frames[-1 - reader.byte() % len(frames)]
         if kind == 0:
-            frame = reader.piece()
+            frame = reader.piece()[:MAX_FRAME]
         elif kind == 1:
-            frame = tag(encode(reader.pick(BODIES)), reader.number(1))
+            frame = tag(encode(reader.pick(BODIES[:6])), *self.tag_values())
         elif kind == 2:
-            frame = tag_answer(encode(reader.pick(BODIES)), reader.number(4), reader.number(1))
+            frame = tag(encode(reader.pick(BODIES[:6])), *self.tag_values(), self.question(known))
         elif kind == 3:
             frame = known
         elif kind == 4:
-            frame = acknowledged(known) if len(known) >= 130 else known
+            frame = set_ack(known) if plain_tags.read(known) else known
         elif kind == 5:
             frame = known[: reader.byte()]
         elif kind == 6:
             damaged = bytearray(known)
-            damaged[reader.byte() % len(damaged)] ^= reader.byte()
+            damaged[-1 - reader.number(2) % len(damaged)] ^= reader.byte()
             frame = bytes(damaged)
         else:
-            frame = acknowledged(tag(b'[]', reader.number(1)))
-        self.take(end, frame, self.addr(end))
+            run, number, life = self.tag_values()
+            if life == 1:  # of which pings have none
+                frame = b'[' + plain_tags.blanks(number * RUNS + run, HELLO - 2) + b']'
+            else:
+                frame = make_ping(run, number, self.question(known) if reader.flag() else -1)
+            frame = set_ack(frame) if reader.flag() else frame
+        self.take(end, frame, self.addr(end), self.waited(self.now), reader.flag())
+
+    def tag_values(self) -> tuple[int, int, int]:
+        """Make what a tag says: a run, a number and a life."""
+        reader = self.reader
+        number = reader.pick((0, 1000, 2**31, WORDS - 300)) + reader.byte()
+        return reader.pick(INJECTED_RUNS), number, reader.pick(LIVES)
+
+    def question(self, known: bytes) -> int:
+        """Choose a message that a frame names."""
+        return self.reader.pick((max(plain_tags.identity(known), 0), 0, 77 * WORDS, RUNS * WORDS - 1))
 
     def upset(self, end: End) -> None:
         kind = self.reader.byte() % 6
@@ -231,7 +289,8 @@ class World:
         elif kind == 1:
             end.ex.lost(addr, self.now)
         elif kind == 2:
-            end.ex.refuse(self.reader.byte())
+            end.refusing = self.reader.byte()
+            end.ex.refuse(end.refusing)
         elif kind == 3:
             end.ex.malformed(addr, self.now)
         elif kind == 4:
@@ -243,12 +302,15 @@ class World:
     # --- the end ---
 
     def check_honest(self) -> None:
-        """Check that what was confirmed was delivered, once, however old it was."""
+        """Check that what was confirmed was delivered, once, and nothing that its sender had given up."""
         for end, other in (('X', 'Y'), ('Y', 'X')):
-            delivered = self.ends[other].delivered
-            assert len(set(delivered)) == len(delivered), 'delivered twice'
+            delivered = {plain_tags.identity(frame): when for frame, when in self.ends[other].delivered}
+            assert -1 not in delivered
+            assert len(delivered) == len(self.ends[other].delivered), 'delivered twice'
             for send in self.ends[end].sends:
-                assert send.outcome != CONFIRMED or is_ping(send.frame) or _name(send.frame) in delivered, (
-                    'never delivered'
-                )
                 assert send.outcome in (CONFIRMED, TIMED_OUT, LOST), 'nobody lied'
+                if plain_tags.read(send.frame) is None or plain_tags.is_ping(send.frame):
+                    continue  # never sent, or nothing to deliver
+                when = delivered.get(plain_tags.identity(send.frame))
+                assert send.outcome != CONFIRMED or when is not None, 'never delivered'
+                assert not self.unread or when is None or when < send.deadline + TRUSTED, 'delivered after its time'

@@ -16,10 +16,12 @@ from typing import Any
 
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
 from echorig.transports.tcp import Connection
-from echorig.wire._codec import encode
+from echorig.wire._codec import encode, peek
+from echorig.wire._tags import make_ping, set_ack, strip_tag, tag
+from fuzz import plain_tags
+from fuzz.plain_tags import RUNS, WORDS
 from fuzz.reader import ByteReader
 from fuzz.wire import HERE, PORT, THERE, Records, Wire
-from tagging import acknowledged, identity, read_tag, tag, tag_answer, untagged
 
 STEPS = 60
 LIMIT = 4000  # bytes of a message over TCP; a small one, so that it can be gone over
@@ -40,6 +42,10 @@ BAD = (
     b'[' + b'9' * 30 + b']',
 )
 LAST = [128, 'after all of this', None]
+LAST_RUN = RUNS - 2
+SENDER_RUNS = (77, 78, 0, RUNS - 1)
+LIVES = (0, 0, 1, 1000)
+PATIENCE = 30  # seconds
 
 
 def one_input(data: bytes) -> None:
@@ -66,6 +72,7 @@ class Scene:
         self.answers = bool(setup & 32)
         self.level = logging.DEBUG if setup & 64 else logging.WARNING
         self.heard: list[Any] = []
+        self.quotes: set[Any] = set()  # who sends such notices as those who wait for no echo
         self.escaped: list[Any] = []
         self.jobs: list[asyncio.Task[Any]] = []
         self.records = Records()
@@ -93,8 +100,8 @@ class Scene:
                 await self.last_message()
         finally:
             self.com.close()
-            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), 30)
-            await asyncio.wait_for(self.com.wait_closed(), 30)
+            outcomes = await asyncio.wait_for(asyncio.gather(*self.jobs, return_exceptions=True), PATIENCE)
+            await asyncio.wait_for(self.com.wait_closed(), PATIENCE)
             for wire in self.wires:
                 wire.close()
             for _ in range(4):
@@ -200,28 +207,38 @@ class Scene:
         if kind == 2:
             return encode(reader.pick(CONTENT))
         if kind < 5:
-            return tag(encode(reader.pick(CONTENT)), reader.byte())
+            return self.tagged(reader.pick(CONTENT), -1)
         if kind == 5:
-            return tag_answer(
-                encode(reader.pick(CONTENT)), reader.byte(), identity(known) if read_tag(known) >= 0 else 7
-            )
+            return self.tagged(reader.pick(CONTENT), max(plain_tags.identity(known), 0))
         if kind == 6:
             return known
         if kind == 7:
-            return acknowledged(known) if read_tag(known) >= 0 else known
+            return set_ack(known) if plain_tags.read(known) else known
         if kind == 8:
             return known[: reader.byte()]
         if kind == 9:
-            return untagged(known)
+            return strip_tag(known)
         if kind == 10:
             damaged = bytearray(known)
-            damaged[reader.byte() % len(damaged)] ^= reader.byte()
+            damaged[-1 - reader.number(2) % len(damaged)] ^= reader.byte()
             return bytes(damaged)
-        return b'[' + reader.piece() + b']'
+        if reader.flag():
+            return b'[' + reader.piece() + b']'
+        return make_ping(
+            reader.pick(SENDER_RUNS), reader.byte(), reader.pick((-1, 0, max(plain_tags.identity(known), 0)))
+        )
+
+    def tagged(self, content: Any, answered: int) -> bytes:
+        """Put a tag into a message of one of those who send things."""
+        number = self.reader.byte() + self.reader.pick((0, 0, 1000, WORDS - 300))
+        return tag(encode(content), self.reader.pick(SENDER_RUNS), number, self.reader.pick(LIVES), answered)
 
     def arrive(self, data: bytes) -> None:
         if self.udp:
-            self.com.datagram_received(data, self.addr())
+            addr = self.addr()
+            if peek(data) == 0 and data.endswith(b'"]'):
+                self.quotes.add(addr)
+            self.com.datagram_received(data, addr)
         elif self.connections and not self.wires[-1].closing:
             choice = -1 - self.reader.byte() % len(self.connections)
             if not self.wires[choice].closing:
@@ -261,17 +278,20 @@ class Scene:
         for _ in range(100):  # a backlog that is full has every right to refuse
             if not len(self.com._waiting.backlog) and not self.com._flow_control.n_held:
                 break
-            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), 30)
+            await asyncio.wait_for(self.com.on_event(ExpMessage.any()), PATIENCE)
             await asyncio.sleep(0)
-        frame = tag(encode(LAST), 2**32 - 5) if self.tags else encode(LAST)
+        frame = tag(encode(LAST), LAST_RUN, 1) if self.tags else encode(LAST)
         self.wires[-1].error = None
         self.heard.clear()
+        addr = (HERE, PORT) if self.role == 'client' else (THERE, 7777)
         if self.udp:
-            self.com.datagram_received(frame, (HERE, PORT) if self.role == 'client' else (THERE, 7777))
+            self.com.datagram_received(frame, addr)
         else:
             self.connections[-1].data_received(frame)
         assert [data for _, data, _ in self.heard] == [LAST[1:]], 'the last message was not heard'
-        reply = acknowledged(frame) if self.tags else frame
+        if addr in self.quotes and not self.tags:  # it may have a message to read, and take an echo for another
+            return
+        reply = set_ack(frame) if self.tags else frame
         for _ in range(300):  # to one without tags echoes on a stream are apart
             if reply in [sent for sent, _ in self.wires[-1].sent]:
                 break
