@@ -84,7 +84,7 @@ cdef _check_whole(bytes frame):
         raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {redact_frame(frame)!r}')
 
 
-cdef class Courier:
+cdef class MessagePipeline:
     """Carries the frames of one communicator.
 
     Parameters
@@ -604,7 +604,7 @@ def datagram_received(self, data, addr) -> None:
     addr : tuple
         Where it came from.
     """
-    cdef Courier courier = self._delivery
+    cdef MessagePipeline courier = self._delivery
     if addr is not courier.given:  # a transport that can gives the same object for the same sender
         source = self._source_of(addr, data)
         if source is None:
@@ -628,7 +628,7 @@ def received(self, frame, addr) -> None:
     _received(self, self._delivery, frame, addr, False)
 
 
-cdef _received(self, Courier courier, frame, addr, bint sealed):
+cdef _received(self, MessagePipeline courier, frame, addr, bint sealed):
     if courier.closed:
         return
     try:
@@ -653,7 +653,7 @@ def receive(self, data, addr) -> None:
     addr : tuple of (str, int)
         Where it came from.
     """
-    cdef Courier courier = self._delivery
+    cdef MessagePipeline courier = self._delivery
     if not courier.by_hand or not self._matches_by_hand(data, addr):
         courier.take(data, addr)
 

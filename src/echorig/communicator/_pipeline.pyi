@@ -9,7 +9,7 @@ from ..security.safe_log import SafeLog
 from ..uri import Address
 
 @disjoint_base
-class Courier:
+class MessagePipeline:
     closed: bool
     lost_transport: bool
     busy_poll: float

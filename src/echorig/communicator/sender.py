@@ -1,4 +1,4 @@
-"""The shell around `Exchange`: what `Courier` does for every message, and words for what goes wrong.
+"""The shell around `Exchange`: what `MessagePipeline` does for every message, and words for what goes wrong.
 
 1. A coroutine that waits is woken by a result or an error; only the cancellation of its own task cancels it.
 2. Every error names the rig, the event, and the time waited or the bytes involved.
@@ -18,7 +18,7 @@ from ..security.redaction import redact_frame
 from ..security.safe_log import SafeLog
 from ..uri import Address
 from ..wire._codec import peek
-from ._pipeline import Courier
+from ._pipeline import MessagePipeline
 
 __all__ = ['Delivery', 'describe_event']
 
@@ -35,8 +35,8 @@ def describe_event(frame: bytes) -> str:
     return name or f'event {event}'
 
 
-class Delivery(Courier):
-    """Confirmed sends over one transport or a set of connections; the parameters are those of `Courier`."""
+class Delivery(MessagePipeline):
+    """Confirmed sends over one transport or a set of connections; the parameters are those of `MessagePipeline`."""
 
     def __init__(
         self,

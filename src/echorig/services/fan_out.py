@@ -22,7 +22,7 @@ from ..errors import ServicesError, ServicesTimeoutError
 from ..events.callbacks import Listener, WithService, checked_listener
 from ..messages import ExpMessage
 from ..stall import Later, call_later
-from .pending_answer import RigListener
+from .pending_answer import PendingAnswer
 from .presence import Presence
 
 __all__ = ['RigSet', 'each_rig', 'failed', 'outcome']
@@ -226,7 +226,7 @@ class RigSet(Service, UserDict[str, Any]):
         loop = asyncio.get_running_loop()
         timer: Later | None = None
         over, left = loop.create_future(), len(rigs)
-        listeners: list[RigListener] = []
+        listeners: list[PendingAnswer] = []
 
         def ended() -> None:
             nonlocal left
@@ -240,7 +240,7 @@ class RigSet(Service, UserDict[str, Any]):
 
         try:
             for rig in rigs:
-                listeners.append(RigListener(rig, event, message is not None, ended))
+                listeners.append(PendingAnswer(rig, event, message is not None, ended))
             await asyncio.sleep(0)  # the tasks that listen take their first step
             if message is not None:
                 for listener in listeners:

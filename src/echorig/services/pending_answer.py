@@ -15,14 +15,14 @@ from ..uri import Address
 from ..wire.notices import event_of_notice
 from .answers import Answers
 
-__all__ = ['RigListener']
+__all__ = ['PendingAnswer']
 
 NOTICE = ExpMessage(0)
 _INTERRUPT = int(ExpMessage.EXPINTERRUPT)  # numbers are combined ten times as fast as the members of an enum
 _UNKNOWN = object()
 
 
-class RigListener:
+class PendingAnswer:
     """Waits for one rig's answer, and for whatever means that there will be none.
 
     Parameters
