@@ -29,7 +29,7 @@ from exchanges import (
     run_until,
     tagging,
 )
-from tagging import RUN, acknowledged, identity, read_tag, tag, tag_answer
+from tagging import RUN, acknowledged, identity, ping, read_tag, tag, tag_answer
 
 LAST = 2**32 - 1
 HOUR = 3600.0
@@ -577,3 +577,15 @@ def test_a_late_echo_of_a_ping_does_not_say_where_a_program_is_now():
     assert ex.place(B) == B
     assert sorted(ex.addresses()) == [A, B]
     assert count(ex, 'restarts', B) == 0
+
+
+def test_the_echo_of_a_ping_counts_after_its_peer_was_joined_with_another():
+    ex = exchange()
+    ping_send = ex.ping(B, None, 0.0, 4.0)
+    (asked,) = out(ex)
+    ex.receive(ping(1), A, 0.1)  # it was there before,
+    ex.receive(ping(2), B, 0.2)  # and is here now
+    assert ex.addresses() == [B]
+    assert ex.receive(acknowledged(asked), B, 0.3) == CONFIRMED
+    assert ping_send.outcome == CONFIRMED
+    assert kind(ex, B) == 'tagging'

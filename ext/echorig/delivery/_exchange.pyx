@@ -706,6 +706,8 @@ cdef class Exchange:
             if other.kind != UNKNOWN:
                 peer.kind = other.kind
                 peer.kind_since = other.kind_since
+        if peer.kind == UNKNOWN and other.kind == UNKNOWN:
+            peer.kind_since = min(peer.kind_since, other.kind_since)  # the echo of an earlier ping counts, too
         if peer.kind == TAGGING and peer.probes is not None:
             self._stop_probing(peer)
         if peer.srtt == 0.0:
