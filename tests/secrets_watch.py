@@ -197,7 +197,9 @@ def pytest_configure(config: pytest.Config) -> None:
     root = logging.getLogger()
     root.addHandler(_handler)
     root.setLevel(logging.DEBUG)
-    _patch(_patched)
+    # The children of the process that pytest-xdist starts others from are these, which watch themselves.
+    if not config.getoption('numprocesses', None):
+        _patch(_patched)
 
 
 def pytest_unconfigure() -> None:
