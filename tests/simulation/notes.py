@@ -131,7 +131,10 @@ class Notes:
         if packet.hops:
             self._asked_at[who] = max(packet.root.started, self._asked_at.get(who, 0.0))
         if news:  # that is where it is
-            if self.at.get(src) != who:  # else it is nowhere else
+            there = self.at.get(src)
+            if there is not None and there[0] == who[0] and there[1] > who[1]:
+                self.restarts_known = False  # a late message of a former program, from where the next one is
+            if there != who:  # else it is nowhere else
                 for other in [addr for addr, program in self.at.items() if program == who]:
                     del self.at[other]
                     self.left.add(other)
