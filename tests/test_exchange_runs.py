@@ -589,3 +589,20 @@ def test_the_echo_of_a_ping_counts_after_its_peer_was_joined_with_another():
     assert ex.receive(acknowledged(asked), B, 0.3) == CONFIRMED
     assert ping_send.outcome == CONFIRMED
     assert kind(ex, B) == 'tagging'
+
+
+def test_a_late_echo_of_a_ping_does_not_bring_a_former_program_back():
+    ex = exchange()
+    ex.ping(A, None, 0.0, 9.0)
+    ex.ping(A, None, 0.0, 9.0)
+    first, *_ = out(ex)
+    run_until(ex, 0.05)
+    new = 77
+    late = acknowledged(tag_answer(b'[]', read_tag(first), RUN << 32, OWN))
+    ex.ping(A, None, 0.1, 9.0)
+    *_, newest = [frame for _, frame in run_until(ex, 0.3)]
+    ex.receive(acknowledged(tag_answer(b'[]', read_tag(newest), new << 32, OWN)), A, 0.4)
+    assert ex.receive(late, A, 0.5) in (CONFIRMED, SWALLOWED)
+    assert count(ex, 'restarts') == 0
+    assert ex.receive(any_tag(STATUS, new, 1), B, 0.6) == DELIVER  # it has moved, and is one peer
+    assert ex.addresses() == [B]

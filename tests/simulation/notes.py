@@ -108,6 +108,12 @@ class Notes:
     def _meet(self, packet: Packet, tag: tags.Tag, run: int, now: float) -> None:
         """Take in which program is where."""
         who, src = packet.by, packet.src
+        there = self.at.get(src)
+        if packet.hops and who not in self._heard and there is not None and there != who:
+            newest = max(self._latest_at.get(there, 0.0), self._asked_at.get(there, 0.0))
+            if packet.root.started <= newest:  # a late echo says who was there when its ping came
+                self.restarts_known = self.restarts_known and packet.root.started < newest
+                return
         late = (who, run) not in self._runs and (
             (who in self._heard and self.at.get(src) != who)
             or any(name == who[0] and memory > who[1] for name, memory in self._heard)
@@ -131,7 +137,6 @@ class Notes:
         if packet.hops:
             self._asked_at[who] = max(packet.root.started, self._asked_at.get(who, 0.0))
         if news:  # that is where it is
-            there = self.at.get(src)
             if there is not None and there[0] == who[0] and there[1] > who[1]:
                 self.restarts_known = False  # a late message of a former program, from where the next one is
             if there != who:  # else it is nowhere else

@@ -511,7 +511,7 @@ cdef class Exchange:
                 self._know(peer, tag.number, now)  # before the next one leaves
                 self._confirm(peer, send, tag.number, now)
                 if send.pings is not None and peer.addr == addr:
-                    self._meet(peer, frame, tag.number, now)
+                    self._meet(peer, frame, tag.number if tag.run == self.run else 0, now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now)
@@ -522,7 +522,7 @@ cdef class Exchange:
             if peer.doubted:
                 self._answered_doubt(peer, frame, tag.number, now, waited)
             if peer.addr == addr:  # else another program may be where it was
-                self._meet(peer, frame, tag.number, now)
+                self._meet(peer, frame, tag.number if tag.run == self.run else 0, now)
             if peer.asked and tag.number >= peer.asked:
                 for send in peer.flying:
                     if send.tagged and send.pings is None and send.flown_after <= tag.number and send.deadline > now:
@@ -550,7 +550,8 @@ cdef class Exchange:
         number = <unsigned int>(program >> 32)
         run = self.runs.get(number)
         if run is None:
-            if peer.run is None or peer.run.run != number:
+            # A late echo says who was there when its ping came.
+            if peer.run is None or (peer.run.run != number and asked >= peer.run.heard_before):
                 run = self._new_run(number, now)
                 if run is not None:
                     run.heard_before = asked + 1
@@ -1515,7 +1516,7 @@ cdef class Exchange:
                 for send in peer.flying:
                     (<Send>send).flown_after = 0
             for run in self.runs.values():
-                (<Run>run).heard_before = 0
+                (<Run>run).heard_before = 1  # the numbers of the run before count as 0
         else:
             self.number = number + 1
         return number
