@@ -65,6 +65,7 @@ cdef class Exchange:
     cdef double full_until   # there is no room for strangers
     cdef Limits limits
     cdef bint stream
+    cdef unsigned int first_run
     cdef unsigned int number # of the next message
     cdef unsigned int number_run  # the run of the one before it
     cdef Py_ssize_t max_frame
@@ -96,7 +97,8 @@ cdef class Exchange:
     cdef int _damaged(self, Peer peer) noexcept
     cdef _hear(self, Peer peer, double now)
     cdef Peer _sender(self, Tag *tag, addr, double now)
-    cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now)
+    cdef unsigned long long _position(self, unsigned int run, unsigned int number) noexcept
+    cdef _meet(self, Peer peer, bytes frame, unsigned long long asked, double now)
     cdef _succeed(self, Peer peer, Run run)
     cdef _know(self, Peer peer, unsigned int number, double now)
     cdef _move(self, Peer peer, addr, double now)

@@ -214,7 +214,7 @@ cdef class Exchange:
         self.awaited = set()
         self.limits = Limits(tuning, max_size, signed)
         self.stream = stream
-        self.run = run & RUNS
+        self.run = self.first_run = run & RUNS
         self.number = max(number, 1)
         self.max_frame = max_frame
         self.alarm = NEVER
@@ -511,7 +511,7 @@ cdef class Exchange:
                 self._know(peer, tag.number, now)  # before the next one leaves
                 self._confirm(peer, send, tag.number, now)
                 if send.pings is not None and peer.addr == addr:
-                    self._meet(peer, frame, tag.number if tag.run == self.run else 0, now)
+                    self._meet(peer, frame, self._position(tag.run, tag.number), now)
                 return V_CONFIRMED
             send.answer = frame
             self._end(peer, send, V_MISMATCH, now)
@@ -522,7 +522,7 @@ cdef class Exchange:
             if peer.doubted:
                 self._answered_doubt(peer, frame, tag.number, now, waited)
             if peer.addr == addr:  # else another program may be where it was
-                self._meet(peer, frame, tag.number if tag.run == self.run else 0, now)
+                self._meet(peer, frame, self._position(tag.run, tag.number), now)
             if peer.asked and tag.number >= peer.asked:
                 for send in peer.flying:
                     if send.tagged and send.pings is None and send.flown_after <= tag.number and send.deadline > now:
@@ -539,8 +539,12 @@ cdef class Exchange:
                         peer.measure(now - at)
             self._learn(peer, TAGGING, now)
 
-    cdef _meet(self, Peer peer, bytes frame, unsigned int asked, double now):
-        """Take in which program has answered the ping of a number."""
+    cdef unsigned long long _position(self, unsigned int run, unsigned int number) noexcept:
+        """Return the place of a message of ours among all that were ever sent."""
+        return <unsigned long long>((run - self.first_run) & RUNS) << 32 | number
+
+    cdef _meet(self, Peer peer, bytes frame, unsigned long long asked, double now):
+        """Take in which program has answered the ping of a position."""
         cdef long long program = read_answered(frame)
         cdef unsigned int number
         cdef Peer holder
@@ -654,7 +658,7 @@ cdef class Exchange:
                 self._move(peer, addr, now)
         if tag.number > run.latest:
             run.latest = tag.number
-            run.heard_before = self.number
+            run.heard_before = self._position(self.run, self.number)
         run.used_at = now
         self.last_run = run
         return peer
@@ -1515,8 +1519,6 @@ cdef class Exchange:
                 peer.kind_since = peer.asked = 0
                 for send in peer.flying:
                     (<Send>send).flown_after = 0
-            for run in self.runs.values():
-                (<Run>run).heard_before = 1  # the numbers of the run before count as 0
         else:
             self.number = number + 1
         return number

@@ -19,7 +19,7 @@ cdef class Run:
     cdef unsigned int newest       # the highest number accepted
     cdef bint used                 # there is one
     cdef unsigned int latest       # the highest number received, those of pings included
-    cdef unsigned int heard_before # which number of ours was the next when that one came
+    cdef unsigned long long heard_before  # which message of ours was the next when that one came
     cdef Peer peer                 # where this program is, or was: `Exchange._holder` knows
     cdef double used_at
     cdef uint64_t window[WORDS]
