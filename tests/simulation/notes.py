@@ -100,7 +100,8 @@ class Notes:
             self._meet(packet, tag, tag.run if packet.hops == 0 else (named or (-1, 0))[0], now)
             if packet.root.asks is not None and named is not None and named[1]:
                 self.wanted[packet.root.asks] = packet.arrived
-        known = tag.flag or (packet.root.kind != PING and now - self.begun > _REST)
+        newest = tag.identity == self._latest.get(packet.by)
+        known = tag.flag or (packet.root.kind != PING and newest and now - self.begun > _REST)
         started = packet.root.started
         if known and started > self.flooded and started > self.unproven.get(src, -1.0):  # a late one says what it was
             self.proven[src] = now
