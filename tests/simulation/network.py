@@ -210,6 +210,8 @@ class Network:
             return
         if fault[0] == DELAY:
             due += fault[1]
+            if packet.hops > 1:
+                self.allowance += STORM_PACKETS  # the guard counts over a second, and may begin anew meanwhile
         elif fault[0] == DOUBLE:
             root.blurred = True
             self.allowance += STORM_PACKETS
