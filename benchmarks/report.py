@@ -106,7 +106,7 @@ def as_html(table: Table) -> str:
 
 def put(path: Path, name: str, lines: Iterable[str]) -> None:
     """Put lines between the markers of a name in a Markdown file."""
-    begin, end = f'<!-- {name}: made by `make report` -->', f'<!-- {name}: end -->'
+    begin, end = f'<!-- {name}: made by benchmarks/report.py -->', f'<!-- {name}: end -->'
     text = path.read_text('utf-8')
     block = '\n'.join([begin, '', *lines, '', end])
     new, n = re.subn(f'{re.escape(begin)}.*?{re.escape(end)}', lambda _: block, text, flags=re.DOTALL)

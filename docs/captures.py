@@ -328,14 +328,14 @@ def crossing() -> str:
 
 
 def plain() -> str:
-    """The first message to a plain peer."""
+    """The first message to a legacy peer."""
     recording = Recording(Plain(), met=False)
     recording.send('main', START)
     return recording.run()
 
 
 def plain_loss() -> str:
-    """The echo of a plain peer is lost."""
+    """The echo of a legacy peer is lost."""
     recording = Recording(Plain(), met=False, lost=[3])
     recording.send('main', START)
     return recording.run()

@@ -58,13 +58,13 @@ def tagging(ex: Exchange, now: float = 0.0, addr: Any = A, **kwargs: Any) -> Non
     """Let a peer show that it is a tagging one: it sets the flag on something of ours."""
     assert ex.receive(ping(1, **kwargs), addr, now) == ECHO
     assert ex.receive(acknowledged(ping(2**32 - 1, ex.run)), addr, now) == SWALLOWED
-    assert kind(ex, addr) == 'tagging'
+    assert kind(ex, addr) == 'echorig'
 
 
 def plain(ex: Exchange, now: float = 0.0, addr: Any = A) -> None:
     """Let a peer show that it is a plain one."""
     assert ex.receive(b'[64, 20, "I am plain"]', addr, now) == DELIVER
-    assert kind(ex, addr) == 'plain'
+    assert kind(ex, addr) == 'legacy'
 
 
 def confirmed(ex: Exchange, frame: bytes, addr: Any = A, now: float = 0.0, flagged: bool = True) -> bytes:

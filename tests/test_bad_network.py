@@ -58,7 +58,7 @@ async def test_twenty_rigs(lab):
         assert all(counters.duplicated and counters.reordered for link in links for counters in link.counters)
         for client in clients:
             (known,) = client.peers.values()
-            assert (known.kind, known.sent, known.confirmed, known.failed) == ('tagging', N_MESSAGES, N_MESSAGES, 0)
+            assert (known.kind, known.sent, known.confirmed, known.failed) == ('echorig', N_MESSAGES, N_MESSAGES, 0)
             assert known.retransmitted > N_MESSAGES / 10
     finally:
         for link in links:

@@ -57,7 +57,7 @@ def test_a_small_demo_and_its_figures(loop):
     assert list(table) == ['udp-1', 'udp-2', 'tcp-1']
     for name, (uri, kind, state, event, confirmed, again, p50, p99) in table.items():
         assert uri.startswith(f'{name[:3]}://127.0.0.1:')
-        assert (kind, state, event, confirmed) == ('tagging', 'CONNECTED', 'EXPCLEANUP', str(sent))
+        assert (kind, state, event, confirmed) == ('echorig', 'CONNECTED', 'EXPCLEANUP', str(sent))
         assert int(again) >= 0
         assert 0 < float(p50) <= float(p99)
     assert done.stdout.startswith('Round 3 of 3')
@@ -84,7 +84,7 @@ def test_with_the_incumbent():
     pytest.importorskip('iblutil')
     done = run('--rigs', '1', '--tcp', '1', '--rounds', '3', '--with-iblutil')
     assert (done.returncode, done.stderr) == (0, '')
-    assert rows(done.stdout)['iblutil'][1:5] == ['plain', 'CONNECTED', 'EXPCLEANUP', '21']
+    assert rows(done.stdout)['iblutil'][1:5] == ['iblutil/MATLAB', 'CONNECTED', 'EXPCLEANUP', '21']
     assert '63 of 63 confirmed' in done.stdout
 
 

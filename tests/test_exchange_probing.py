@@ -89,7 +89,7 @@ def test_the_message_leaves_with_the_first_echo(answer, which):
     (frame,) = out(ex)
     assert frame == send.frame
     assert untagged(frame) == START
-    assert kind(ex) == ('plain' if answer is verbatim else 'tagging')
+    assert kind(ex) == ('legacy' if answer is verbatim else 'echorig')
     for other in pings:  # the others come too
         assert ex.receive(answer(other), A, 0.031) == SWALLOWED
     said = run_until(ex, 0.9)
@@ -191,7 +191,7 @@ def test_nothing_is_sent_behind_a_message_that_is_not_confirmed():
     third = ex.send(STATUS, A, None, 3.0, 1.0)
     assert len(out(ex)) == 1
     assert ex.receive(verbatim(first.frame), A, 3.1) == SWALLOWED
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     assert ex.receive(verbatim(third.frame), A, 3.2) == CONFIRMED
 
 
@@ -206,7 +206,7 @@ def test_once_the_echo_is_there_it_may_be_asked_again():
     ex = exchange()
     frame = ex.sent(STATUS, A, 0.0)
     assert ex.receive(acknowledged(frame), A, 0.5) == SWALLOWED
-    assert kind(ex) == 'tagging'
+    assert kind(ex) == 'echorig'
     ex.send(START, A, None, 61.0, 1.0)
     assert [is_ping(frame) for frame in out(ex)] == [True]
 
@@ -240,7 +240,7 @@ def test_a_plain_peer_stays_plain():
     for i in range(10):
         now = i * 7 * HOUR
         confirmed(ex, START, now=now, flagged=False)
-        assert kind(ex) == 'plain'
+        assert kind(ex) == 'legacy'
         send = ex.send(INIT, A, None, now + 1.0, 5.0)
         assert len(run_until(ex, now + 6.0)) == 1  # no ping before it, no repetition
         assert send.outcome == TIMED_OUT
@@ -259,7 +259,7 @@ def test_a_tagging_peer_is_asked_again_after_a_minute_of_silence(silence):
     assert is_ping(probe)
     assert kind(ex) == 'unknown'
     assert ex.receive(verbatim(probe), A, 30.1 + silence) == SWALLOWED  # it was replaced by a plain one
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     assert len(run_until(ex, 30.9 + silence)) == 1
     assert ex.receive(verbatim(send.frame), A, 30.9 + silence) == CONFIRMED
 
@@ -293,7 +293,7 @@ def test_all_peers_with_a_key_are_tagging_ones():
     assert {untagged(frame) for _, frame in said} == {START}
     assert len(said) == 3
     ex.send(START, A, None, HOUR, 1.0)
-    assert kind(ex) == 'tagging'
+    assert kind(ex) == 'echorig'
 
 
 def test_an_untagged_message_says_that_a_peer_is_plain():
@@ -313,7 +313,7 @@ def test_one_with_tags_may_send_bytes_as_they_are():
     (probe,) = out(ex)
     assert is_ping(probe)
     assert ex.receive(acknowledged(probe), A, 0.1) == SWALLOWED
-    assert kind(ex) == 'tagging'
+    assert kind(ex) == 'echorig'
 
 
 def test_what_a_plain_peer_turns_into():
@@ -321,16 +321,16 @@ def test_what_a_plain_peer_turns_into():
     ex = exchange()
     plain(ex)
     assert ex.receive(tag(STATUS, 1), A, 10.0) == DELIVER
-    assert kind(ex) == 'plain'  # it may be what it was sent by the program that was here before this one
+    assert kind(ex) == 'legacy'  # it may be what it was sent by the program that was here before this one
     assert ex.receive(ping(9), A, 16.0) == ECHO
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     assert ex.receive(tag(STATUS, 10), A, 16.0) == DELIVER
-    assert kind(ex) == 'tagging'
+    assert kind(ex) == 'echorig'
     plain(ex, addr=B)
     send = ex.send(START, B, None, 20.0, 1.0)
     (frame,) = out(ex)
     assert ex.receive(acknowledged(frame), B, 20.0) == CONFIRMED
-    assert kind(ex, B) == 'tagging'
+    assert kind(ex, B) == 'echorig'
     assert send.outcome == CONFIRMED
 
 
@@ -340,14 +340,14 @@ def test_what_is_late_says_what_a_peer_was():
     late = [ex.sent(b'[64, 20, %d]' % i, A, 0.0) for i in range(3)]
     ex.receive(START, A, 0.0)
     ex.receive(START, A, 0.0)
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     for frame in late:
         assert ex.receive(acknowledged(frame), A, 0.1) == SWALLOWED
     assert ex.receive(tag(STATUS, 5), A, 16.0) == DELIVER
-    assert kind(ex) == 'tagging'
+    assert kind(ex) == 'echorig'
     ex.receive(INIT, A, 16.1)
     ex.receive(INIT, A, 16.1)
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     assert ex.receive(tag(STATUS, 5), A, 16.2) == ECHO  # the same one again is late as well as one before it
     assert ex.receive(tag(STATUS, 4), A, 16.2) == DELIVER
 
@@ -425,7 +425,7 @@ def test_a_ping_is_not_repeated_behind_a_message():
     frame = ex.sent(START, A, 0.05)
     assert run_until(ex, 1.0) == []
     assert ex.receive(verbatim(frame), A, 1.0) == SWALLOWED
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     assert run_until(ex, 2.0) == []
     assert asked.outcome == TIMED_OUT
 

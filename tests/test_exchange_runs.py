@@ -406,7 +406,7 @@ def test_a_plain_peer_has_no_run_and_stays_where_it_is():
     tagging(ex, addr=B, run=5)
     ex.receive(tag(STATUS, 8, run=5), C, 1.0)
     assert sorted(ex.addresses()) == [A, C]
-    assert kind(ex, A) == 'plain'
+    assert kind(ex, A) == 'legacy'
 
 
 def test_former_addresses_are_bounded():
@@ -588,7 +588,7 @@ def test_the_echo_of_a_ping_counts_after_its_peer_was_joined_with_another():
     assert ex.addresses() == [B]
     assert ex.receive(acknowledged(asked), B, 0.3) == CONFIRMED
     assert ping_send.outcome == CONFIRMED
-    assert kind(ex, B) == 'tagging'
+    assert kind(ex, B) == 'echorig'
 
 
 def test_a_late_echo_of_a_ping_does_not_bring_a_former_program_back():

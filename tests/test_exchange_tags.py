@@ -52,7 +52,7 @@ def test_messages_are_numbered_and_confirmed_by_either_kind_of_peer():
             assert (send.number, send.frame, untagged(frame)) == (number, frame, START)
             assert not is_damaged(frame)
             assert ex.receive(acknowledged(frame) if flagged else frame, A, i + 0.01) == CONFIRMED
-            assert kind(ex) == ('tagging' if flagged else 'plain')
+            assert kind(ex) == ('echorig' if flagged else 'legacy')
             assert emptied(ex.finished) == [send]
             assert send.round_trip == pytest.approx(0.01)
 
@@ -244,7 +244,7 @@ def test_a_truncated_echo_of_a_tagged_message():
     (frame,) = out(ex)
     assert ex.receive(frame[:512], A, 0.1) == CONFIRMED
     assert send.truncated
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     ex.send(message, A, None, 1.0, 1.0)
     (frame,) = out(ex)
     ex.expire(2.0)
@@ -261,7 +261,7 @@ def test_an_echo_that_is_cut_in_its_tag_is_not_taken_for_a_damaged_message():
     assert is_damaged(cut)
     assert ex.receive(cut, A, 0.6) == CONFIRMED
     assert send.truncated
-    assert kind(ex) == 'plain'
+    assert kind(ex) == 'legacy'
     assert ex.receive(cut, B, 0.6) == DAMAGED  # nothing was sent there
 
 

@@ -58,7 +58,7 @@ async def test_a_session(lab, kind, transport_):
             assert await rigs.status(20) == {'rig': [20]}
             assert await rigs.stop('x', immediately=True) == {'rig': ['x']}
             assert await rigs.cleanup() == {'rig': [None]}
-            kinds = {'echorig': 'tagging', 'iblutil': 'plain', 'matlab': 'plain'}
+            kinds = {'echorig': 'echorig', 'iblutil': 'legacy', 'matlab': 'legacy'}
             assert [peer.kind for peer in rigs['rig'].peers.values()] == [kinds[kind]]
             assert await rigs['rig'].ping() > 0
         heard = [message.event.name for message in rig.received]

@@ -144,7 +144,7 @@ async def test_our_own_messages_come_back(lab, number):
         await asyncio.sleep(0)
     await eventually(lambda: client.peers[peer.addr].strays >= number * 0.9, 'the echoes come')  # a socket may be full
     assert heard == []
-    assert client.peers[peer.addr].kind == 'plain'
+    assert client.peers[peer.addr].kind == 'legacy'
 
 
 async def test_another_address_in_a_session(lab):

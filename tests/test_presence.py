@@ -114,7 +114,7 @@ async def test_a_plain_rig_is_sent_nothing(lab):
     client = await lab.client(rig.uri, 'scanner')
     rigs = Services([client], timeout=60.0)
     await client.init()
-    assert client.peers[rig.addr].kind == 'plain'
+    assert client.peers[rig.addr].kind == 'legacy'
     n_frames = len(rig.frames)
     async with rigs.watch(OFTEN) as presence:
         assert presence['scanner'].state == 'unknown'
@@ -229,7 +229,7 @@ async def test_a_rig_not_yet_known_is_pinged(lab):
         await eventually(lambda: rig.pings > pings + 2, 'rig.pings > pings + 2')
         rig.alive = True
         assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
-        await eventually(lambda: client.peers[rig.addr].kind == 'plain', 'client.peers[rig.addr].kind == plain')
+        await eventually(lambda: client.peers[rig.addr].kind == 'legacy', 'the peer is known as legacy')
         await looked(presence)  # those that were under way have come
         pings = rig.pings
         await looked(presence)

@@ -386,7 +386,7 @@ async def test_ping(lab, transport):
     assert untagged(data) == b'[]'
     peer.say(data, addr)
     assert 0 < await pinging < 1
-    assert plain.peers[peer.addr].kind == 'plain'
+    assert plain.peers[peer.addr].kind == 'legacy'
     with pytest.raises(EchoTimeoutError):
         await plain.ping(timeout=0.05)
     with pytest.raises(TypeError, match='addr'):
@@ -401,7 +401,7 @@ async def test_statistics_of_peers(lab):
         await client.init()
     addr = (server.hostname, server.port)
     ours, theirs = client.peers[addr], next(iter(server.peers.values()))
-    assert (ours.kind, ours.sent, ours.confirmed, ours.failed, ours.retransmitted) == ('tagging', 3, 3, 0, 0)
+    assert (ours.kind, ours.sent, ours.confirmed, ours.failed, ours.retransmitted) == ('echorig', 3, 3, 0, 0)
     assert 0 < ours.min_rtt <= ours.srtt < 1
     assert (theirs.kind, theirs.sent, theirs.srtt) == ('unknown', 0, None)
     assert list(client.peers) == [addr]

@@ -103,7 +103,7 @@ def test_every_message_arrives(server: sync.EchoProtocol, client: sync.EchoProto
         ('EXPINFO', [0, 'sent']),
     ]  # fmt: skip
     assert 0 < client.ping() < PATIENCE
-    assert client.peers[server.hostname, server.port].kind == 'tagging'
+    assert client.peers[server.hostname, server.port].kind == 'echorig'
     assert server.clear_callbacks(ExpMessage.any()) == 8
 
 

@@ -25,7 +25,7 @@ class Tuning:
     """
 
     tags: bool = True
-    """bool: Whether messages carry delivery tags. Without them the communicator is a plain peer: it confirms and
+    """bool: Whether messages carry delivery tags. Without them the communicator is a legacy peer: it confirms and
     is confirmed, but lost messages are not sent again and duplicates are not recognized."""
 
     fast_datagrams: bool = True
@@ -33,7 +33,7 @@ class Tuning:
     The environment variable ``ECHORIG_DATAGRAM=loop`` says no for a whole program."""
 
     first_retry: float = 0.020
-    """float: When a message is sent again to a tagging peer while no round-trip time is known, in seconds: many
+    """float: When a message is sent again to an echorig peer while no round-trip time is known, in seconds: many
     times that of a local network, and short against what people notice."""
 
     min_retry: float = 0.010

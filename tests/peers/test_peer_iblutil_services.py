@@ -144,7 +144,7 @@ async def test_a_watch_disturbs_no_session(iblutil, lab):
             )
         assert [(rig.state, rig.restarts) for rig in watch.values()] == [('online', 0)] * len(ORDER)
         for name in THEIRS:
-            assert (before[name].kind, statistics(services[name]).kind) == ('plain', 'plain')
+            assert (before[name].kind, statistics(services[name]).kind) == ('legacy', 'legacy')
             assert statistics(services[name]).sent - before[name].sent == 2 * len(SESSION)
 
 

@@ -36,7 +36,7 @@ async def test_it_answers(lab):
         assert await services.init({'a': [1, 2.5, None], 'b': 'ä'}) == {'octave': ['ready']}
         assert await services.info('RUNNING', 'now') == {'octave': ['für']}
         assert await services.stop() == {'octave': ['stopped']}
-        assert client.peers[client.hostname, client.port].kind == 'plain'
+        assert client.peers[client.hostname, client.port].kind == 'legacy'
         notices = []
         client.assign_callback(0, lambda data, addr: notices.append(data))
         assert await client.ping() > 0

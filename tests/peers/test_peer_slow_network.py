@@ -77,7 +77,7 @@ async def test_one_after_another(lab):
             assert await process.do('state', com=name) == [True, False]
             assert [what['data'][1] for what in drain(process.heard)] == list(range(N_MESSAGES))
         kinds = Counter(known.kind for client in clients for known in client.peers.values())
-        assert kinds == {'plain': N_RIGS, 'tagging': N_RIGS}
+        assert kinds == {'legacy': N_RIGS, 'echorig': N_RIGS}
 
 
 @pytest.mark.blocks

@@ -351,7 +351,7 @@ class PlainPeersAreSentAgain(Mutant):
         for send in waiting:
             if send.outcome not in (CONFIRMED, MISMATCH) and send.number and send.deadline > now:
                 tag = tags.read(send.frame)
-                if tag is not None and self.right.statistics(send.addr)[0] == 'plain':
+                if tag is not None and self.right.statistics(send.addr)[0] == 'legacy':
                     life = max(1, -int((now - send.deadline) * 1000 // 1))
                     frame = tags.written(send.frame[: -tags.TAG - 1], tag.run, tag.number, life)
                     self.right.outbox.append((frame, send.addr))
@@ -383,7 +383,7 @@ class PlainPeersAreAskedAgain(PingsBehind):
 
     def send(self, frame: bytes, addr: str, waiter: Any, now: float, *args: Any) -> Any:
         found = self.right.statistics(addr)
-        if found is not None and found[0] == 'plain' and found[10] is not None and now - found[10] > 60:
+        if found is not None and found[0] == 'legacy' and found[10] is not None and now - found[10] > 60:
             self._box += self.ask(addr)
         return self.right.send(frame, addr, waiter, now, *args)
 

@@ -196,7 +196,7 @@ def test_what_a_plain_peer_sends_back_to_the_program_before_this_one_proves_noth
     assert ex.receive(tag(START, 7), A, 0.0) == DELIVER
     assert kind(ex) == 'unknown'
     ex.receive(tag(START, 8), A, 20.0)  # none is busy for so long
-    assert kind(ex) == 'tagging'
+    assert kind(ex) == 'echorig'
 
 
 def test_an_untagged_message_of_a_tagging_peer_does_not_make_it_plain():

@@ -9,7 +9,7 @@
 4. A message is known by its run and number, whatever its age and address: a frame with our own run is our own message
    coming back, and `Run` says which numbers of another program were received. For that the sender does its part: while
    a message to a peer is to be confirmed, it sends this peer no number that is `WINDOW` or more above.
-5. Only a tagging peer is sent a message again: a plain one would run its callback twice. One not yet known is asked by
+5. Only an echorig peer is sent a message again: a legacy one would run its callback twice. One not yet known is asked by
    pings what it is, before its first message; nothing follows a message to it that is not confirmed.
 6. A peer is a program, known by its run: where its newest message comes from, there it is.
 7. Every table has a bound. Of too many peers those are forgotten first that have confirmed nothing, then those idle for
@@ -27,7 +27,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport ceil
 
 from echorig.wire._codec cimport compare, peek
-from echorig.delivery._peer cimport PLAIN, TAGGING, UNKNOWN, WINDOW, Limits, Peer, Run
+from echorig.delivery._peer cimport LEGACY, ECHORIG, UNKNOWN, WINDOW, Limits, Peer, Run
 from echorig.wire._tags cimport (
     FIELD_SIZE, HELLO, T_BROKEN, T_WHOLE, TAG_SIZE, Tag, identity, is_echo, is_intact, is_ping, is_same, make_ping, parse,
     read_answered, reply_to_ping, set_ack, with_life, write,
@@ -51,7 +51,7 @@ DAMAGED = V_DAMAGED
 EXPIRED = V_EXPIRED
 DOUBTED = V_DOUBTED
 
-KINDS = ('unknown', 'tagging', 'plain')
+KINDS = ('unknown', 'echorig', 'legacy')
 
 cdef double NEVER = float('inf')
 cdef unsigned int LAST_NUMBER = 0xFFFFFFFF
@@ -165,7 +165,7 @@ cdef class Exchange:
     stream : bool
         Whether the transport is a stream (nothing is lost or reordered) and not datagrams.
     max_size : int
-        The size in bytes of an echo that plain peers may cut a longer message down to.
+        The size in bytes of an echo that legacy peers may cut a longer message down to.
     run : int
         The run, 0 to 2**31 - 1; random, so that no two programs have the same.
     number : int
@@ -173,7 +173,7 @@ cdef class Exchange:
     max_frame : int
         The size in bytes up to which a message may grow by its tag.
     signed : bool
-        Whether all peers are known to be tagging: only they have signatures.
+        Whether all peers are known to run echorig: only they have signatures.
 
     Attributes
     ----------
@@ -353,14 +353,14 @@ cdef class Exchange:
         if not self.stream:
             peer.current_kind(now, self.limits)
         if taggable and self._may_tag(peer, frame):
-            frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != PLAIN else -1)
-            if peer.kind != TAGGING and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
+            frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != LEGACY else -1)
+            if peer.kind != ECHORIG and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif event != 0:
             peer.owe(frame, now, self.limits)
         if self.stream:
             return self._pace(peer, frame, event, now)
-        if peer.kind == TAGGING:
+        if peer.kind == ECHORIG:
             return frame
         if event != 0:
             peer.sent_message(frame, event, now)
@@ -497,7 +497,7 @@ cdef class Exchange:
         peer.active = now
 
     cdef int _echo(self, bytes frame, Tag *tag, addr, double now, double waited) except -1:
-        """A frame of ours with the ACK flag: an echo by a tagging peer, which is never echoed."""
+        """A frame of ours with the ACK flag: an echo by an echorig peer, which is never echoed."""
         cdef Peer peer = self._find_peer(addr)
         cdef Send send
         if peer is None:
@@ -531,13 +531,13 @@ cdef class Exchange:
         return V_SWALLOWED
 
     cdef _know(self, Peer peer, unsigned int number, double now):
-        """Take in that a peer has set the flag on an echo, as only tagging ones do."""
-        if peer.kind != TAGGING and number >= peer.kind_since:
+        """Take in that a peer has set the flag on an echo, as only echorig ones do."""
+        if peer.kind != ECHORIG and number >= peer.kind_since:
             if peer.probes is not None:
                 for probe, at in peer.probes:
                     if probe == number:
                         peer.measure(now - at)
-            self._learn(peer, TAGGING, now)
+            self._learn(peer, ECHORIG, now)
 
     cdef unsigned long long _position(self, unsigned int run, unsigned int number) noexcept:
         """Return the place of a message of ours among all that were ever sent."""
@@ -594,7 +594,7 @@ cdef class Exchange:
         run.peer = peer
 
     cdef int _returned(self, bytes frame, Tag *tag, addr, double now) except -1:
-        """A frame of ours without the flag: sent back by a plain peer, or by the network."""
+        """A frame of ours without the flag: sent back by a legacy peer, or by the network."""
         cdef Peer peer = self._find_peer(addr)
         cdef Send send
         if peer is None:
@@ -606,11 +606,11 @@ cdef class Exchange:
             send = None
         self._hear(peer, now)
         if send is not None:
-            self._learn(peer, PLAIN, now)
+            self._learn(peer, LEGACY, now)
             self._confirm(peer, send, tag.number, now)
             return V_CONFIRMED
         if tag.number >= peer.kind_since:
-            self._learn(peer, PLAIN, now)
+            self._learn(peer, LEGACY, now)
         if peer.unechoed is not None and peer.unechoed == frame:
             peer.unechoed = None
             peer.quiet_until = now
@@ -671,6 +671,7 @@ cdef class Exchange:
         self.moved.pop(addr, None)
         self.last_addr = self.last_peer = None
         self._place(peer, addr)
+        peer.quotes = other is not None and other.quotes  # of who is there, since what quotes has no run
         if len(self.moved) >= self.limits.max_peers:
             del self.moved[next(iter(self.moved))]
         self.moved[before] = peer
@@ -713,7 +714,7 @@ cdef class Exchange:
                 peer.kind_since = other.kind_since
         if peer.kind == UNKNOWN and other.kind == UNKNOWN:
             peer.kind_since = min(peer.kind_since, other.kind_since)  # the echo of an earlier ping counts, too
-        if peer.kind == TAGGING and peer.probes is not None:
+        if peer.kind == ECHORIG and peer.probes is not None:
             self._stop_probing(peer)
         if peer.srtt == 0.0:
             peer.srtt = other.srtt
@@ -769,12 +770,12 @@ cdef class Exchange:
                 reply = reply_to_ping(frame, tag, self.run, 0)
             self.reply = self._pace(peer, reply, 0, now) if self.stream else reply
             return V_ECHO
-        # A late one says what it was. Soon after this program has begun it may also be what a plain peer sends back to the
+        # A late one says what it was. Soon after this program has begun it may also be what a legacy peer sends back to the
         # one that was here before.
-        if peer.kind != TAGGING and run.peer is peer and tag.number == run.latest and (
+        if peer.kind != ECHORIG and run.peer is peer and tag.number == run.latest and (
             self.stream or now - self.begun >= REST
         ):
-            self._learn(peer, TAGGING, now)
+            self._learn(peer, ECHORIG, now)
         event = peek(frame)
         state = 1 if self.stream else run.judge(tag.number)
         new = state == 1
@@ -949,7 +950,7 @@ cdef class Exchange:
                 self._hear(peer, now)
                 send.truncated = event == 2
                 if send.tagged and self.limits.tags:
-                    self._learn(peer, PLAIN, now)  # one that cuts echoes short
+                    self._learn(peer, LEGACY, now)  # one that cuts echoes short
                 self._confirm(peer, send, send.number, now)
                 return V_CONFIRMED
         if peer.due and peer.is_due(frame, now, self.limits):
@@ -964,12 +965,12 @@ cdef class Exchange:
         if event == 0:
             peer.quotes = peer.quotes or frame.endswith(b'"]')
             return V_NOTICE
-        if event > 0 and peer.kind != PLAIN and self.limits.tags and not self.limits.signed:
-            if peer.kind == TAGGING:  # it may send bytes as they are, or be another program by now
+        if event > 0 and peer.kind != LEGACY and self.limits.tags and not self.limits.signed:
+            if peer.kind == ECHORIG:  # it may send bytes as they are, or be another program by now
                 peer.kind = UNKNOWN
                 peer.kind_since = self.number
             else:
-                self._learn(peer, PLAIN, now)
+                self._learn(peer, LEGACY, now)
         for i in range(len(peer.flying)):
             send = peer.flying[i]
             if send.pings is not None:
@@ -1013,7 +1014,7 @@ cdef class Exchange:
         Parameters
         ----------
         max_size : int
-            The size in bytes of an echo that plain peers may cut a longer message down to.
+            The size in bytes of an echo that legacy peers may cut a longer message down to.
         """
         self.limits.max_size = max_size
 
@@ -1190,27 +1191,27 @@ cdef class Exchange:
         self.finished.append(send)
 
     cdef _retry(self, Peer peer, Send send, double now):
-        """Send a message again to a tagging peer, or ask by a ping whether it was lost; or send another ping."""
-        cdef bint tagging = peer.current_kind(now, self.limits) == TAGGING
+        """Send a message again to an echorig peer, or ask by a ping whether it was lost; or send another ping."""
+        cdef bint tags = peer.current_kind(now, self.limits) == ECHORIG
         send.repetitions += 1
         if send.repetitions > self.limits.quick_retries:
             send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            # To others it could hurt what is on its way, and a plain one is sent nothing again.
-            if tagging or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not self._is_at_work(peer, now)):
+            # To others it could hurt what is on its way, and a legacy one is sent nothing again.
+            if tags or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not self._is_at_work(peer, now)):
                 send.number = self._next_number()
                 send.frame = make_ping(self.number_run, send.number)
                 send.pings.append((send.number, now))
                 send.repeated = True
                 peer.n_retransmitted += 1
                 self.outbox.append((send.frame, send.addr))
-        elif tagging:
+        elif tags:
             if PyBytes_GET_SIZE(send.frame) <= LARGE or peer.srtt == 0.0:
                 self._repeat(peer, send, now)
             else:
                 peer.asked = self._ask(send.addr)
-        elif peer.was_tagging and peer.kind == UNKNOWN and not peer.refused and not self._is_at_work(peer, now):
+        elif peer.was_echorig and peer.kind == UNKNOWN and not peer.refused and not self._is_at_work(peer, now):
             self._ask(send.addr)  # it was silent for so long that another may have taken its place
             send.retry_at = now + REPEATED_PROBE
 
@@ -1224,15 +1225,15 @@ cdef class Exchange:
         self.outbox.append((send.frame, send.addr))
 
     cdef _learn(self, Peer peer, int kind, double now):
-        """Take in what a peer turns out to be; a tagging one is sent again what it seems not to have got."""
+        """Take in what a peer turns out to be; an echorig one is sent again what it seems not to have got."""
         cdef Send send
-        if kind == PLAIN:
+        if kind == LEGACY:
             peer.kind_since = self.number
         if peer.kind == kind and peer.probes is None:
             return
         peer.kind = kind
-        peer.was_tagging = kind == TAGGING
-        if kind == TAGGING:
+        peer.was_echorig = kind == ECHORIG
+        if kind == ECHORIG:
             peer.unechoed = None
             if self.stream:
                 peer.quiet_until = now
@@ -1258,7 +1259,7 @@ cdef class Exchange:
     cdef bint _is_at_work(self, Peer peer, double now) noexcept:
         """Tell whether a peer may be dealing with a message.
 
-        A ping behind it would make a plain one take our next echo for a message.
+        A ping behind it would make a legacy one take our next echo for a message.
         """
         return peer.unechoed is not None and now < peer.unechoed_at + REST
 
@@ -1407,7 +1408,7 @@ cdef class Exchange:
         peer.active = now
         peer.kind_since = self.number
         if self.limits.signed:
-            peer.kind = TAGGING
+            peer.kind = ECHORIG
         if self.former:
             before = self.former.pop(addr, None)
             if before is not None:
@@ -1527,7 +1528,7 @@ cdef class Exchange:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
         if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
             return False
-        if peer.kind == PLAIN:
+        if peer.kind == LEGACY:
             for i in range(2):
                 if n <= BUFFERS[i] < n + TAG_SIZE:
                     return False
@@ -1543,7 +1544,7 @@ cdef class Exchange:
         elif send.taggable and self._may_tag(peer, send.frame):
             send.number = self._next_number()
             send.frame = self._tagged_frame(
-                send.frame, send.number, _life(send, now), send.answered if peer.kind != PLAIN else -1
+                send.frame, send.number, _life(send, now), send.answered if peer.kind != LEGACY else -1
             )
             send.tagged = True
             if send.awaited is not None:
@@ -1582,7 +1583,7 @@ cdef class Exchange:
                 return False
         if self.stream:
             return self._may_follow(peer, now)
-        if peer.current_kind(now, self.limits) == TAGGING:
+        if peer.current_kind(now, self.limits) == ECHORIG:
             return True
         if send.pings is not None and self._is_at_work(peer, now):
             return False
@@ -1602,10 +1603,10 @@ cdef class Exchange:
         self._tag(peer, send, now)
         send.flown_after = self.number
         peer.flying.append(send)
-        if send.pings is None and peer.kind != TAGGING:
+        if send.pings is None and peer.kind != ECHORIG:
             peer.sent_message(send.frame, peek(send.frame), now)
         if self.stream:
-            if peer.kind != TAGGING:
+            if peer.kind != ECHORIG:
                 peer.quiet_until = now + STREAM_GAP
             if send.alone:
                 peer.bare_until = now + STREAM_GAP
@@ -1678,7 +1679,7 @@ cdef class Exchange:
 
     cdef _written(self, Peer peer, bytes frame, int event, double now):
         """Take in that a frame is written to a stream now."""
-        if peer.kind != TAGGING:
+        if peer.kind != ECHORIG:
             if not peer.pipelines:
                 peer.quiet_until = now + STREAM_GAP
             if event != 0:
@@ -1770,7 +1771,7 @@ cdef class Exchange:
             # Even after a mismatch the echo proper may still come; from where nobody listens it cannot. One with a
             # tag is known by its number, unless it is cut short.
             if outcome != V_CONFIRMED and not peer.refused:
-                if not send.tagged or (peer.kind != TAGGING and PyBytes_GET_SIZE(send.frame) > self.limits.min_truncated):
+                if not send.tagged or (peer.kind != ECHORIG and PyBytes_GET_SIZE(send.frame) > self.limits.min_truncated):
                     peer.owe(send.frame, now, self.limits)
         else:
             peer.queue.remove(send)

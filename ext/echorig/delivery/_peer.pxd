@@ -5,8 +5,8 @@ cdef enum:
     WORDS = 16       # of 64 bits each
     REPEATERS = 16   # untagged frames whose repetition is counted
     UNKNOWN = 0
-    TAGGING = 1
-    PLAIN = 2
+    ECHORIG = 1
+    LEGACY = 2
 
 cdef class Limits:
     cdef bint tags, signed
@@ -37,7 +37,7 @@ cdef class Peer:
     cdef Py_ssize_t doubted_size  # and how many bytes they have
     cdef list due              # (frame, time) of untagged ones whose echo may still come
     cdef int kind
-    cdef bint was_tagging      # so it was when its kind was last known
+    cdef bint was_echorig      # so it was when its kind was last known
     cdef unsigned int kind_since  # echoes of earlier numbers say nothing of what it is now
     cdef Run run               # its program
     cdef Peer former           # who was at this address before: an echo from there may still come

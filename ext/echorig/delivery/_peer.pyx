@@ -97,8 +97,8 @@ cdef class Peer:
         self.unechoed_at = float('-inf')
 
     cdef int current_kind(self, double now, Limits limits) noexcept:
-        """Return the kind of the peer; a tagging one that was silent for long may have been replaced."""
-        if self.kind == TAGGING and now - self.last_seen > limits.due_age and not limits.signed:
+        """Return the kind of the peer; an echorig one that was silent for long may have been replaced."""
+        if self.kind == ECHORIG and now - self.last_seen > limits.due_age and not limits.signed:
             self.kind = UNKNOWN
         return self.kind
 
@@ -111,7 +111,7 @@ cdef class Peer:
         cdef int i
         self.unechoed = frame
         self.unechoed_at = now
-        if event > 0 and self.kind != TAGGING:
+        if event > 0 and self.kind != ECHORIG:
             self.events |= event
             for i in range(REPEATERS):  # another message may be answered with the same bytes
                 if self.repeated_event[i] == event and not self.stopped[i]:
@@ -145,7 +145,7 @@ cdef class Peer:
     cdef bint is_storm(self, bytes frame, int event, double now, Limits limits):
         """Count an untagged frame; tell whether it must not be echoed, to end an exchange that would never end.
 
-        A plain peer that takes our echo for a message echoes it, and so on. What looks like an answer to a message of
+        A legacy peer that takes our echo for a message echoes it, and so on. What looks like an answer to a message of
         ours is echoed twice; more often than that it is no answer. It stays so until it has not come for a while.
         """
         cdef uint64_t digest = mix(frame)

@@ -19,7 +19,7 @@ class PeerStatistics:
     """
 
     kind: str
-    """str: ``tagging`` for another echorig, ``plain`` for iblutil or MATLAB, ``unknown`` before its first echo."""
+    """str: ``echorig``, ``legacy`` for iblutil or MATLAB, ``unknown`` before its first echo."""
     sent: int
     """int: Messages to it, confirmed sends and others."""
     confirmed: int
@@ -42,7 +42,7 @@ class PeerStatistics:
     """float or None: When it was last heard from, on the clock of `time.monotonic`, in seconds."""
     restarts: int
     """int: How often another program has taken its place, because it was started again. It shows with the first
-    message from there, and with the echo of a ping; always 0 for a plain peer."""
+    message from there, and with the echo of a ping; always 0 for a legacy peer."""
     damaged: int
     """int: Frames from it that were changed on their way, and treated as lost."""
     expired: int

@@ -30,6 +30,7 @@ WIDTH = 104
 REFRESH = 0.1  # seconds
 NEWEST = 5000  # messages of each rig, in the live table
 BAR = 40  # columns
+KINDS = {'legacy': 'iblutil/MATLAB'}  # what a rig runs, as a lab calls it
 _STYLES = {'FAILED': 'bold red', 'RUNNING': 'bold green', 'INITIALIZED': 'cyan', 'STOPPED': 'yellow'}
 _STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
@@ -122,7 +123,7 @@ def _row(rig: RigRecord, newest: int) -> list[RenderableType]:
     times = sorted(rig.round_trips[-newest:])
     speed = [f'{percentile(times, q) * 1e3:.2f}' if times else '' for q in (0.5, 0.99)]
     state = Text(rig.state, style=_STYLES.get(rig.state, ''))
-    facts = [Text(rig.name), Text(rig.uri), Text(rig.kind), state, Text(rig.event)]
+    facts = [Text(rig.name), Text(rig.uri), Text(KINDS.get(rig.kind, rig.kind)), state, Text(rig.event)]
     return [*facts, f'{rig.confirmed:,}', f'{rig.repeated:,}', *speed]
 
 

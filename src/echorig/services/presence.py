@@ -2,7 +2,7 @@
 
 1. A rig that runs echorig is pinged: no ping harms it, and no message waits for one. The run in its reply says exactly
    whether its program is another than before.
-2. A plain rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message; iblutil
+2. A legacy rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message; iblutil
    takes whatever comes while it waits for an echo for a wrong one. Such a rig is there when it has been heard, and gone
    when a message to it has failed. Over TCP its connection tells.
 3. A rig not yet known is pinged over UDP. The exchange sends no ping behind a message that it may not have read.
@@ -52,7 +52,7 @@ class RigPresence:
     since: float = 0.0
     """float: Since when, on the clock of `time.monotonic`, in seconds."""
     round_trip: float | None = None
-    """float or None: The last round-trip time while it is online, in seconds; of a plain rig that of its messages."""
+    """float or None: The last round-trip time while it is online, in seconds; of a legacy rig that of its messages."""
     last_heard: float | None = None
     """float or None: When something last came from it, on the clock of `time.monotonic`, in seconds."""
     restarts: int = 0
@@ -219,9 +219,9 @@ class _Look:
     def __init__(self, presence: Presence, name: str, rig: Any) -> None:
         self._presence, self._name, self._rig = presence, name, rig
         self._wake = asyncio.Event()
-        self._was_tagging = False  # when last known: it is unknown again after a new connection, or long silence
+        self._was_echorig = False  # when last known: it is unknown again after a new connection, or long silence
         self._gone_at = -inf
-        self._ended = False  # the plain program at the other end of a connection has closed it
+        self._ended = False  # the legacy program at the other end of a connection has closed it
         statistics = _statistics(rig)
         self._restarts = 0 if statistics is None else statistics.restarts
         if isinstance(rig, ConnectionChanges):
@@ -254,12 +254,12 @@ class _Look:
         statistics = _statistics(self._rig)
         kind = 'unknown' if statistics is None else statistics.kind
         if kind != 'unknown':
-            self._was_tagging = kind == 'tagging'
-        if self._was_tagging:
+            self._was_echorig = kind == 'echorig'
+        if self._was_echorig:
             await self._ping()
         elif self._rig.protocol in _STREAMS:
             self._look_at_connection(statistics)
-        elif kind == 'plain' or self._is_asked():
+        elif kind == 'legacy' or self._is_asked():
             self._look_at_messages(statistics)
         else:
             await self._ping()
@@ -286,7 +286,7 @@ class _Look:
             statistics = _statistics(self._rig)
             if statistics is not None and (statistics.last_seen or -inf) >= begun:
                 self._there(statistics.srtt)
-            elif self._was_tagging or not self._is_asked():
+            elif self._was_echorig or not self._is_asked():
                 self._gone(ex)
         else:
             self._there(round_trip)
@@ -321,7 +321,7 @@ class _Look:
             # In order or with a reset, it was ended at the other end; otherwise it may have been the network.
             ended = change.error is None or isinstance(change.error, ConnectionResetError | BrokenPipeError)
             was_there = self._presence._rigs[self._name].state == 'online'
-            self._ended = self._ended or (ended and was_there and not self._was_tagging)
+            self._ended = self._ended or (ended and was_there and not self._was_echorig)
             self._gone(ConnectionClosedError(f'{self._name} closed its connection'))
         else:
             self._wake.set()

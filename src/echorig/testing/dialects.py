@@ -98,7 +98,7 @@ class Echorig(Habits):
         tag = read_tag(frame)
         number = -1 if tag is None else tag[1] << 32 | tag[2]
         own = self._com._last_sent.get(addr)
-        # Of another echorig, or a plain peer's.
+        # Of another echorig, or a legacy peer's.
         is_echo = (tag is not None and tag[0]) or (own is not None and own[0] == frame)
         if is_echo or is_ping(frame) or peek(frame) == 0:
             if peek(frame) == 0:

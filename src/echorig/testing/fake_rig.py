@@ -192,7 +192,7 @@ class FakeRig:
         self.confirmed.append(message)
 
     def busy(self, seconds: float) -> None:
-        """Be busy from now on, as a program is whose callback blocks; for plain rigs.
+        """Be busy from now on, as a program is whose callback blocks; for legacy rigs.
 
         It reads and sends nothing. What comes waits in its socket, and is read in the order of arrival.
 

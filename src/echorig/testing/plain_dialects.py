@@ -1,4 +1,4 @@
-"""Rigs without hardware that speak like iblutil, with raw bytes on a socket; and what all plain rigs have in common.
+"""Rigs without hardware that speak like iblutil, with raw bytes on a socket; and what all legacy rigs have in common.
 
 1. What arrives waits until the rig is not busy, and is then taken in the order of arrival, one frame at a time.
 2. iblutil echoes everything as it is. Whatever comes while it waits for an echo it takes for that echo: if it is
