@@ -2,9 +2,9 @@
 
 1. A rig that runs echorig is pinged: no ping harms it, and no message waits for one. The run in its reply says exactly
    whether its program is another than before.
-2. A legacy rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message; iblutil
-   takes whatever comes while it waits for an echo for a wrong one. Such a rig is there when it has been heard, and gone
-   when a message to it has failed. Over TCP its connection tells.
+2. A legacy rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message.
+   iblutil takes any frame that arrives while it waits for an echo for a wrong echo. Such a rig is online when it was
+   last heard, and offline when a message to it has failed. Over TCP its connection decides.
 3. A rig not yet known is pinged over UDP. The exchange sends no ping behind a message that it may not have read.
 """
 
