@@ -376,7 +376,7 @@ async def test_a_watch_ends_with_its_set(lab):
         )
         rigs.close()
         assert [change.state async for change in changes] == ['online', 'online']
-    assert not rigs._watches
+    assert presence.is_closed
     for interval, timeout in ((0, 1), (1, 0), (-1, 1)):
         with pytest.raises(ValueError, match='positive'):
             rigs.watch(interval, timeout)

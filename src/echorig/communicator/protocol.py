@@ -76,7 +76,7 @@ class EchoProtocol(Link):
 
     __slots__ = ()
 
-    _last_failure: Failure | None = None  # of a confirmed send
+    last_failure: Failure | None = None  # of a confirmed send
 
     # --- opening ---
 
@@ -276,7 +276,7 @@ class EchoProtocol(Link):
             await send.waiter
         except BaseException as ex:
             self._delivery.give_up(send)
-            self._last_failure = failure_of(send.started, ex)
+            self.last_failure = failure_of(send.started, ex)
             raise
 
     async def ping(self, addr: Any = None, timeout: float | None = None) -> float:

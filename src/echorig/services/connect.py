@@ -12,7 +12,7 @@ from ..communicator.options import check_options
 from ..communicator.protocol import EchoProtocol
 from ..errors import EchoTimeoutError
 from ..stall import wait
-from .fan_out import failed
+from .fan_out import services_error
 
 __all__ = ['opened']
 
@@ -67,7 +67,7 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
                     raise error
                 failures[name] = error
         if failures:
-            raise failed({name: uris[name] for name in tasks if name not in failures}, failures)
+            raise services_error({name: uris[name] for name in tasks if name not in failures}, failures)
         whole = True
         return [task.result() for task in tasks.values()]
     finally:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Mapping
+from collections import UserDict
+from collections.abc import Iterable, Mapping
 from functools import partial
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
-from ..checks import described, flag, limit, seconds
+from ..checks import described, flag, limit, seconds, set_checked, short, text
 from ..communicator.service import Service
+from ..events.callbacks import Listener, WithService, checked_listener
 from ..messages import ExpMessage
+from ..security.safe_log import SafeLog
 from ..tuning import DEFAULT_TUNING
 from .connect import opened
-from .fan_out import RigSet, outcome
+from .fan_out import each_rig, outcome, outcomes, result
 from .presence import Presence
 from .rigs_file import read_rigs
 
@@ -22,7 +27,7 @@ __all__ = ['Services']
 _Self = TypeVar('_Self', bound='Services')
 
 
-class Services(RigSet):
+class Services(Service, UserDict[str, Any]):
     """A set of rigs, by name, in the order given; it cannot be changed.
 
     Parameters
@@ -35,12 +40,29 @@ class Services(RigSet):
     Raises
     ------
     TypeError
-        One of them is no `Service`.
+        One of them is no `Service`, or the time-out no number.
     ValueError
-        Two have the same name.
+        Two have the same name, or the time-out is negative.
     """
 
-    __slots__ = ()
+    # `server` is a documented name that nothing sets.
+    __slots__ = ('server',)
+
+    __setattr__ = set_checked(timeout=limit)
+    timeout: float | None = 10.0
+    """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
+
+    def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
+        super().__init__()
+        rigs: dict[str, Any] = {}
+        for rig in each_rig(remote_rigs, Service, 'a Service, such as an EchoProtocol'):  # type: ignore[type-abstract]
+            if rig.name in rigs:
+                raise ValueError(f'Two rigs are called {short(rig.name)}: give each its own name')
+            rigs[rig.name] = rig
+        self.data = MappingProxyType(rigs)  # type: ignore[assignment]
+        self.timeout = timeout
+        self.logger = logging.getLogger(__name__)
+        self._watches: list[Presence] = []
 
     @classmethod
     async def connect(
@@ -149,7 +171,106 @@ class Services(RigSet):
         ...     await rigs.start('2026-01-31_1_mouse7')
         ...     print(presence['camera'].round_trip)
         """
-        return Presence(self, interval, timeout, DEFAULT_TUNING.max_backlog)
+        presence = Presence(self, interval, timeout, DEFAULT_TUNING.max_backlog, SafeLog(self.logger))
+        self._watches = [watch for watch in self._watches if not watch.is_closed]
+        self._watches.append(presence)
+        return presence
+
+    @property
+    def is_connected(self) -> bool:
+        """bool: Whether there are rigs and all of them are connected."""
+        return len(self) > 0 and all(rig.is_connected for rig in self.values())
+
+    # --- listening ---
+
+    def assign_callback(self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False) -> None:
+        """Register a callback with every rig.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future
+            What to tell. It is called as ``callback(data, addr)``, with the event as a further argument if
+            it was registered for a combination, and with the rig as the last if `return_service` is true.
+        return_service : bool
+            Whether to pass the rig that the message came from.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` is neither callable nor a future, or there is no such event.
+        """
+        ExpMessage.validate(event)
+        checked_listener(callback, futures=not flag(return_service, 'return_service'))
+        for rig in self.values():
+            rig.assign_callback(event, WithService(callback, rig) if return_service else callback)  # type: ignore[arg-type]
+
+    def clear_callbacks(self, event: str | int | ExpMessage, callback: Listener | None = None) -> dict[str, int]:
+        """Remove a callback, or all of them, from every rig.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+        callback : callable or asyncio.Future, optional
+            What to remove, as it was given to `assign_callback`; by default everything.
+
+        Returns
+        -------
+        dict of str to int
+            How many were removed, by name of the rig.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` is neither callable nor a future, or there is no such event.
+        """
+        ExpMessage.validate(event)
+        if callback is not None:
+            checked_listener(callback)
+        return {name: rig.clear_callbacks(event, callback=callback) for name, rig in self.items()}
+
+    async def await_all(self, event: str | int | ExpMessage) -> dict[str, Any]:
+        """Wait until every rig has reported an event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event or combination of events.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig sent with it, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one did not within `timeout` seconds (a `TimeoutError`).
+        ServicesError
+            At least one failed in another way.
+        """
+        event = ExpMessage.validate(event)
+        return self._result(await outcomes(list(self.values()), event, None, self.timeout))
+
+    # --- closing ---
+
+    def close(self) -> None:
+        """Close every communicator, and end every watch."""
+        for watch in self._watches:
+            watch.close()
+        for rig in self.values():
+            rig.close()
+
+    async def __aenter__(self: _Self) -> _Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        await asyncio.gather(*(rig.wait_closed() for rig in self.values() if hasattr(rig, 'wait_closed')))
 
     # --- the messages of an experiment ---
 
@@ -323,4 +444,60 @@ class Services(RigSet):
             At least one rig failed in another way.
         """
         Service.alyx(self, alyx)
-        await self._gather({name: partial(rig.alyx, alyx) for name, rig in self.items()})
+        # Tasks take their first step, which sends the message, in the order of their making.
+        found = await asyncio.gather(*(outcome(partial(rig.alyx, alyx)) for rig in self.values()))
+        self._result(dict(zip(self, found, strict=True)))
+
+    async def _signal(
+        self,
+        event: str | int | ExpMessage,
+        method: str,
+        *args: Any,
+        concurrent: bool = True,
+        reverse: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Tell all rigs something, and wait for each to answer with the same event.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event of the answers.
+        method : str
+            The method of each rig to call, by default that named like the event.
+        args, kwargs
+            What to call it with.
+        concurrent : bool
+            If false, each rig is told when the one before has answered.
+        reverse : bool
+            Whether the last rig is told first.
+
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError, ServicesError
+            At least one rig failed.
+        TypeError, ValueError
+            There is no such event, or an argument is of a wrong type.
+        """
+        event = ExpMessage.validate(event, allow_bitwise=False)
+        flag(concurrent, 'concurrent')
+        flag(reverse, 'reverse')
+        method = text(method, 'method') or str(event.name).removeprefix('EXP').lower()
+        rigs = list(self.values())
+        if reverse:
+            rigs.reverse()
+        if concurrent:
+            return self._result(await outcomes(rigs, event, (method, args, kwargs), self.timeout))
+        found: dict[str, Any] = {}
+        for rig in rigs:
+            found |= await outcomes([rig], event, (method, args, kwargs), self.timeout, from_echo=True)
+        return self._result(found)
+
+    def _result(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return the answers in the order of the rigs, or raise what went wrong."""
+        return result({name: found[name] for name in self})
