@@ -130,8 +130,8 @@ def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str
 
         def left():
             waiting = main.asynchronous._waiting
-            open_watches = [w for w in rigs._rigs._watches if w._watchers and not w.is_closed]
-            return background().run(lambda: (len(open_watches), len(waiting.streams)))
+            is_open = lambda watch: bool(watch._watchers and not watch.is_closed)
+            return background().run(lambda: (sum(map(is_open, rigs._rigs._watches)), len(waiting.streams)))
 
         no_error = None, None, None
         watch, stream = rigs.watch(), main.events()
