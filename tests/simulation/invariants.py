@@ -313,7 +313,8 @@ class Watch:
                 need(verdict == SWALLOWED, f'{rig.name} takes the echo for another for {NAMES.get(verdict)}')
             else:
                 self.blur(root)
-                if self.network.now - self.notes[rig.name].begun > _DELAY:
+                # A program that has just begun expects that; one that was given the address of another cannot know.
+                if self.taken or self.network.now - self.notes[rig.name].begun > _DELAY:
                     self.notes[rig.name].misled.add(packet.src)
                 self.notes[rig.name].restarts_known = False
                 need(verdict != CONFIRMED, f'{rig.name} takes the echo for another for its own')
