@@ -354,3 +354,16 @@ def test_a_wrong_answer_to_a_bare_text_is_still_a_mismatch():
     out(ex)
     assert ex.receive(b'[2, "another"]', A, 0.1) == MISMATCH
     assert send.outcome == MISMATCH
+
+
+def test_an_echo_from_the_former_address_confirms_though_another_program_is_there():
+    """A rig with two addresses echoes from the one it was asked at; a program without tags may be there by now."""
+    ex = exchange()
+    met(ex, 0.0, A)
+    ex.receive(tag(START, 5), A, 0.1)
+    send = ex.send(STATUS, A, None, 0.2, 4.0)
+    (frame,) = out(ex)
+    assert ex.receive(tag(START, 6), B, 0.3) == DELIVER
+    assert ex.receive(b'[4, null]', A, 0.4) == DELIVER
+    assert ex.receive(acknowledged(frame), A, 0.5) == CONFIRMED
+    assert send.outcome == CONFIRMED

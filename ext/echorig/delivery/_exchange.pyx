@@ -503,6 +503,10 @@ cdef class Exchange:
         if peer is None:
             return V_SWALLOWED
         send = self._find(peer, tag.number)
+        if send is None and peer.former is not None and not peer.former.gone:  # it was sent before that one moved
+            send = self._find(peer.former, tag.number)
+            if send is not None:
+                peer = peer.former
         if (send is None or send.pings is not None or not is_echo(send.frame, frame)) and not is_intact(frame, tag):
             return self._damaged(peer)
         self._hear(peer, now)
