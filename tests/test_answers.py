@@ -87,7 +87,7 @@ async def test_what_a_rig_sends_back_names_what_it_answers(lab, transport, how):
     assert question.number == identity(question.send.frame)
     assert question.number != other.number
     origin = await asyncio.wait_for(origins.get(), 10)
-    assert origin.receiver is client._identity
+    assert origin.receiver is client.receiver_id
     assert origin.answers == question.number
     assert origin.event == (0 if how == 'failure' else 2)
     current.set(origin)

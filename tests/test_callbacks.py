@@ -161,7 +161,7 @@ async def test_each_peer_that_writes_latin1_is_named_once_and_few_of_them(lab, c
     ]
     for port in range(20, 5000):
         server._receive(b'[1, "\xe4"]', ('127.0.0.1', port))
-    assert len(server._once._said) < 2000
+    assert len(server._dispatcher.log._once._said) < 2000
 
 
 QUOTED = ['[]', '[ \t \t ]', ' [\t]\n', '[0, "ValueError: x", 2]', '[0,"again","[0, 1]"]']

@@ -297,7 +297,7 @@ def test_all_peers_with_a_key_are_tagging_ones():
 
 
 def test_an_untagged_message_says_that_a_peer_is_plain():
-    for frame, expected in ((START, 'plain'), (NOTICE_FRAME, 'unknown'), (b'text', 'unknown'), (b'{}', 'unknown')):
+    for frame, expected in ((START, 'legacy'), (NOTICE_FRAME, 'unknown'), (b'text', 'unknown'), (b'{}', 'unknown')):
         ex = exchange()
         ex.receive(frame, A, 0.0)
         assert kind(ex) == expected

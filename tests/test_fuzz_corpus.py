@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig.delivery._exchange import DELIVER, ECHO, Exchange
+from echorig.events.message_log import MessageLog
 from echorig.security._signing import Signer
 from echorig.wire._framing import FrameSplitter
 from echorig.wire._tags import is_ping
-from fuzz import TARGETS, codec, corpus, end, framing, receive, signing
+from fuzz import TARGETS, codec, corpus, end, framing, signing
 from fuzz.corpus import inputs, pack, unpack
 
 HERE = Path(__file__).parent / 'fuzz'
@@ -167,10 +168,10 @@ def test_a_mistake_in_signatures_is_seen(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_mistake_in_receiving_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def log_notice(self: Any, content: list[Any], addr: Any) -> None:
+    def notice(self: Any, content: list[Any], addr: Any) -> None:
         len(content[1])  # there need not be one
 
-    monkeypatch.setattr(receive.EchoProtocol, '_log_notice', log_notice)
+    monkeypatch.setattr(MessageLog, 'notice', notice)
     with pytest.raises(AssertionError, match=r'receive fails with.*could not be processed'):
         replay('receive')
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage
-from echorig.communicator import base as communicator
 from echorig.delivery._exchange import DELIVER, Exchange
+from echorig.events import message_log
 from echorig.tuning import DEFAULT_TUNING
 from eventually import eventually
 from rigs import REF, RawUdp, free_port
@@ -148,7 +148,7 @@ async def test_warnings_of_bad_input_do_not_pile_up(lab):
         warnings.showwarning = lambda *args, **kwargs: None
         for i in range(1000):
             server.datagram_received(b'bad %d' % i, ('127.0.0.1', 9))
-    assert len(communicator._warned) <= communicator._MAX_WARNED + 2
+    assert len(message_log._warned) <= message_log._MAX_WARNED + 2
 
 
 async def test_a_program_error_in_receiving_is_logged_not_raised(lab, caplog):

@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport get_value
 
 from echorig.wire._codec cimport is_raw
-from echorig.events._dispatch cimport deliver
+from echorig.events._dispatch cimport Dispatcher
 from echorig.events._reply_context cimport Origin, Question
 from echorig.events._reply_context import asking as _asking
 from echorig.events._reply_context import current as _current
@@ -138,7 +138,8 @@ cdef class MessagePipeline:
     cdef readonly dict exposed      # {send: future} of those that somebody looked up
     cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
     cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
-    cdef object waiting, callbacks, identity  # the owner's
+    cdef Dispatcher dispatcher
+    cdef object identity
     cdef dict connections           # the owner's, of a server over TCP: {address: connection}
     cdef object future
     cdef dict levels
@@ -169,9 +170,8 @@ cdef class MessagePipeline:
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
         self.levels = getattr(owner.logger, '_cache', None) if type(owner.logger) is logging.Logger else None
-        self.identity = owner._identity
-        self.waiting = owner._waiting
-        self.callbacks = owner._callbacks
+        self.identity = owner.receiver_id
+        self.dispatcher = owner._dispatcher
         self.connections = owner._connections
         self.exposed = {}
         self.by_hand = {}
@@ -365,10 +365,7 @@ cdef class MessagePipeline:
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
                 self.logger.info('Received %r from %s', LazyFrame(frame), address_text(self.owner.protocol, addr))
-            deliver(
-                self.owner, self.waiting, self.callbacks, frame, addr, identity,
-                -1 if identity < 0 else self._answers(frame),
-            )
+            self.dispatcher.deliver(frame, addr, identity, -1 if identity < 0 else self._answers(frame))
         elif kind == V_REFUSED:
             self.owner._flow_control.on_refused(frame, addr)
         elif kind == V_STORM:

@@ -84,6 +84,6 @@ def names(com, Question question not None) -> int:
         1 if it is, 0 if it answers something else, -1 if it does not say, as messages of peers without tags.
     """
     cdef Origin origin = current.get()
-    if origin is None or origin.receiver is not getattr(com, '_identity', None) or origin.answers == -1:
+    if origin is None or origin.receiver is not getattr(com, 'receiver_id', None) or origin.answers == -1:
         return -1
     return 1 if origin.answers == question.number else 0

@@ -5,33 +5,28 @@ from __future__ import annotations
 import logging
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from ..checks import described, flag
 from ..errors import ConnectionClosedError, EchoError
-from ..events._dispatch import deliver
+from ..events._dispatch import Dispatcher
 from ..events.callbacks import CallbackTable, Listener, checked_listener
 from ..events.event_queue import EventStream, Waiting, bits
+from ..events.message_log import MessageLog
 from ..messages import ExpMessage
 from ..resolver import validate_uri
-from ..security.log_limit import LogLimit, OncePerPeer
-from ..security.redaction import printable, redact_error, redact_frame
+from ..security.log_limit import LogLimit
 from ..security.safe_log import SafeLog
 from ..tuning import DEFAULT_TUNING, Tuning
-from ..uri import Address, address_text, parse
+from ..uri import Address, parse
 from ..wire import _codec
-from ..wire.notices import event_of_notice, is_about_no_message
 from .options import check_identity
 from .service import Service
 
 __all__ = ['Communicator']
 
-# Which warnings have been shown: each text once, as Python does, but a peer must not make the list grow for ever.
-_warned: dict[Any, Any] = {}
-_MAX_WARNED = 100
 _ANY = ExpMessage.any()
-_FAILURES = 10  # times as many as of other warnings are logged: all rigs of a session may fail at once
-_LONGEST_NOTICE = 1000  # characters; an error text is for people, and MATLAB reads 512 bytes or 1,000
 
 
 class Communicator(Service):
@@ -47,6 +42,8 @@ class Communicator(Service):
         Where to log, by default the logger called `name`.
     tuning : Tuning, optional
         Limits and timings.
+    call_later : callable, optional
+        That of the event loop; with it, warnings that were left out are summed up in time.
 
     Attributes
     ----------
@@ -56,6 +53,8 @@ class Communicator(Service):
         The label.
     logger : logging.Logger
         Where this communicator logs.
+    receiver_id : object
+        Stands for this communicator where a reference would keep it alive.
 
     Raises
     ------
@@ -65,14 +64,14 @@ class Communicator(Service):
 
     __slots__ = (
         '_callbacks',
-        '_identity',
+        '_dispatcher',
         '_keeps_messages',
         '_log',
         '_log_limit',
-        '_once',
         '_waiting',
         'logger',
         'name',
+        'receiver_id',
         'server_uri',
     )
     server_uri: str
@@ -85,17 +84,19 @@ class Communicator(Service):
         name: str | None = None,
         logger: logging.Logger | None = None,
         tuning: Tuning = DEFAULT_TUNING,
+        call_later: Callable[..., Any] | None = None,
     ) -> None:
         check_identity(name, logger, tuning, 'logger')
         self.server_uri = validate_uri(server_uri)
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
         self._log = SafeLog(self.logger)
-        self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval)
-        self._once = OncePerPeer()
+        self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval, call_later)
         self._callbacks = CallbackTable()
-        self._identity = object()
+        self.receiver_id = object()
         self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
+        faults = MessageLog(self._log, self._log_limit, self.protocol, self._notify, self._count_malformed)
+        self._dispatcher = Dispatcher(self._waiting, self._callbacks, faults, self.receiver_id)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
 
     # --- the address ---
@@ -269,66 +270,13 @@ class Communicator(Service):
         addr : tuple of (str, int)
             Where it came from.
         """
-        deliver(self, self._waiting, self._callbacks, data, addr)
+        self._dispatcher.deliver(data, addr)
 
-    def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
-        """Log what is no message, unless there is too much of it."""
-        if not self._log_limit.allows('that were no message', addr):
-            return
-        self._log.warning('Ignored %d bytes from %s:%s, no message (%s): %s', len(data), *addr, why, redact_frame(data))
-        if expected_list:
-            if len(_warned) > _MAX_WARNED:
-                _warned.clear()
-            warnings.warn_explicit(
-                f'Expected list, got {redact_frame(data)}',
-                RuntimeWarning,
-                __file__,
-                0,
-                module=__name__,
-                registry=_warned,
-            )
+    def _notify(self, notice: list[Any], addr: Address) -> None:
+        self.send(notice, addr)
 
-    def _log_latin1(self, addr: Address) -> None:
-        """Say of a peer that it writes Latin-1."""
-        if self._once.allows('Latin-1', addr) and self._log_limit.allows('messages in Latin-1', addr):
-            self._log.warning(
-                'Messages from %s are no UTF-8, as those of MATLAB are: read as Latin-1 from now on',
-                address_text(self.protocol, addr),
-            )
-
-    def _log_notice(self, content: list[Any], addr: Address) -> bool:
-        """Log a notice; tell whether it is about something that a program has sent."""
-        if is_about_no_message(content):
-            if self._once.allows('pings', addr) and self._log_limit.allows('notices about pings', addr):
-                self._log.info(
-                    '%s sends notices about pings and about notices: ignored', address_text(self.protocol, addr)
-                )
-            return False
-        if not self._log_limit.allows('failures of callbacks there', addr, _FAILURES):
-            return True
-        name = event_of_notice(content)
-        details = str(content[0])[: 4 * _LONGEST_NOTICE] if content else 'no details'
-        self._log.error(
-            'Callback for %s on %s failed with %s',
-            'an unnamed event' if name is None else ExpMessage(name).name or name,
-            address_text(self.protocol, addr),
-            printable(redact_error(details, name)),
-        )
-        return True
-
-    def _report(self, callback: Any, event: ExpMessage, error: BaseException, addr: Address) -> None:
-        """Log that a callback failed, and tell the sender of the message.
-
-        A failure in a callback for notices is only logged, or two such callbacks would keep each other busy.
-        """
-        text = redact_error(f'{type(error).__name__}: {_text(error)}', event)
-        if self._log_limit.allows('failures of callbacks here', addr, _FAILURES):
-            self._log.error('Callback "%s" failed with error "%s"', callback, text)
-        if event:
-            try:
-                self.send([0, text[:_LONGEST_NOTICE], int(event)], addr)
-            except (OSError, ValueError, EchoError) as ex:
-                self._log.warning('No notice sent to %s:%s: %s', *addr, ex)
+    def _count_malformed(self, addr: Address) -> None:
+        """Count a frame that is no message."""
 
     # --- bytes ---
 
@@ -389,11 +337,3 @@ class Communicator(Service):
         self._waiting.close(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
         self._callbacks.close()
         self._log_limit.close()
-
-
-def _text(error: BaseException) -> str:
-    """Return the text of an exception, even of one that has none to give."""
-    try:
-        return str(error)
-    except Exception as ex:
-        return f'(no text: {type(ex).__name__})'

@@ -23,7 +23,6 @@ from ..delivery.statistics import Peers
 from ..errors import ConnectionClosedError
 from ..events.notifier import Changes, ConnectionChange, ConnectionChanges
 from ..security.allowlist import Allowed
-from ..security.log_limit import LogLimit
 from ..security.redaction import LazyFrame
 from ..security.rejections import Rejections
 from ..transports.connection import Connection, StreamContext
@@ -90,10 +89,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     ) -> None:
         self._role = ''
         self.role = role
-        super().__init__(server_uri, name=name, logger=logger, tuning=tuning)
-        self.tuning = tuning
         self._loop = asyncio.get_running_loop()
-        self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval, self._loop.call_later)
+        super().__init__(server_uri, name=name, logger=logger, tuning=tuning, call_later=self._loop.call_later)
+        self.tuning = tuning
         self._socket: Any = None
         self._transport: Any = None
         self._connections: dict[Address, Connection] = {}
@@ -215,9 +213,8 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
     _received = received
     _receive = receive
 
-    def _malformed(self, data: bytes, addr: Address, why: str, expected_list: bool = True) -> None:
+    def _count_malformed(self, addr: Address) -> None:
         self._exchange.malformed(addr, monotonic())
-        super()._malformed(data, addr, why, expected_list)
 
     def _matches_by_hand(self, data: bytes, addr: Address) -> bool:
         """Tell whether a frame was dealt with as the echo of a pair put into `_last_sent` by hand."""

@@ -1,15 +1,19 @@
-from typing import Any
+from typing_extensions import disjoint_base
 
 from ..uri import Address
 from .callbacks import CallbackTable
 from .event_queue import Waiting
+from .message_log import MessageLog
 
-def deliver(
-    com: Any,
-    waiting: Waiting,
-    callbacks: CallbackTable,
-    data: bytes,
-    addr: Address,
-    number: int = -1,
-    answers: int = -1,
-) -> None: ...
+@disjoint_base
+class Dispatcher:
+    @property
+    def waiting(self) -> Waiting: ...
+    @property
+    def callbacks(self) -> CallbackTable: ...
+    @property
+    def log(self) -> MessageLog: ...
+    @property
+    def receiver(self) -> object: ...
+    def __init__(self, waiting: Waiting, callbacks: CallbackTable, log: MessageLog, receiver: object) -> None: ...
+    def deliver(self, data: bytes, addr: Address, number: int = -1, answers: int = -1) -> None: ...

@@ -112,7 +112,7 @@ class Echorig(Habits):
         reaction = self.rig.heard(heard)
         # What follows deals with this message, as a callback would: its answer says which message it answers.
         known = number >= 0 and heard.event is not None
-        current.set(Origin(self._com._identity, int(heard.event or 0), addr, number) if known else None)
+        current.set(Origin(self._com.receiver_id, int(heard.event or 0), addr, number) if known else None)
         if number >= 0:
             self._known[addr, number] = reaction
             if len(self._known) > _REMEMBERED:
