@@ -116,6 +116,7 @@ class Simulation:
             self._move(node, whom if how['taken'] else None)
         elif node.alive:
             if what == 'flood':
+                network.allowance += STORM_PACKETS  # its peers are forgotten, and the guard begins anew
                 network.disturbed(network.now)
             other = self.nodes[whom]
             address = other.addresses[-how['to']]
