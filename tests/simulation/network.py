@@ -217,7 +217,7 @@ class Network:
             self.allowance += STORM_PACKETS
             copy = Packet(src, dst, frame, root, hops, by, number, self.now)
             self.at(due + fault[1], self.arrive, copy)
-        elif fault[0] == DAMAGE:
+        elif fault[0] == DAMAGE and not (root.kind == STRAY and hops):  # a second damage might undo the first
             place = fault[1] % len(frame)
             packet.frame = frame[:place] + fault[2] + frame[place + 1 :]
             packet.damaged = packet.frame != frame
