@@ -436,7 +436,7 @@ async def test_filling(scene):
     await main.confirmed_send([4, None], timeout=20)
     assert [1, None] in heard
     assert [4, None] in heard
-    signer = rig._delivery.signer
+    signer = rig._pipeline.signer
     remembered = [len(rig.peers), *(signer.sizes.values() if signer else ()), len(rig._connections)]
     return max(remembered) > BOUNDED.max_peers
 

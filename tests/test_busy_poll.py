@@ -19,7 +19,7 @@ async def test_it_is_off_unless_asked_for(lab, transport):
     await client.start(REF)
     for com in (server, client):
         assert com.busy_poll == 0.0
-        assert not com._delivery.awake
+        assert not com._pipeline.awake
 
 
 @pytest.mark.parametrize('seconds', [-0.1, math.inf, math.nan])
@@ -36,12 +36,12 @@ async def test_a_client_polls_until_it_is_answered(lab, transport):
     client.busy_poll = LONG
     sending = asyncio.ensure_future(client.start(REF))
     await asyncio.sleep(0)
-    assert client._delivery.awake
+    assert client._pipeline.awake
     await sending
     for _ in range(3):  # of the loop's turns
         await asyncio.sleep(0)
-    assert not client._delivery.awake
-    assert not server._delivery.awake
+    assert not client._pipeline.awake
+    assert not server._pipeline.awake
 
 
 async def test_a_client_stops_in_the_end(lab):
@@ -50,8 +50,8 @@ async def test_a_client_stops_in_the_end(lab):
     client = await lab.client(peer.uri, busy_poll=0.01)
     sending = asyncio.ensure_future(client.confirmed_send([1], timeout=0.5))
     await asyncio.sleep(0)
-    assert client._delivery.awake
-    await eventually(lambda: not client._delivery.awake, 'not client._delivery.awake')
+    assert client._pipeline.awake
+    await eventually(lambda: not client._pipeline.awake, 'not client._pipeline.awake')
     assert not sending.done()
     with pytest.raises(EchoTimeoutError):
         await sending
@@ -65,12 +65,12 @@ async def test_a_server_polls_after_each_message_and_serves_all(lab, transport):
     server.assign_callback('EXPSTART', lambda data, addr: heard.append(addr))
     await asyncio.gather(*(client.start(REF) for client in clients for _ in range(20)))
     assert len(heard) == 100
-    assert server._delivery.awake
+    assert server._pipeline.awake
     await asyncio.sleep(0.01)  # the rest of the program has its turns
-    assert server._delivery.awake
+    assert server._pipeline.awake
     server.busy_poll = 1e-9
     await clients[0].start(REF)
-    await eventually(lambda: not server._delivery.awake, 'not server._delivery.awake')
+    await eventually(lambda: not server._pipeline.awake, 'not server._pipeline.awake')
 
 
 async def test_closing_ends_it(lab):
@@ -82,5 +82,5 @@ async def test_closing_ends_it(lab):
     with pytest.raises(ConnectionClosedError):
         await sending
     await asyncio.sleep(0)
-    assert not client._delivery.awake
+    assert not client._pipeline.awake
     peer.close()

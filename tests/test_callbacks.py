@@ -144,7 +144,7 @@ async def test_other_bytes_that_are_no_utf8_are_no_message(lab, frame, caplog):
     await client.init()
     heard = []
     server.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
-    server._received(frame, ('127.0.0.1', 9))
+    server._pipeline.replay(frame, ('127.0.0.1', 9))
     assert heard == []
     assert len(texts_of(caplog, 'no message')) == 1
     assert not texts_of(caplog, 'Latin-1')

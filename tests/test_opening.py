@@ -29,7 +29,7 @@ async def test_connect_to_all(lab, transport):
     async with await Services.connect(uris, timeout=5.0, tuning=Tuning(tags=False), reconnect=False) as rigs:
         assert list(rigs) == ['r0', 'r1', 'r2']
         assert rigs.timeout == 5.0
-        assert all(rig.tuning.tags is False and rig._reconnector is None for rig in rigs.values())
+        assert all(rig.tuning.tags is False and rig._endpoint.reconnector is None for rig in rigs.values())
         assert list(await rigs.start(REF)) == ['r0', 'r1', 'r2']
         for seconds in (await rigs.ping()).values():
             assert 0 < seconds < 1.0

@@ -233,7 +233,7 @@ async def test_looking_for_a_server(lab, turns):
         tuning = Tuning(first_reconnect=0.01, max_reconnect=0.02, reconnect_timeout=0.1)
         client = await lab.client(rig.uri, tuning=tuning)
         attempts: list[int] = []
-        connect = client._reconnector._connect
+        connect = client._endpoint.reconnector._connect
 
         def stand_still(turns: int) -> None:
             if turns:
@@ -246,10 +246,10 @@ async def test_looking_for_a_server(lab, turns):
             stand_still(turns)
             await connect()
 
-        client._reconnector._connect = attempt
+        client._endpoint.reconnector._connect = attempt
         client._transport.abort()
         await eventually(lambda: attempts, 'attempts')
-        await asyncio.wait_for(client._reconnector.stopped(), 30)
+        await asyncio.wait_for(client._endpoint.reconnector.stopped(), 30)
         assert client.is_connected
         assert attempts == [0]
 

@@ -108,7 +108,7 @@ async def test_odd_notices_are_delivered_and_never_echoed(lab, data, caplog):
 )
 async def test_what_is_logged_of_bad_input_is_short_and_legible(lab, data, caplog):
     server = await lab.server()
-    server._received(data, ('127.0.0.1', 9))
+    server._pipeline.replay(data, ('127.0.0.1', 9))
     texts = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(texts) == 1
     assert len(texts[0]) < 2500
@@ -117,7 +117,7 @@ async def test_what_is_logged_of_bad_input_is_short_and_legible(lab, data, caplo
 
 async def test_what_stands_in_place_of_an_event_is_shown_once_and_without_what_may_be_secret(lab, caplog):
     server = await lab.server()
-    server._received(b'[[{"user": "0123456789abcdef"}]]', ('127.0.0.1', 9))
+    server._pipeline.replay(b'[[{"user": "0123456789abcdef"}]]', ('127.0.0.1', 9))
     assert 'Ignored' in caplog.text
     assert '0123456789abcdef' not in caplog.text
 

@@ -143,7 +143,7 @@ async def test_closing_ends_the_search(lab):
             await asyncio.wait_for(client.wait_closed(), 5)
             with pytest.raises(ConnectionClosedError):
                 await changes.__anext__()
-        assert client._reconnector._task.done()
+        assert client._endpoint.reconnector._task.done()
         with pytest.raises(ConnectionClosedError, match='is closed'):
             await client.init()
         with pytest.raises(ConnectionClosedError):
@@ -163,7 +163,7 @@ async def test_a_server_that_hangs_up_is_asked_less_and_less_often(lab):
     )
     for _ in range(5):
         await asyncio.wait_for(accepted.get(), 5)
-    assert client._reconnector._delay >= 0.001 * 2**4
+    assert client._endpoint.reconnector._delay >= 0.001 * 2**4
     client.close()
     await client.wait_closed()
     raw.close()

@@ -108,7 +108,7 @@ async def test_who_has_it_in_hand_shows_nothing_of_it(lab, transport):
         await asyncio.wait([waiting, kept])
         assert heard == [DATA]
         assert hidden(heard, kept, waiting, item, stream, waiting.result(), server, client, server.peers, client.peers)
-        assert hidden(dict(server.peers), client._last_sent, client._exchange, client._delivery, vars(client))
+        assert hidden(dict(server.peers), client._last_sent, client._exchange, client._pipeline, vars(client))
         client.send(MESSAGE)
         await client.init()
         assert len(stream) == 2

@@ -150,10 +150,10 @@ async def test_handshakes_count_too(lab, papers):  # noqa: F811
     async with connections(server, 20) as strangers:
         for reader, _ in strangers[:15]:
             assert await is_cut(reader)
-        await eventually(lambda: len(server._limiter) == 6, 'len(server._limiter) == 6')
+        await eventually(lambda: len(server._endpoint.limiter) == 6, 'len(server._endpoint.limiter) == 6')
         await (await lab.client(f'wss://localhost:{server.port}', ssl=papers.client)).init()
         await client.init()
-    await eventually(lambda: len(server._limiter) == 2, 'len(server._limiter) == 2')
+    await eventually(lambda: len(server._endpoint.limiter) == 2, 'len(server._endpoint.limiter) == 2')
     assert set(server.rejected) == {BAD}
 
 
@@ -176,7 +176,7 @@ async def test_a_flood_of_connections(lab, how):
     async def watch():
         nonlocal most
         while True:
-            most = max(most, len(server._limiter))
+            most = max(most, len(server._endpoint.limiter))
             assert len(server._connections) <= 2 * 100  # some are being closed: the loop accepts many at a time
             await asyncio.sleep(0)
 
@@ -342,9 +342,9 @@ async def test_a_reader_that_is_only_slow_gets_everything(lab):
         frames = [tag(MESSAGE.replace(b'20', b'%d' % i), i + 1) for i in range(300)]
         everything = b''.join(map(acknowledged, frames))
         writer.write(b''.join(frames))
-        await eventually(lambda: server._delivery.slow == 1, 'server._delivery.slow == 1')
+        await eventually(lambda: server._pipeline.n_paused == 1, 'server._pipeline.n_paused == 1')
         assert await asyncio.wait_for(reader.readexactly(len(everything)), 30) == everything
-        await eventually(lambda: server._delivery.slow == 0, 'server._delivery.slow == 0')
+        await eventually(lambda: server._pipeline.n_paused == 0, 'server._pipeline.n_paused == 0')
     assert server.rejected == {}
 
 
@@ -355,7 +355,7 @@ async def test_those_who_bring_much_are_read_by_turns(lab, papers, scheme):  # n
     heard = listening(server)
     clients = [await lab.client(server, f'c{i}', **theirs) for i in range(6)]
     rested = []
-    limiter, throttle = server._limiter, server._limiter.throttle
+    limiter, throttle = server._endpoint.limiter, server._endpoint.limiter.throttle
 
     def watched(connection):
         throttle(connection)
@@ -380,7 +380,9 @@ async def test_ends_inside_messages_are_not_all_logged(lab, caplog):
             writer.write(b'[64, ')
             writer.write_eof()
             assert await is_cut(reader)
-        await eventually(lambda n=n: server._limiter.ended_inside == n, 'server._limiter.ended_inside == n')
+        await eventually(
+            lambda n=n: server._endpoint.limiter.ended_inside == n, 'server._endpoint.limiter.ended_inside == n'
+        )
     assert len([record for record in caplog.records if 'ended inside a message' in record.getMessage()]) == 5
 
 

@@ -186,7 +186,7 @@ class Scene:
             return
         peername = (HERE, PORT) if self.role == 'client' else (THERE, 20000 + len(self.wires))
         self.wires.append(Wire(socket.SOCK_STREAM, peername))
-        self.connections.append(Connection(self.com._stream_context))
+        self.connections.append(Connection(self.com._endpoint._context))
         self.wires[-1].owner = self.connections[-1]
         self.connections[-1].connection_made(self.wires[-1])
 
@@ -258,7 +258,7 @@ class Scene:
             self.wires[-1].close()
         elif not self.udp and kind == 3:
             self.wires[-1].close()
-        elif not self.udp and kind == 4 and (self.role == 'server' or self.com._delivery.lost_transport):
+        elif not self.udp and kind == 4 and (self.role == 'server' or self.com._pipeline.lost_transport):
             self.connect()
 
     # --- the end ---

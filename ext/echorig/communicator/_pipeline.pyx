@@ -9,7 +9,7 @@
 4. With a key, everything is signed just before it is sent, and checked before anything else looks at it.
 5. A message that lay here for longer than its sender waits for its echo is not delivered. For datagrams the transport
    knows how long that was; for others, the loop is asked whether it stood still, and then the sender whether it waits.
-6. What goes wrong is left to `Delivery`, which knows words for it.
+6. Errors are left to the `SendObserver`, which knows words for them.
 """
 
 import logging
@@ -70,6 +70,7 @@ cdef int EXPINTERRUPT = 16
 cdef double NEVER = float('inf')
 cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
 cdef double LATE = 0.05  # seconds; a timer that comes so late says that this program stood still
+cdef Py_ssize_t LONG_PIECE = 4096  # bytes; after a shorter one the socket is empty
 cdef double RECENT = 0.02  # seconds
 cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
 
@@ -89,58 +90,83 @@ cdef class MessagePipeline:
 
     Parameters
     ----------
-    owner : Link
-        The communicator, whose ``_transport`` takes everything that is sent, except by a server over TCP.
     loop : asyncio.AbstractEventLoop
         The loop that it all runs on.
     exchange : Exchange
         The rules.
-    logger : SafeLog
-        Where confirmations are logged.
+    dispatcher : Dispatcher
+        Takes new messages.
+    receiver : FrameReceiver
+        The communicator; its documented method ``_receive`` takes each frame, and leads back to `handle_frame`.
+    labels : Labels
+        The names and the words of errors.
+    logger : logging.Logger
+        The logger of the program.
+    log : SafeLog
+        The same one, whose methods raise nothing.
+    log_limit : LogLimit
+        Limits how much peers can have logged.
     connected : bool
         Whether the transport has but one peer.
-    longest : int, optional
-        What a datagram can carry, in bytes; None if the transport is a stream.
+    longest : int
+        The largest frame, in bytes.
+    datagrams : bool
+        Whether the transport sends datagrams.
     signer : Signer, optional
         The signatures, if there is a key.
 
     Attributes
     ----------
+    transport : asyncio.BaseTransport or None
+        Takes everything that is sent, except by a server over TCP.
+    connections : dict
+        The connections of a server over TCP, by address.
+    observer : SendObserver
+        Takes sends that did not end in the ordinary way.
+    on_refused, on_unsigned, on_write, source_of : callable
+        Take a refused message, a frame without a right signature, and how many bytes were written while a peer does not
+        read; return the address of a datagram as the communicator writes it.
+    max_message_size : callable
+        Returns the buffer size of peers, in bytes.
     closed, lost_transport : bool
         Whether the communicator was closed, and whether its only transport is gone.
+    lost_because : BaseException or None
+        Why it is gone, or cannot be made again.
+    reconnects : bool
+        Whether a lost transport is made again.
     busy_poll : float
         For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
-    slow : int
-        To how many connections so much waits to be sent that somebody must look after it.
+    n_paused : int
+        How many connections do not take what is written.
     awake : bool
-        Whether that is so at this moment.
-    in_hand : Send or None
+        Whether the loop is kept from sleeping at this moment.
+    current_send : Send or None
         What is being sent for the first time at this moment: an error that the system reports is of an earlier datagram.
-    sending_to : tuple or None
+    current_addr : tuple or None
         Where a datagram is being sent to at this moment; the loops report an error of the system without it.
-    exposed : dict
+    exposed_futures : dict
         The futures of sends that a program has looked up.
-    by_hand : dict
+    legacy_sends : dict
         The pairs of message and future that a program has put into ``_last_sent``.
     """
 
-    cdef readonly object owner
     cdef readonly object loop
     cdef readonly Exchange exchange
     cdef readonly Signer signer     # None without a key
-    cdef readonly object logger
-    cdef public bint closed
-    cdef public bint lost_transport
+    cdef readonly object log
+    cdef public object transport, observer, on_refused, on_unsigned, on_write, source_of, max_message_size
+    cdef public bint closed, lost_transport, reconnects
+    cdef public object lost_because
     cdef public double busy_poll
-    cdef public int slow            # how many peers do not read what is sent to them
-    cdef readonly object sending_to
-    cdef readonly Send in_hand      # what is being sent for the first time at this moment
-    cdef readonly dict exposed      # {send: future} of those that somebody looked up
-    cdef readonly dict by_hand      # {address: (message, future)} that a program has put into `_last_sent`
-    cdef object given, source       # the sender of the last datagram, as the transport and as the owner writes it
+    cdef public int n_paused
+    cdef readonly object current_addr
+    cdef readonly Send current_send
+    cdef readonly dict exposed_futures
+    cdef readonly dict legacy_sends
+    cdef readonly dict connections
+    cdef object given, source       # the sender of the last datagram, as the transport and as the communicator writes it
     cdef Dispatcher dispatcher
-    cdef object identity
-    cdef dict connections           # the owner's, of a server over TCP: {address: connection}
+    cdef object receiver, labels, log_limit, identity
     cdef object future
     cdef dict levels
     cdef bint datagrams, connected
@@ -156,39 +182,44 @@ cdef class MessagePipeline:
     cdef bint releasing             # what was doubted is being received
     cdef object timing              # the transport, if it knows how long each datagram lay in the socket
 
-    def __init__(self, owner, loop, Exchange exchange not None, logger, bint connected, longest=None, Signer signer=None):
-        self.owner = owner
+    def __init__(
+        self, loop, Exchange exchange not None, Dispatcher dispatcher not None, receiver, labels, logger, log, log_limit,
+        *, bint connected, Py_ssize_t longest, bint datagrams, Signer signer=None,
+    ):
         self.loop = loop
         self.exchange = exchange
-        self.signer = signer
-        self.logger = logger
-        self.datagrams = longest is not None
-        self.longest = longest if longest is not None else PY_SSIZE_T_MAX
-        if signer is not None:
-            self.longest = (owner.tuning.max_stream_message if longest is None else longest) - _OVERHEAD
+        self.dispatcher = dispatcher
+        self.identity = dispatcher.receiver
+        self.receiver = receiver
+        self.labels = labels
+        self.log = log
+        self.log_limit = log_limit
         self.connected = connected
+        self.longest = longest if signer is None else longest - _OVERHEAD
+        self.datagrams = datagrams
+        self.signer = signer
         self.armed = NEVER
         # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
-        self.levels = getattr(owner.logger, '_cache', None) if type(owner.logger) is logging.Logger else None
-        self.identity = owner.receiver_id
-        self.dispatcher = owner._dispatcher
-        self.connections = owner._connections
-        self.exposed = {}
-        self.by_hand = {}
+        self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
+        self.connections = {}
+        self.exposed_futures = {}
+        self.legacy_sends = {}
         # A future of asyncio, made without naming its loop, costs half as much; other loops have other futures.
         self.future = Future if type(loop.create_future()) is Future else None
 
-    def begin(self, data, addr, timeout=None) -> Send:
+    def start_send(self, data, bytes frame not None, addr, timeout) -> Send:
         """Send a message.
 
         Parameters
         ----------
         data : Any
             The message.
+        frame : bytes
+            The message as bytes.
         addr : tuple of (str, int)
             The peer.
-        timeout : float, optional
-            How long to wait for its echo, in seconds; by default the owner's `default_echo_timeout`.
+        timeout : float
+            How long to wait for its echo, in seconds.
 
         Returns
         -------
@@ -205,54 +236,58 @@ cdef class MessagePipeline:
         cdef Question question = get_value(_asking, None)
         cdef bint asks = question is not None and question.send is None
         send = self.exchange.begin(
-            self.frame(data), addr, self._future(), _now(), seconds, not is_raw(data), self.answered(data, addr), asks
+            self.checked_frame(data, frame), addr, self._future(), _now(), seconds, not is_raw(data),
+            self.reply_number(data, addr), asks,
         )
         if asks:
             question.send = send
         if send.flying:
-            self.in_hand = send
+            self.current_send = send
             try:
-                self._hand_over(send.frame, send.addr)
+                self._seal_and_send(send.frame, send.addr)
             except (EchoError, OSError) as ex:
-                self.not_sent(send.addr, ex)
+                self.observer.not_sent(send.addr, ex)
             except BaseException:
                 self.exchange.cancel(send, _now())
                 self.flush()
                 raise
             finally:
-                self.in_hand = None
+                self.current_send = None
         if self.exchange.outbox or self.exchange.finished or self.exchange.alarm < self.armed:
             self.flush()
-        if self.busy_poll > 0.0:
-            self._stay_awake()
+        self.stay_awake()
         return send
 
     cdef _future(self):
         if _running_loop() is not self.loop:
-            raise RuntimeError(f'{self.owner.name} belongs to another event loop than the one that runs here')
+            raise RuntimeError(f'{self.labels.name} belongs to another event loop than the one that runs here')
         return self.loop.create_future() if self.future is None else self.future()
 
     cpdef double checked_timeout(self, addr, timeout) except -1.0:
         """Check whether a peer can be waited for now, and for how long."""
         cdef double seconds
-        if timeout is None:
-            timeout = self.owner.default_echo_timeout
-            if type(timeout) is not float:  # it may have been set on the class, where nobody checks it
-                timeout = _checked_seconds(timeout, 'default_echo_timeout')
+        if type(timeout) is not float:  # a default may have been set on the class, where nobody checks it
+            timeout = _checked_seconds(timeout, 'default_echo_timeout')
         seconds = timeout
         if not seconds > 0:
             raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
         if self.closed or self.lost_transport:
-            self.owner._check_open()
+            self.check_open()
         if not self.datagrams and not self.connected and addr not in self.connections:
-            raise self.owner._not_connected(addr)
+            raise self.labels.not_connected(addr)
         return seconds
 
-    cpdef bytes frame(self, data):
-        """Turn a message into bytes that the transport can carry."""
-        cdef bytes frame = self.owner.encode(data)
+    def check_open(self) -> None:
+        """Raise `ConnectionClosedError` if the communicator is closed, or has lost its connection."""
+        if self.closed:
+            raise self.labels.closed()
+        if self.lost_transport and self.connected:
+            raise self.labels.lost_connection(self.reconnects, self.lost_because) from self.lost_because
+
+    cpdef bytes checked_frame(self, data, bytes frame):
+        """Check whether the transport can carry the bytes of a message."""
         if not frame:
-            raise ValueError('An empty message cannot be sent: nobody would see it')
+            raise ValueError('Cannot send an empty message')
         if self.signer is not None and (is_raw(data) or frame[0] != 91):
             raise ValueError(f'With key=, only messages can be sent, which are arrays: {redact_frame(frame)!r} cannot be signed')
         if len(frame) > self.longest:
@@ -265,7 +300,7 @@ cdef class MessagePipeline:
             _check_whole(frame)
         return frame
 
-    cpdef long long answered(self, data, addr) except -2:
+    cpdef long long reply_number(self, data, addr) except -2:
         """Return which message this is the answer to, or -1.
 
         An answer goes back to the address from which the message came that is being dealt with, and is of the same
@@ -280,19 +315,19 @@ cdef class MessagePipeline:
                 return origin.number
         return -1
 
-    def post(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
+    def send_unconfirmed(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
         """Send a message whose echo nobody waits for.
 
         Parameters
         ----------
         frame : bytes
-            The message, from :meth:`frame`.
+            The message, from :meth:`checked_frame`.
         addr : tuple of (str, int)
             The peer.
         taggable : bool
             Whether it is an array that was encoded here.
         answered : int
-            What :meth:`answered` says.
+            What :meth:`reply_number` says.
 
         Raises
         ------
@@ -301,16 +336,74 @@ cdef class MessagePipeline:
         """
         frame = self.exchange.sent(frame, addr, _now(), taggable, answered)
         if frame is not None:
-            self._hand_over(frame, self.exchange.place(addr))
+            self._seal_and_send(frame, self.exchange.place(addr))
         else:
             self.flush()
 
-    def set_paused(self, int n) -> None:
-        """Note how many peers do not read what is sent to them."""
-        self.slow = n
+    # --- receiving; nothing gets out of here into the event loop ---
 
-    cpdef frame_received(self, bytes frame, addr):
-        """Take a frame from a stream; nothing gets out of here into the event loop.
+    cpdef datagram_received(self, data, addr):
+        """Take a datagram.
+
+        Parameters
+        ----------
+        data : bytes
+            The datagram.
+        addr : tuple
+            Where it came from, as the transport writes it.
+        """
+        if addr is not self.given:  # a transport that can gives the same object for the same sender
+            source = self.source_of(addr, data)
+            if source is None:
+                return
+            self.given = addr
+            self.source = source
+        self.arriving = self.timing is not None or self.stalls is not None
+        self._receive(data, self.source, True)
+
+    cpdef bint stream_received(self, FrameSplitter splitter, data, addr) except -1:
+        """Take a piece of a stream.
+
+        Parameters
+        ----------
+        splitter : FrameSplitter
+            That of the connection.
+        data : bytes
+            The piece.
+        addr : tuple of (str, int)
+            Where it came from.
+
+        Returns
+        -------
+        bool
+            Whether the connection needs attention: a message is too large, or not complete, or the piece was long.
+        """
+        cdef bytes piece = data if type(data) is bytes else bytes(data)
+        for frame in splitter.feed(piece):
+            self.arriving = self.stalls is not None
+            self._receive(frame, addr, True)
+        return splitter.overflow or splitter.depth != 0 or PyBytes_GET_SIZE(piece) >= LONG_PIECE
+
+    cpdef replay(self, bytes frame, addr):
+        """Take a frame that was held back, and has no signature any more."""
+        self._receive(frame, addr, False)
+
+    cdef _receive(self, frame, addr, bint sealed):
+        if self.closed:
+            return
+        try:
+            if self.signer is not None and sealed:
+                frame = self.opened(frame, addr)
+                if frame is None:
+                    return
+            self.receiver._receive(frame, addr)
+        except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
+            self.log.debug('%s', ex)
+        except Exception:
+            self.log.exception('A message from %s:%s could not be processed', addr[0], addr[1])
+
+    cpdef handle_frame(self, bytes frame, addr):
+        """Confirm a new message and give it to its listeners, or wake the send that a frame is the echo of.
 
         Parameters
         ----------
@@ -319,26 +412,15 @@ cdef class MessagePipeline:
         addr : tuple of (str, int)
             Where it came from.
         """
-        self.arriving = self.stalls is not None
-        _received(self.owner, self, frame, addr, True)
-
-    cpdef take(self, bytes frame, addr):
-        """Take a frame in: confirm what is new and tell its listeners, wake who waits for this echo.
-
-        Parameters
-        ----------
-        frame : bytes
-            What came.
-        addr : tuple of (str, int)
-            Where it came from.
-        """
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
         cdef double now = _now(), waited = 0.0 if self.arriving else -1.0
         cdef long long identity
         cdef int kind
+        if self.legacy_sends and self.observer.match_legacy_echo(frame, addr):
+            return
         if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
-            exchange.set_max_size(self.owner.max_message_size)
+            exchange.set_max_size(self.max_message_size())
         elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.n_doubted):  # no mere echo
             # What is read so soon behind a message that had just come has just come, too: nothing overtakes in a socket.
             if now - self.fresh_at > RECENT:
@@ -346,8 +428,8 @@ cdef class MessagePipeline:
                 if waited < RECENT:
                     self.fresh_at = now - waited
         self.arriving = False
-        if self.busy_poll > 0.0 and not self.connected:
-            self._stay_awake()
+        if not self.connected:
+            self.stay_awake()
         kind = exchange.sort(frame, addr, now, waited, self.timing is not None)
         identity = exchange.identity
         if exchange.ended is not None:
@@ -356,27 +438,27 @@ cdef class MessagePipeline:
             self._wake(send)
         if (kind == V_DELIVER or kind == V_ECHO) and exchange.reply is not None:
             try:
-                self._hand_over(exchange.reply, addr)
+                self._seal_and_send(exchange.reply, addr)
             except Exception as ex:
-                if self.owner._log_limit.allows('echoes that were not sent', addr):
-                    self.logger.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
+                if self.log_limit.allows('echoes that were not sent', addr):
+                    self.log.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
         if exchange.finished or exchange.outbox or exchange.alarm < self.armed:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
-                self.logger.info('Received %r from %s', LazyFrame(frame), address_text(self.owner.protocol, addr))
+                self.log.info('Received %r from %s', LazyFrame(frame), address_text(self.labels.protocol, addr))
             self.dispatcher.deliver(frame, addr, identity, -1 if identity < 0 else self._answers(frame))
         elif kind == V_REFUSED:
-            self.owner._flow_control.on_refused(frame, addr)
+            self.on_refused(frame, addr)
         elif kind == V_STORM:
-            if self.owner._log_limit.allows('frames that keep coming back', addr):
-                self.logger.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
+            if self.log_limit.allows('frames that keep coming back', addr):
+                self.log.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
         elif kind == V_DAMAGED:
-            if self.owner._log_limit.allows('frames that were damaged on their way', addr):
-                self.logger.warning('Dropped %d bytes from %s:%s that were damaged on their way', n, addr[0], addr[1])
+            if self.log_limit.allows('frames that were damaged on their way', addr):
+                self.log.warning('Dropped %d bytes from %s:%s that were damaged on their way', n, addr[0], addr[1])
         elif kind == V_EXPIRED:
-            if self.owner._log_limit.allows('messages that came too late', addr):
-                self.logger.warning(
+            if self.log_limit.allows('messages that came too late', addr):
+                self.log.warning(
                     'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
                     LazyFrame(frame), addr[0], addr[1], waited,
                 )
@@ -388,7 +470,7 @@ cdef class MessagePipeline:
         self.releasing = True
         try:
             while (wanted := self.exchange.next_wanted(_now())) is not None:
-                self.take(wanted[0], wanted[1])
+                self.handle_frame(wanted[0], wanted[1])
         finally:
             self.releasing = False
         self.flush()
@@ -414,9 +496,9 @@ cdef class MessagePipeline:
 
     cdef _send(self, bytes frame, addr):
         try:
-            self._hand_over(frame, addr)
+            self._seal_and_send(frame, addr)
         except Exception as ex:
-            self.not_sent(addr, ex)
+            self.observer.not_sent(addr, ex)
 
     # --- signatures ---
 
@@ -427,7 +509,7 @@ cdef class MessagePipeline:
         if signer.outbox:
             self._flush_signer()
         if frame is None and signer.verdict != F_HANDSHAKE:
-            self.owner._not_signed(addr, signer.verdict)
+            self.on_unsigned(addr, signer.verdict)
         return frame
 
     cdef _flush_signer(self):
@@ -437,9 +519,9 @@ cdef class MessagePipeline:
             try:
                 self._transmit(frame, addr)
             except Exception as ex:
-                self.not_sent(addr, ex)
+                self.observer.not_sent(addr, ex)
 
-    cdef _hand_over(self, bytes frame, addr):
+    cdef _seal_and_send(self, bytes frame, addr):
         """Sign a frame, if there is a key, and give it to the transport."""
         if self.signer is not None:
             frame = self.signer.seal(frame, addr, _now())
@@ -451,33 +533,33 @@ cdef class MessagePipeline:
 
     cdef _transmit(self, bytes frame, addr):
         """Give a frame to the transport."""
-        transport = self.owner._transport  # looked up each time: programs put their own there
+        transport = self.transport
         if not self.datagrams:
             if not self.connected:
                 connection = self.connections.get(addr)
                 transport = None if connection is None else connection.transport
             if transport is None or transport.is_closing() is True:
-                raise self.owner._not_connected(addr)
+                raise self.labels.not_connected(addr)
             transport.write(frame)
-            if self.slow:
-                self.owner._limiter.on_write(PyBytes_GET_SIZE(frame))
+            if self.n_paused:
+                self.on_write(PyBytes_GET_SIZE(frame))
         elif transport is None:
-            raise self.owner._not_connected(addr)
+            raise self.labels.not_connected(addr)
         elif self.connected:
             transport.sendto(frame)
         else:
-            self.sending_to = addr
+            self.current_addr = addr
             try:
                 transport.sendto(frame, addr)
             finally:
-                self.sending_to = None
+                self.current_addr = None
 
     cdef bint _logs_info(self) except -1:
         """Tell whether what is of level INFO is logged."""
         if self.levels is not None:
             if self.levels.get(INFO) is False:
                 return False
-        return self.logger.isEnabledFor(INFO)
+        return self.log.isEnabledFor(INFO)
 
     def write_all(self) -> None:
         """Write what waits for streams that are about to be closed."""
@@ -487,15 +569,15 @@ cdef class MessagePipeline:
     cdef _wake(self, Send send):
         if self.signer is not None and self.signer.holding:
             self.signer.drop(send.frame, send.addr)  # it has ended, and must not be sent later
-        if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed:
+        if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed_futures:
             try:
                 send.waiter.set_result(True)
             except InvalidStateError:  # it was cancelled, and its task has not run yet
                 pass
             if self._logs_info():
-                self.logger.info('Confirmation received')
+                self.log.info('Confirmation received')
         else:
-            self.tell(send)
+            self.observer.complete(send)
 
     # --- the timer ---
 
@@ -539,7 +621,7 @@ cdef class MessagePipeline:
         wanted : bool
             Whether to begin.
         """
-        transport = self.owner._transport if wanted else None
+        transport = self.transport if wanted else None
         self.timing = transport if getattr(transport, 'knows_age', None) is True else None
         if wanted and self.timing is None and self.stalls is None:
             self.stalls = StallMonitor.of(self.loop)
@@ -552,7 +634,10 @@ cdef class MessagePipeline:
     # Waking a process that sleeps takes the system several times as long as a round trip. A loop that has something
     # to do in its next turn does not sleep, so for a while there is always something.
 
-    cpdef _stay_awake(self):
+    cpdef stay_awake(self):
+        """Keep the loop from sleeping for `busy_poll` seconds."""
+        if self.busy_poll <= 0.0:
+            return
         self.awake_until = _now() + self.busy_poll
         if not self.awake:
             self.awake = True
@@ -570,87 +655,10 @@ cdef class MessagePipeline:
         self._disarm()
         self.watch_stalls(False)
         if self.exchange.n_held:
-            self.logger.warning('%d messages were not sent: an earlier one was still to be confirmed', self.exchange.n_held)
+            self.log.warning('%d messages were not sent: an earlier one was still to be confirmed', self.exchange.n_held)
         if self.signer is not None and self.signer.holding:
-            self.logger.warning(
+            self.log.warning(
                 '%d messages were not sent: the other end had not proven yet that it has the key', self.signer.holding
             )
         self.exchange.lose_all(_now())
         self.flush()
-
-    # --- what goes wrong: for those who know words for it ---
-
-    def not_sent(self, addr, error) -> None:
-        """Take in that a frame could not be handed to the transport."""
-        raise error
-
-    def tell(self, send) -> None:
-        """Wake who waits for a send that did not end in the ordinary way."""
-        raise RuntimeError(f'Nobody is told of {send!r}')
-
-
-# --- methods of the owner, which call each other by name so that each can be replaced ---
-
-def datagram_received(self, data, addr) -> None:
-    """Called by the event loop with each datagram.
-
-    Parameters
-    ----------
-    data : bytes
-        What came.
-    addr : tuple
-        Where it came from.
-    """
-    cdef MessagePipeline courier = self._delivery
-    if addr is not courier.given:  # a transport that can gives the same object for the same sender
-        source = self._source_of(addr, data)
-        if source is None:
-            return
-        courier.given = addr
-        courier.source = source
-    courier.arriving = courier.timing is not None or courier.stalls is not None
-    _received(self, courier, data, courier.source, True)
-
-
-def received(self, frame, addr) -> None:
-    """Take a frame that has no signature any more; nothing gets out of here into the event loop.
-
-    Parameters
-    ----------
-    frame : bytes
-        What came.
-    addr : tuple of (str, int)
-        Where it came from.
-    """
-    _received(self, self._delivery, frame, addr, False)
-
-
-cdef _received(self, MessagePipeline courier, frame, addr, bint sealed):
-    if courier.closed:
-        return
-    try:
-        if courier.signer is not None and sealed:
-            frame = courier.opened(frame, addr)
-            if frame is None:
-                return
-        self._receive(frame, addr)
-    except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
-        self.logger.debug('%s', ex)
-    except Exception:
-        self.logger.exception('A message from %s:%s could not be processed', addr[0], addr[1])
-
-
-def receive(self, data, addr) -> None:
-    """Confirm what is new and tell its listeners, and recognize the echo of what was sent.
-
-    Parameters
-    ----------
-    data : bytes
-        What came.
-    addr : tuple of (str, int)
-        Where it came from.
-    """
-    cdef MessagePipeline courier = self._delivery
-    if not courier.by_hand or not self._matches_by_hand(data, addr):
-        courier.take(data, addr)
-

@@ -11,7 +11,7 @@ from ..events.callbacks import is_success
 from ..security.redaction import redact_frame
 from ..uri import Address
 from ..wire._codec import DIFFERENT, compare, peek
-from .sender import Delivery
+from ._pipeline import MessagePipeline
 
 __all__ = ['LastSent']
 
@@ -24,33 +24,36 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
 
     Parameters
     ----------
-    delivery : Delivery
+    pipeline : MessagePipeline
         Where the other sends are.
     """
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self.by_hand: dict[Address, tuple[Any, asyncio.Future[Any]]] = delivery.by_hand
+    def __init__(self, pipeline: MessagePipeline) -> None:
+        self._pipeline = pipeline
+        self._by_hand: dict[Address, tuple[Any, asyncio.Future[Any]]] = pipeline.legacy_sends
 
     def __getitem__(self, addr: Address) -> tuple[Any, asyncio.Future[Any]]:
-        pair = self.by_hand.get(addr)
+        pair = self._by_hand.get(addr)
         if pair is not None and not pair[1].done():
             return pair
-        send = self._delivery.exchange.newest(addr)
+        send = self._pipeline.exchange.newest(addr)
         if send is None:
             if pair is not None:
                 return pair
             raise KeyError(addr)
-        return send.frame, self._delivery.expose(send)
+        futures = self._pipeline.exposed_futures
+        if send not in futures:
+            futures[send] = self._pipeline.loop.create_future()
+        return send.frame, futures[send]
 
     def __setitem__(self, addr: Address, pair: tuple[Any, asyncio.Future[Any]]) -> None:
-        self.by_hand[addr] = pair
+        self._by_hand[addr] = pair
 
     def __delitem__(self, addr: Address) -> None:
-        self.by_hand.pop(addr, None)  # what is on its way cannot be taken back
+        self._by_hand.pop(addr, None)  # what is on its way cannot be taken back
 
     def __iter__(self) -> Iterator[Address]:
-        return iter({**self.by_hand, **dict.fromkeys(self._delivery.exchange.waiting_for())})
+        return iter({**self._by_hand, **dict.fromkeys(self._pipeline.exchange.waiting_for())})
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -64,7 +67,7 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
             None if there is no such pair or the frame is a message of another event; True if the frame is
             the echo; the error if it is not.
         """
-        pair = self.by_hand.get(addr)
+        pair = self._by_hand.get(addr)
         if pair is None or is_success(pair[1]):
             return None
         expected, future = pair
@@ -83,6 +86,6 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
 
     def cancel_all(self) -> None:
         """Cancel the futures put in by hand and forget the pairs."""
-        for _, future in self.by_hand.values():
+        for _, future in self._by_hand.values():
             future.cancel('Close called on communicator')
-        self.by_hand.clear()
+        self._by_hand.clear()

@@ -1,4 +1,4 @@
-"""The shell around `Exchange`: what `MessagePipeline` does for every message, and words for what goes wrong.
+"""`Sender`: confirmed sends: waits for their echoes, and turns those that failed into exceptions.
 
 1. A coroutine that waits is woken by a result or an error; only the cancellation of its own task cancels it.
 2. Every error names the rig, the event, and the time waited or the bytes involved.
@@ -7,20 +7,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
-from ..delivery._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Exchange, Send
+from ..delivery._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Send
 from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError, PeerUnreachableError
 from ..messages import ExpMessage
-from ..security._signing import Signer
 from ..security.redaction import redact_frame
-from ..security.safe_log import SafeLog
 from ..uri import Address
 from ..wire._codec import peek
 from ._pipeline import MessagePipeline
+from .labels import Labels
+from .last_sent import LastSent
 
-__all__ = ['Delivery', 'describe_event']
+__all__ = ['Sender', 'describe_event']
 
 
 _MAX_REASONS = 1024
@@ -35,77 +35,85 @@ def describe_event(frame: bytes) -> str:
     return name or f'event {event}'
 
 
-class Delivery(MessagePipeline):
-    """Confirmed sends over one transport or a set of connections; the parameters are those of `MessagePipeline`."""
+class Sender:
+    """Waits for confirmations, and turns sends that failed into exceptions.
+
+    Parameters
+    ----------
+    pipeline : MessagePipeline
+        Carries the frames.
+    labels : Labels
+        The names in errors.
+    min_truncated : int
+        The shortest prefix of a message that counts as its truncated echo, in bytes.
+    max_message_size : callable
+        Returns the buffer size of peers, in bytes.
+    """
 
     def __init__(
-        self,
-        owner: Any,
-        loop: asyncio.AbstractEventLoop,
-        exchange: Exchange,
-        logger: SafeLog,
-        connected: bool,
-        longest: int | None = None,
-        signer: Signer | None = None,
+        self, pipeline: MessagePipeline, labels: Labels, min_truncated: int, max_message_size: Callable[[], int]
     ) -> None:
-        super().__init__(owner, loop, exchange, logger, connected, longest, signer)
+        self._pipeline, self._labels = pipeline, labels
+        self._min_truncated, self._max_message_size = min_truncated, max_message_size
+        self._exchange, self._signer, self._log = pipeline.exchange, pipeline.signer, pipeline.log
         self._causes: dict[Address, BaseException] = {}
         self._reasons: dict[Address, OSError] = {}
+        self.last_sent = LastSent(pipeline)
 
-    async def ping(self, addr: Address, timeout: float | None) -> float:
+    async def ping(self, addr: Address, timeout: float) -> float:
         """Send a ping and return its round-trip time in seconds; raises what a send that fails raises."""
-        seconds = self.checked_timeout(addr, timeout)
-        send = self.exchange.ping(addr, self.loop.create_future(), monotonic(), seconds)
+        pipeline = self._pipeline
+        seconds = pipeline.checked_timeout(addr, timeout)
+        send = self._exchange.ping(addr, pipeline.loop.create_future(), monotonic(), seconds)
         try:
-            self.flush()
-            if self.busy_poll > 0.0:
-                self._stay_awake()
+            pipeline.flush()
+            pipeline.stay_awake()
             await send.waiter
         except BaseException:
-            self.give_up(send)
+            self.cancel(send)
             raise
         return send.round_trip
 
-    def ask(self, addr: Address, timeout: float) -> None:
+    def ping_nowait(self, addr: Address, timeout: float) -> None:
         """Send a ping whose echo nobody waits for: that it comes says enough."""
-        waiter = self.loop.create_future()
+        waiter = self._pipeline.loop.create_future()
         waiter.add_done_callback(lambda waiter: waiter.cancelled() or waiter.exception())
-        self.exchange.ping(addr, waiter, monotonic(), timeout)
-        self.flush()
+        self._exchange.ping(addr, waiter, monotonic(), timeout)
+        self._pipeline.flush()
 
-    def give_up(self, send: Send) -> None:
+    def cancel(self, send: Send) -> None:
         """Stop waiting for a send, which leaves nothing behind; nothing happens where it has ended."""
-        if self.signer is not None and send.outcome == WAITING:
-            self.signer.failed(send.frame, send.addr)
-        self.exchange.cancel(send, monotonic())
-        if (exposed := self.exposed.pop(send, None)) is not None:
+        if self._signer is not None and send.outcome == WAITING:
+            self._signer.failed(send.frame, send.addr)
+        self._exchange.cancel(send, monotonic())
+        if (exposed := self._pipeline.exposed_futures.pop(send, None)) is not None:
             exposed.cancel()
-        self.flush()
+        self._pipeline.flush()
 
-    def tell(self, send: Send) -> None:
+    def complete(self, send: Send) -> None:
         """Wake who waits for a send, and say what became of it."""
         try:
-            self._tell(send)
+            self._complete(send)
         finally:
             self._reasons.pop(send.addr, None)
 
-    def _tell(self, send: Send) -> None:
+    def _complete(self, send: Send) -> None:
         waiter: asyncio.Future[bool] = send.waiter
-        exposed = self.exposed.pop(send, None)
+        exposed = self._pipeline.exposed_futures.pop(send, None)
         if send.outcome == CONFIRMED:
             for future in (waiter, exposed):
                 if future is not None and not future.done():
                     future.set_result(True)
             if send.truncated:
-                self.logger.warning(
+                self._log.warning(
                     'Received truncated echo from %s; the original message has %d bytes',
-                    self.owner._who(send.addr),
+                    self._labels.peer(send.addr),
                     len(send.frame),
                 )
-            self.logger.info('Confirmation received')
+            self._log.info('Confirmation received')
             return
-        if self.signer is not None:
-            self.signer.failed(send.frame, send.addr)
+        if self._signer is not None:
+            self._signer.failed(send.frame, send.addr)
         error = self._error(send)
         if not waiter.done():
             waiter.set_exception(error)
@@ -116,16 +124,16 @@ class Delivery(MessagePipeline):
             else:
                 exposed.cancel('Close called on communicator' if send.outcome == LOST else str(error))
         if send.outcome == MISMATCH:
-            self.logger.error(
+            self._log.error(
                 'Expected %s from %s, got %s',
                 redact_frame(send.frame),
-                self.owner._who(send.addr),
+                self._labels.peer(send.addr),
                 redact_frame(send.answer),
             )
 
     def _error(self, send: Send) -> EchoError:
         """Say what became of a send: who, which event, how long, and why."""
-        who, event = self.owner._who(send.addr), describe_event(send.frame)
+        who, event = self._labels.peer(send.addr), describe_event(send.frame)
         waited = monotonic() - send.started
         cause: BaseException | None = self._reasons.get(send.addr)
         error: EchoError
@@ -144,16 +152,16 @@ class Delivery(MessagePipeline):
 
     def system_error(self, addr: Address, error: OSError) -> None:
         """Take in what the system reports of a datagram to a peer; the sender is told if no echo comes."""
-        if self.exchange.is_waiting(addr):
+        if self._exchange.is_waiting(addr):
             if len(self._reasons) >= _MAX_REASONS:  # what was confirmed after all has left its own behind
                 del self._reasons[next(iter(self._reasons))]
             self._reasons[addr] = error
             if isinstance(error, ConnectionRefusedError):
-                self.exchange.refused(addr, monotonic(), self.in_hand)
+                self._exchange.refused(addr, monotonic(), self._pipeline.current_send)
 
     def not_signed(self, addr: Address) -> None:
         """Take in that what came from a peer was not signed with our key; the sender is told if no echo comes."""
-        if self.exchange.is_waiting(addr):
+        if self._exchange.is_waiting(addr):
             self._reasons[addr] = PermissionError('what it sent is not signed with the same key')
 
     def not_sent(self, addr: Address, error: Exception) -> None:
@@ -169,19 +177,20 @@ class Delivery(MessagePipeline):
         """End the sends to a peer whose connection is gone."""
         if cause is not None:
             self._causes[addr] = cause
-        self.exchange.lost(addr, monotonic())
-        if self.signer is not None:
-            self.signer.forget(addr)
-        self.flush()
+        self._exchange.lost(addr, monotonic())
+        if self._signer is not None:
+            self._signer.forget(addr)
+        self._pipeline.flush()
         self._causes.pop(addr, None)
 
-    # --- for LastSent ---
-
-    def expose(self, send: Send) -> asyncio.Future[bool]:
-        """Return a future that is done when a send is."""
-        if send not in self.exposed:
-            self.exposed[send] = self.loop.create_future()
-        return self.exposed[send]
+    def match_legacy_echo(self, frame: bytes, addr: Address) -> bool:
+        """Return whether a frame was the echo of a pair that a program has put into `last_sent`."""
+        outcome = self.last_sent.take(frame, addr, self._min_truncated, self._max_message_size())
+        if outcome is True:
+            self._log.info('Confirmation received')
+        elif outcome is not None:
+            self._log.error('%s (%s)', outcome, self._labels.peer(addr))
+        return outcome is not None
 
 
 def _because(cause: BaseException | None) -> str:

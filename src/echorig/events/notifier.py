@@ -13,7 +13,7 @@ from ..uri import Address
 from .callbacks import checked_listener
 from .stream import Stream
 
-__all__ = ['Changes', 'ConnectionChange', 'ConnectionChanges']
+__all__ = ['Changes', 'ConnectionChange']
 
 _T = TypeVar('_T')
 
@@ -106,73 +106,3 @@ class Changes(Generic[_T]):
         self._tasks.discard(task)
         if not task.cancelled() and (ex := task.exception()) is not None:
             self._logger.error('Callback "%s" failed with error "%s: %s"', task.get_coro(), type(ex).__name__, ex)
-
-
-class ConnectionChanges:
-    """The methods of a communicator that tell of its TCP connections. Over UDP there are none."""
-
-    __slots__ = ()
-    _connection_changes: Changes[ConnectionChange]
-    _check_usable: Callable[[], None]
-
-    def assign_connection_callback(self, callback: Callable[[ConnectionChange], Any]) -> None:
-        """Register a function to be told when a TCP connection is made or lost.
-
-        A client is told when it has lost its server and when it has found it again, a server of each client that
-        comes and goes. The first connection of a client is there before anybody can ask.
-
-        Parameters
-        ----------
-        callback : callable
-            Called as ``callback(change)``, with a :class:`ConnectionChange`; a coroutine function runs as a task.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
-        ConnectionClosedError
-            The communicator is closed.
-        """
-        self._check_usable()
-        self._connection_changes.add(callback)
-
-    def clear_connection_callbacks(self, callback: Callable[[ConnectionChange], Any] | None = None) -> int:
-        """Remove a function that is told of connections, or all of them.
-
-        Parameters
-        ----------
-        callback : callable, optional
-            What to remove; by default everything.
-
-        Returns
-        -------
-        int
-            How many were removed.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
-        """
-        return self._connection_changes.remove(callback)
-
-    def connection_events(self, limit: int | None = None) -> Stream[ConnectionChange]:
-        """Read with ``async for`` which TCP connections are made and lost.
-
-        Parameters
-        ----------
-        limit : int, optional
-            How many changes may wait to be read, by default `Tuning.max_backlog`.
-
-        Returns
-        -------
-        Stream
-            An asynchronous context manager and iterator of :class:`ConnectionChange`. When the communicator is
-            closed, the iteration raises `ConnectionClosedError` after what has come until then.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The limit is no positive whole number.
-        """
-        return self._connection_changes.stream(limit, self._check_usable)

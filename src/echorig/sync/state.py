@@ -87,7 +87,7 @@ class Handle(Service):
     @property
     def rejected(self) -> dict[str, Rejected]:
         """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
-        return self._owner.run(self.asynchronous._rejections.snapshot)
+        return self._owner.run(lambda: dict(self.asynchronous.rejected))
 
     @property
     def default_echo_timeout(self) -> float:

@@ -51,10 +51,11 @@ class Connection(asyncio.Protocol):
         What it shares with others.
     """
 
-    __slots__ = ('_context', '_grace', '_is_lost', 'addr', 'cause', 'splitter', 'transport')
+    __slots__ = ('_context', '_grace', '_is_lost', '_stream_received', 'addr', 'cause', 'splitter', 'transport')
 
     def __init__(self, context: StreamContext) -> None:
         self._context = context
+        self._stream_received = context.user.stream_received
         self.transport: asyncio.Transport | None = None
         self.addr: Address = ('', 0)
         self.cause: BaseException | None = None
@@ -75,9 +76,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop with each piece of the stream."""
-        splitter, user, limits = self.splitter, self._context.user, self._context.limits
-        for frame in splitter.feed(data if type(data) is bytes else bytes(data)):
-            user.frame_received(frame, self.addr)
+        if not self._stream_received(self.splitter, data, self.addr):
+            return
+        splitter, limits = self.splitter, self._context.limits
         if splitter.overflow:
             limit = self._context.tuning.max_stream_message
             self.cut(f'it sent a message larger than {limit} bytes (Tuning.max_stream_message)')

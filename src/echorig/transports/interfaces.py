@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..uri import Address
+from ..wire._framing import FrameSplitter
 
 __all__ = ['Closable', 'ConnectionUser', 'LimitedConnection']
 
@@ -43,8 +44,8 @@ class LimitedConnection(Closable, Protocol):
 class ConnectionUser:
     """The communicator, as its TCP connections see it."""
 
-    frame_received: Callable[[bytes, Address], None]
-    """callable: Takes a frame."""
+    stream_received: Callable[[FrameSplitter, bytes, Address], bool]
+    """callable: Takes a piece of a stream; tells whether the connection needs attention."""
     peer_connected: Callable[[Any], None]
     """callable: Takes a new connection."""
     peer_lost: Callable[[Any, BaseException | None], None]

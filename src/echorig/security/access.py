@@ -1,22 +1,22 @@
-"""`AccessControl`: who is heard: the hosts that may talk to a communicator, and those who have its key.
+"""`AccessPolicy`: which hosts may talk to a communicator, and who has its key.
 
 1. What is refused is counted, and logged once for each host and reason.
-2. Nothing is sent back to whoever is refused.
+2. Nothing is sent back to whom is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from ..security._signing import REPLAYED as SENT_BEFORE
-from ..security._signing import Signer
-from ..security.allowlist import Allowed
-from ..security.rejections import NOT_ALLOWED, REPLAYED, UNSIGNED, Rejected, Rejections
 from ..tuning import Tuning
 from ..uri import Address
-from .sender import Delivery
+from ._signing import REPLAYED as SENT_BEFORE
+from ._signing import Signer
+from .allowlist import Allowed
+from .rejections import NOT_ALLOWED, REPLAYED, UNSIGNED, Rejected, Rejections
+from .safe_log import SafeLog
 
-__all__ = ['AccessControl', 'signer_for']
+__all__ = ['AccessPolicy', 'signer_for']
 
 _HELD = 2**20  # bytes that may wait for a handshake over UDP; on a stream as much as may be unsent
 
@@ -62,35 +62,39 @@ def _as_bytes(key: bytes | str) -> bytes | str:
     return key
 
 
-class AccessControl:
-    """The part of a communicator that refuses."""
+class AccessPolicy:
+    """Refuses hosts that are not allowed and frames that are not signed, and counts them.
 
-    __slots__ = ()
-    name: str
-    _allowed: Allowed | None
-    _rejections: Rejections
-    _delivery: Delivery
+    Parameters
+    ----------
+    name : str
+        The label of the communicator.
+    log : SafeLog
+        Where refusals are logged.
+    """
 
-    @property
+    def __init__(self, name: str, log: SafeLog) -> None:
+        self._name = name
+        self.rejections = Rejections(log)
+        self.allowed: Allowed | None = None
+        self.on_unsigned: Callable[[Address], None] = lambda addr: None
+
     def rejected(self) -> Mapping[str, Rejected]:
-        """mapping: What was refused, by host: ``communicator.rejected['10.0.0.66']`` is a `Rejected`.
+        """Return what was refused, by host."""
+        return self.rejections.snapshot()
 
-        It is made when it is asked for. Hosts beyond the first 256 are counted together, as ``'*'``.
-        """
-        return self._rejections.snapshot()
-
-    def _admits(self, host: str) -> bool:
-        """Tell whether a host may talk to this communicator; one that may not is counted."""
-        if self._allowed is None or host in self._allowed:
+    def admits(self, host: str) -> bool:
+        """Return whether a host may talk to this communicator; one that may not is counted."""
+        if self.allowed is None or host in self.allowed:
             return True
-        self._rejections.note(host, NOT_ALLOWED, 'Ignoring %s, which is not in allow= of %s', host, self.name)
+        self.rejections.note(host, NOT_ALLOWED, 'Ignoring %s, which is not in allow= of %s', host, self._name)
         return False
 
-    def _not_signed(self, addr: Address, verdict: int) -> None:
-        """Take in that a frame was not for us, because of its signature."""
+    def refuse_unsigned(self, addr: Address, verdict: int) -> None:
+        """Count a frame that is not for us, because of its signature."""
         if verdict == SENT_BEFORE:
             reason, why = REPLAYED, 'it was sent before'
         else:
             reason, why = UNSIGNED, 'it is not signed with our key, or was for a program that ran here before'
-        self._rejections.note(addr[0], reason, 'Ignored a message from %s:%s: %s', *addr, why)
-        self._delivery.not_signed(addr)
+        self.rejections.note(addr[0], reason, 'Ignored a message from %s:%s: %s', *addr, why)
+        self.on_unsigned(addr)
