@@ -47,7 +47,7 @@ KNOWN: set[tuple[str, str]] = {
 }
 KNOWN_CYCLES: set[frozenset[str]] = set()
 # How often the package, aside from testing and demo, reads a private attribute of another object.
-MAX_REACHES = 13
+MAX_REACHES = 8
 
 CYTHON_IMPORT = re.compile(r'^\s*from\s+(\S+)\s+c?import\s+(.+)$|^\s*c?import\s+(.+)$', re.MULTILINE)
 CYTHON_REACH = re.compile(r'\b(?!self\.|cls\.)([A-Za-z_]\w*)\._(?!_)\w+')

@@ -86,7 +86,7 @@ async def test_rigs_come_and_go(lab, transport):
         await changes.__anext__()
     with pytest.raises(RuntimeError, match='once'):
         await watch.__aenter__()
-    assert not any(rig._endpoint.changes._callbacks for rig in rigs.values())
+    assert not any(rig._changes._callbacks for rig in rigs.values())
 
 
 async def test_a_rig_that_was_never_there(lab):

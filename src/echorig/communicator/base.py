@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from ..checks import described, flag
-from ..errors import ConnectionClosedError, EchoError
+from ..checks import described, flag, seconds
+from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError
 from ..events._dispatch import Dispatcher
+from ..events._reply_context import Question, asking, current, names
+from ..events.backlog import Message
 from ..events.callbacks import CallbackTable, Listener, checked_listener
 from ..events.event_queue import EventStream, Waiting, bits
 from ..events.message_log import MessageLog
+from ..events.notifier import Changes, ConnectionChange
+from ..events.stream import Stream
 from ..messages import ExpMessage
 from ..resolver import validate_uri
 from ..security.log_limit import LogLimit
 from ..security.safe_log import SafeLog
+from ..stall import wait_for
 from ..tuning import DEFAULT_TUNING, Tuning
-from ..uri import Address, parse
+from ..uri import Address, checked_address, parse
 from ..wire import _codec
+from .documented import documented_like
 from .options import check_identity
 from .service import Service
 
 __all__ = ['Communicator']
 
 _ANY = ExpMessage.any()
+_Method = TypeVar('_Method', bound=Callable[..., Any])
+
+
+def _sending(message: str) -> Callable[[_Method], _Method]:
+    """Document a method that sends a message of `Service` and waits for its confirmation."""
+    return documented_like(
+        getattr(Service, message),
+        'Send',
+        ', and wait for its confirmation.',
+        """
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+        """,
+        """
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time (a `TimeoutError`).
+        TypeError, ValueError
+            An argument is not valid.
+        EchoError
+            As in `confirmed_send`.
+        """,
+    )
 
 
 class Communicator(Service):
@@ -64,6 +95,7 @@ class Communicator(Service):
 
     __slots__ = (
         '_callbacks',
+        '_changes',
         '_dispatcher',
         '_keeps_messages',
         '_log',
@@ -76,6 +108,8 @@ class Communicator(Service):
     )
     server_uri: str
     logger: logging.Logger
+    response_timeout: float = 3.0
+    """float: How long to wait for the answer to a request, in seconds."""
     _callbacks: CallbackTable
 
     def __init__(
@@ -93,6 +127,7 @@ class Communicator(Service):
         self._log = SafeLog(self.logger)
         self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval, call_later)
         self._callbacks = CallbackTable()
+        self._changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self._log)
         self.receiver_id = object()
         self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
         faults = MessageLog(self._log, self._log_limit, self.protocol, self._notify, self._count_malformed)
@@ -254,6 +289,68 @@ class Communicator(Service):
         """
         return self._waiting.stream(ExpMessage.validate(event), limit, self._check_usable)
 
+    def assign_connection_callback(self, callback: Callable[[ConnectionChange], Any]) -> None:
+        """Register a function to be told when a TCP connection is made or lost.
+
+        A client is told when it has lost its server and when it has found it again, a server of each client that
+        comes and goes. The first connection of a client is there before anybody can ask.
+
+        Parameters
+        ----------
+        callback : callable
+            Called as ``callback(change)``, with a :class:`ConnectionChange`; a coroutine function runs as a task.
+
+        Raises
+        ------
+        TypeError
+            `callback` is not callable.
+        ConnectionClosedError
+            The communicator is closed.
+        """
+        self._check_usable()
+        self._changes.add(callback)
+
+    def clear_connection_callbacks(self, callback: Callable[[ConnectionChange], Any] | None = None) -> int:
+        """Remove a function that is told of connections, or all of them.
+
+        Parameters
+        ----------
+        callback : callable, optional
+            What to remove; by default everything.
+
+        Returns
+        -------
+        int
+            How many were removed.
+
+        Raises
+        ------
+        TypeError
+            `callback` is not callable.
+        """
+        return self._changes.remove(callback)
+
+    def connection_events(self, limit: int | None = None) -> Stream[ConnectionChange]:
+        """Read with ``async for`` which TCP connections are made and lost.
+
+        Parameters
+        ----------
+        limit : int, optional
+            How many changes may wait to be read, by default `Tuning.max_backlog`.
+
+        Returns
+        -------
+        Stream
+            An asynchronous context manager and iterator of :class:`ConnectionChange`. When the communicator is
+            closed, the iteration raises `ConnectionClosedError` after what has come until then.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The limit is no positive whole number.
+        """
+        return self._changes.stream(limit, self._check_usable)
+
     def _fail_waiters(self, error: EchoError) -> None:
         """End the coroutines that wait in `on_event`."""
         self._waiting.fail(error)
@@ -311,7 +408,110 @@ class Communicator(Service):
             warnings.warn('Failed to decode as JSON', stacklevel=2)
             return data.decode('utf-8', 'backslashreplace')
 
+    # --- the messages of an experiment ---
+
+    @_sending('init')
+    async def init(self, data: Any = None, addr: Any = None) -> None:
+        await self.confirmed_send(Service.init(self, data), addr=addr)
+
+    @_sending('start')
+    async def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> None:
+        await self.confirmed_send(Service.start(self, exp_ref, data), addr=addr)
+
+    @_sending('stop')
+    async def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> None:
+        await self.confirmed_send(Service.stop(self, data, immediately), addr=addr)
+
+    @_sending('status')
+    async def status(self, status: Any, addr: Any = None) -> None:
+        await self.confirmed_send(Service.status(self, status), addr=addr)
+
+    @_sending('info')
+    async def info(self, status: Any, data: Any = None, addr: Any = None) -> None:
+        await self.confirmed_send(Service.info(self, status, data), addr=addr)
+
+    @_sending('cleanup')
+    async def cleanup(self, data: Any = None, addr: Any = None) -> None:
+        await self.confirmed_send(Service.cleanup(self, data), addr=addr)
+
+    async def alyx(self, alyx: Any = None, addr: Any = None) -> list[Any] | None:
+        """Hand an Alyx token to the remote host, or ask the remote host for one.
+
+        Parameters
+        ----------
+        alyx : one.webclient.AlyxClient, optional
+            The client whose token to send. Without one, or where it is not logged in, the remote host is
+            asked for its token.
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Returns
+        -------
+        list of (str, dict) or None
+            After a request, what the remote host answered: ``[base_url, {user: token}]``.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time, or, after a request, sent no token within
+            `response_timeout` seconds.
+        """
+        message = Service.alyx(self, alyx)
+        if all(message):
+            await self.confirmed_send(message, addr=addr)
+            return None
+        question = Question()
+        token = asking.set(question)
+        # The answer may come together with the echo: listen before asking.
+        answer = self._waiting.expect(ExpMessage.ALYX)
+        try:
+            await self.confirmed_send(message, addr=addr)
+            timeout = seconds(self.response_timeout, 'response_timeout')
+            return await wait_for(self._token(answer, question, addr), timeout)
+        except EchoTimeoutError:
+            raise
+        except asyncio.TimeoutError:
+            raise EchoTimeoutError(
+                f'{self.name} ({self.server_uri}) sent no Alyx token within {self.response_timeout} s'
+            ) from None
+        finally:
+            asking.reset(token)
+            question.close()
+            self._waiting.forget(answer)
+
+    async def _token(self, answer: asyncio.Future[Message], question: Question, addr: Any) -> list[Any]:
+        """Return the token that answers a question; it runs as a task, with a context of its own."""
+        _, data, sender, origin, _ = await answer
+        current.set(origin)
+        while names(self, question) == 0 or (addr is not None and not self._is_from(sender, addr)):
+            # Another client's, or of an earlier request; the right one may have come in the same turn.
+            data, sender = await self._waiting.next(ExpMessage.ALYX)
+        return list(data)
+
+    def _is_from(self, sender: Address, addr: Any) -> bool:
+        """Return whether a message came from an address that a user gave."""
+        return sender == checked_address(addr)
+
     # --- sending and closing ---
+
+    @abstractmethod
+    async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
+        """Send a message and wait for its echo.
+
+        Parameters
+        ----------
+        data : Any
+            The message.
+        addr : tuple of (str, int), optional
+            The remote host and port.
+        timeout : float, optional
+            How long to wait, in seconds.
+
+        Raises
+        ------
+        EchoTimeoutError
+            The remote host did not echo the message in time.
+        """
 
     @abstractmethod
     def send(self, data: Any, addr: Address | None = None) -> None:

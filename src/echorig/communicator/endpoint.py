@@ -47,6 +47,8 @@ class Endpoint:
         Take what is received, and what is lost.
     addresses, access : AddressBook, AccessPolicy
         The addresses of peers, and who may connect.
+    changes : Changes
+        Reports the connections that are made and lost.
     log, log_limit : SafeLog, LogLimit
         Where it logs.
     fail_waiters : callable
@@ -58,8 +60,6 @@ class Endpoint:
         The listening server, over TCP.
     socket : socket.socket or None
         The socket of the server or the client.
-    changes : Changes
-        Reports the connections that are made and lost.
     limiter : ConnectionLimiter
         The limits on TCP connections.
     reconnector : Reconnector or None
@@ -76,6 +76,7 @@ class Endpoint:
         sender: Sender,
         addresses: AddressBook,
         access: AccessPolicy,
+        changes: Changes[ConnectionChange],
         log: SafeLog,
         log_limit: LogLimit,
         fail_waiters: Callable[[EchoError], Any],
@@ -88,7 +89,7 @@ class Endpoint:
         self.server: asyncio.Server | None = None
         self.socket: Any = None
         self.reconnector: Reconnector | None = None
-        self.changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, log)
+        self._changes = changes
         self.on_connection_lost: asyncio.Future[Any] = self._loop.create_future()
         self.on_error_received: asyncio.Future[Exception] = self._loop.create_future()
         self.on_eof_received: asyncio.Future[bool] = self._loop.create_future()
@@ -207,7 +208,7 @@ class Endpoint:
         if not pipeline.closed and not self.is_udp:
             if self.reconnector is not None:
                 self.reconnector.start()
-            self.changes.tell(ConnectionChange('lost', self._addresses.server, exc))
+            self._changes.tell(ConnectionChange('lost', self._addresses.server, exc))
         self._check_closed()
 
     # --- TCP connections ---
@@ -230,7 +231,7 @@ class Endpoint:
             self.on_connection_lost = self._loop.create_future()
             if self.on_eof_received.done():
                 self.on_eof_received = self._loop.create_future()
-        self.changes.tell(ConnectionChange('connected', connection.addr))
+        self._changes.tell(ConnectionChange('connected', connection.addr))
 
     def _disconnected(self, connection: Connection, exc: BaseException | None) -> None:
         """Drop a TCP connection that is gone."""
@@ -242,7 +243,7 @@ class Endpoint:
         self._log.info('Connection with %s:%s closed', *connection.addr)
         self._sender.lost(connection.addr, exc)
         if not self._pipeline.closed:
-            self.changes.tell(ConnectionChange('lost', connection.addr, exc))
+            self._changes.tell(ConnectionChange('lost', connection.addr, exc))
         self._check_closed()
 
     # --- closing ---
@@ -261,7 +262,7 @@ class Endpoint:
 
     def end(self) -> None:
         """Resolve the futures that report the end."""
-        self.changes.close(self._labels.closed())
+        self._changes.close(self._labels.closed())
         for future in (self.on_error_received, self.on_eof_received):
             future.cancel(_CLOSED_HERE)
         if not self.on_connection_lost.done():

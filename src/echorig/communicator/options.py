@@ -7,12 +7,12 @@ import socket
 import ssl
 from typing import Any
 
-from ..checks import described, flag, seconds, text
+from ..checks import described, flag, seconds, short, text
 from ..security.allowlist import entries
 from ..tuning import DEFAULT_TUNING, Tuning
 from ..uri import Uri
 
-__all__ = ['check_identity', 'check_options', 'check_socket', 'polling', 'settings']
+__all__ = ['check_identity', 'check_options', 'check_socket', 'check_text', 'polling', 'settings']
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
@@ -125,3 +125,12 @@ def check_socket(sock: socket.socket | None, uri: Uri, role: str) -> None:
 def settings(kwargs: dict[str, Any]) -> tuple[Tuning, bytes | str | None]:
     """Take out of the keyword arguments what is for the communicator and not for the loop."""
     return kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None)
+
+
+def check_text(data: str) -> None:
+    """Refuse text that has no bytes."""
+    if not data.isascii():
+        try:
+            data.encode()
+        except UnicodeEncodeError as ex:
+            raise ValueError(f'data must be text that can be written as UTF-8, not {short(data)}') from ex

@@ -10,83 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic
-from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from ..checks import described, number_of, seconds, set_checked, short
-from ..delivery._exchange import Exchange
+from ..checks import described, number_of, seconds, set_checked
 from ..delivery.statistics import Peers
-from ..errors import EchoError, EchoTimeoutError
-from ..events._reply_context import Question, asking, current, names
-from ..events.backlog import Message
-from ..events.notifier import ConnectionChange
-from ..events.stream import Stream
-from ..messages import ExpMessage
+from ..errors import EchoError
 from ..resolver import resolve
-from ..security.access import AccessPolicy, signer_for
-from ..security.allowlist import allowed, check_server
+from ..security.allowlist import Allowed, allowed, check_server
 from ..security.redaction import LazyFrame
 from ..security.rejections import Rejected
-from ..stall import wait_for
 from ..transports import sockets
-from ..transports.udp import max_size as udp_limit
 from ..tuning import DEFAULT_TUNING, Tuning
 from ..uri import Address, Uri, as_address, checked_address, is_valid_ip
 from ..wire._codec import is_raw
-from ._pipeline import MessagePipeline
-from .addressing import AddressBook
 from .base import Communicator
-from .documented import documented_like
-from .endpoint import Endpoint
 from .failure import Failure, failure_of
-from .flow_control import FlowControl
 from .labels import Labels
 from .last_sent import LastSent
-from .options import check_options, check_socket, polling, settings
-from .sender import Sender
-from .service import Service
+from .options import check_options, check_socket, check_text, polling, settings
+from .parts import assembled
 
 __all__ = ['EchoProtocol']
 
 _DELETED = object()
 _Self = TypeVar('_Self', bound='EchoProtocol')
-_Method = TypeVar('_Method', bound=Callable[..., Any])
-
-
-def _check_text(data: str) -> None:
-    """Refuse text that has no bytes."""
-    if not data.isascii():
-        try:
-            data.encode()
-        except UnicodeEncodeError as ex:
-            raise ValueError(f'data must be text that can be written as UTF-8, not {short(data)}') from ex
-
-
-def _sending(message: str) -> Callable[[_Method], _Method]:
-    """Document a method that sends a message of `Service` and waits for its confirmation."""
-    return documented_like(
-        getattr(Service, message),
-        'Send',
-        ', and wait for its confirmation.',
-        """
-        addr : tuple of (str, int), optional
-            The remote host and port; required in the server role.
-        """,
-        """
-        Raises
-        ------
-        EchoTimeoutError
-            The remote host did not echo the message in time (a `TimeoutError`).
-        TypeError, ValueError
-            An argument is not valid.
-        EchoError
-            As in `confirmed_send`.
-        """,
-    )
 
 
 class EchoProtocol(Communicator, asyncio.DatagramProtocol):
@@ -112,21 +61,10 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
     Attributes
     ----------
-    Server : asyncio.Server or None
-        The listening server, in the server role over TCP.
     default_echo_timeout : float
         How long to wait for an echo, in seconds, unless told otherwise.
-    response_timeout : float
-        How long to wait for the answer to a request, in seconds.
     max_message_size : int
         The largest echo, in bytes, that peers are known to send: one of just this size may be cut short.
-    on_connection_lost : asyncio.Future
-        Done when the connection of a client is gone (the result is the exception, or None) and when the
-        communicator is closed (the result says so). A client that finds its server again has a new one.
-    on_error_received : asyncio.Future
-        Done when the system reports an error of the transport, which is the result.
-    on_eof_received : asyncio.Future
-        Done when a TCP peer has ended its side of the connection.
 
     Raises
     ------
@@ -137,8 +75,6 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     __slots__ = ('__dict__', '__weakref__', '_role', 'tuning')
 
     default_echo_timeout: float = 1.0
-    response_timeout: float = 3.0
-    """float: How long to wait for the answer to a request, in seconds."""
     max_message_size: int = 65535
     __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
 
@@ -160,50 +96,13 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self.tuning = tuning
         self._keeps_messages = self.role == 'server'
         self._is_client = self.role == 'client'
-        is_udp = self.protocol == 'udp'
-        labels = self._labels = Labels(self.name, self.server_uri, self.protocol, self._is_client)
-        self._access = AccessPolicy(self.name, self._log)
-        self._addresses = AddressBook(
-            *(labels, (self.hostname, self.port), self._access.admits, self._log, self._log_limit)
-        )
-        signer = signer_for(key, is_udp, tuning)
-        longest = tuning.max_stream_message if signer is not None else sys.maxsize
-        if is_udp:
-            longest = udp_limit(self.hostname)
-        self._exchange = Exchange(
-            tuning,
-            stream=not is_udp,
-            max_size=self.max_message_size,
-            run=secrets.randbits(31),
-            max_frame=2**62 if signer is not None else longest if is_udp else tuning.max_stream_message,
-            signed=signer is not None,
-        )
-        self._pipeline = MessagePipeline(
-            *(loop, self._exchange, self._dispatcher, self, labels, self.logger, self._log, self._log_limit),
-            connected=self._is_client,
-            longest=longest,
-            datagrams=is_udp,
-            signer=signer,
-        )
-        self._sender = Sender(self._pipeline, labels, tuning.min_truncated, lambda: self.max_message_size)
-        self._flow_control = FlowControl(
-            *(self._exchange, self._waiting, loop, is_udp),
-            lambda frame, addr: self._receive(frame, addr),
-            self._pipeline.replay,
-            lambda addr: is_udp or addr in self._connections,
-            lambda: self.default_echo_timeout,
-        )
-        self._endpoint = Endpoint(
-            *(labels, tuning, self._pipeline, self._sender, self._addresses, self._access),
-            *(self._log, self._log_limit, self._waiting.fail),
-        )
-        self._access.on_unsigned = self._sender.not_signed
-        self._waiting.on_room = self._flow_control.update
-        self._pipeline.observer = self._sender
-        self._pipeline.on_refused = self._flow_control.on_refused
-        self._pipeline.on_unsigned = self._access.refuse_unsigned
-        self._pipeline.source_of = self._addresses.source_of
-        self._pipeline.max_message_size = lambda: self.max_message_size
+        labels = Labels(self.name, self.server_uri, self.protocol, self._is_client)
+        server = self.hostname, self.port
+        log = self.logger, self._log, self._log_limit
+        parts = assembled(self, labels, server, key, tuning, self._waiting, self._dispatcher, self._changes, *log)
+        self._exchange, self._pipeline, self._sender = parts.exchange, parts.pipeline, parts.sender
+        self._access, self._addresses = parts.access, parts.addresses
+        self._flow_control, self._endpoint = parts.flow_control, parts.endpoint
 
     # --- opening ---
 
@@ -255,19 +154,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             if own is not None:
                 own.close()
             raise
-        com._access.allowed = allow
-        com._addresses.names[given.host] = uri.host
-        com._flow_control.pause()
-        try:
-            com.busy_poll = kwargs.pop('busy_poll', 0.0)
-            await com._endpoint.listen(com, uri, kwargs)
-        except BaseException:
-            com.close()
-            if own is not None:
-                own.close()
-            raise
-        com._log.info('Listening on %s', com.server_uri)
-        com._flow_control.resume_soon()
+        await com._open(given.host, uri, allow, own, kwargs)
         return com
 
     @staticmethod
@@ -319,17 +206,27 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         check_socket(kwargs.get('sock'), uri, 'client')
         check_server(allow, uri, kwargs.get('sock'), name or str(given))
         com = EchoProtocol(str(uri), 'client', name, log, *settings(kwargs))
-        com._addresses.names[given.host] = uri.host
-        own = sockets.connected(uri, kwargs)
+        await com._open(given.host, uri, None, sockets.connected(uri, kwargs), kwargs)
+        return com
+
+    async def _open(self, given_host: str, uri: Uri, allow: Allowed | None, own: Any, kwargs: dict[str, Any]) -> None:
+        """Open the socket; on failure close it, and the one that was made for it."""
+        self._access.allowed = allow
+        self._addresses.names[given_host] = uri.host
         try:
-            com.busy_poll = kwargs.pop('busy_poll', 0.0)
-            await com._endpoint.connect(com, uri, given.host, kwargs)
+            self.busy_poll = kwargs.pop('busy_poll', 0.0)
+            if self._is_client:
+                await self._endpoint.connect(self, uri, given_host, kwargs)
+                return
+            self._flow_control.pause()
+            await self._endpoint.listen(self, uri, kwargs)
         except BaseException:
-            com.close()
+            self.close()
             if own is not None:
                 own.close()
             raise
-        return com
+        self._log.info('Listening on %s', self.server_uri)
+        self._flow_control.resume_soon()
 
     # --- state ---
 
@@ -349,11 +246,10 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
     @property
     def busy_poll(self) -> float:
-        """float: For how long to poll for messages instead of sleeping, in seconds; 0, the default, is not at all.
+        """float: For how long to poll for messages instead of sleeping, in seconds; by default 0, which is not at all.
 
-        A client does so after each send until its echo is there, a server after each message. It takes a whole
-        processor core for that time, and spares the system waking the program, which takes several times as long as
-        a round trip.
+        A client polls after each send until its echo has arrived, a server after each message. Polling takes a whole
+        processor core, and saves the time to wake the program, which is several times that of a round trip.
         """
         return self._pipeline.busy_poll
 
@@ -373,7 +269,10 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
     @property
     def on_connection_lost(self) -> asyncio.Future[Any]:
-        """asyncio.Future: Done when the connection of a client is gone, and when the communicator is closed."""
+        """asyncio.Future: Done when the connection of a client is gone, and when the communicator is closed.
+
+        The result is the exception or None, or says that it was closed. A client that connects again has a new one.
+        """
         return self._endpoint.on_connection_lost
 
     @property
@@ -393,10 +292,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
     @property
     def rejected(self) -> Mapping[str, Rejected]:
-        """mapping: What was refused, by host: ``communicator.rejected['10.0.0.66']`` is a `Rejected`.
-
-        It is made when it is asked for. Hosts beyond the first 256 are counted together, as ``'*'``.
-        """
+        """mapping: What was refused, by host, as a `Rejected`; hosts beyond the first 256 are counted as ``'*'``."""
         return self._access.rejected()
 
     @property
@@ -443,68 +339,6 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         pair = self._last_sent.get(self._addresses.number_of(checked_address(addr)))
         return pair is not None and not pair[1].done()
 
-    def assign_connection_callback(self, callback: Callable[[ConnectionChange], Any]) -> None:
-        """Register a function to be told when a TCP connection is made or lost.
-
-        A client is told when it has lost its server and when it has found it again, a server of each client that
-        comes and goes. The first connection of a client is there before anybody can ask.
-
-        Parameters
-        ----------
-        callback : callable
-            Called as ``callback(change)``, with a :class:`ConnectionChange`; a coroutine function runs as a task.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
-        ConnectionClosedError
-            The communicator is closed.
-        """
-        self._check_usable()
-        self._endpoint.changes.add(callback)
-
-    def clear_connection_callbacks(self, callback: Callable[[ConnectionChange], Any] | None = None) -> int:
-        """Remove a function that is told of connections, or all of them.
-
-        Parameters
-        ----------
-        callback : callable, optional
-            What to remove; by default everything.
-
-        Returns
-        -------
-        int
-            How many were removed.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
-        """
-        return self._endpoint.changes.remove(callback)
-
-    def connection_events(self, limit: int | None = None) -> Stream[ConnectionChange]:
-        """Read with ``async for`` which TCP connections are made and lost.
-
-        Parameters
-        ----------
-        limit : int, optional
-            How many changes may wait to be read, by default `Tuning.max_backlog`.
-
-        Returns
-        -------
-        Stream
-            An asynchronous context manager and iterator of :class:`ConnectionChange`. When the communicator is
-            closed, the iteration raises `ConnectionClosedError` after what has come until then.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The limit is no positive whole number.
-        """
-        return self._endpoint.changes.stream(limit, self._check_usable)
-
     # --- sending ---
 
     async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
@@ -543,7 +377,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             timeout = seconds(timeout, 'timeout')
         target = self._addresses.server if addr is None and self._is_client else await self._addresses.resolved(addr)
         if isinstance(data, str):
-            _check_text(data)
+            check_text(data)
         wait = self.default_echo_timeout if timeout is None else timeout
         send = self._pipeline.start_send(data, self.encode(data), target, wait)
         try:
@@ -602,7 +436,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             addr = checked_address(addr)
         self._check_open()
         if isinstance(data, str):
-            _check_text(data)
+            check_text(data)
         frame = self._pipeline.checked_frame(data, self.encode(data))
         try:
             target = self._addresses.target(addr, None if self._endpoint.is_udp else self._connections)
@@ -626,90 +460,13 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         except (EchoError, OSError, ValueError) as ex:
             self._log.warning('Message not sent: %s', ex)
 
-    # --- the messages of an experiment ---
-
-    @_sending('init')
-    async def init(self, data: Any = None, addr: Any = None) -> None:
-        await self.confirmed_send(Service.init(self, data), addr=addr)
-
-    @_sending('start')
-    async def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> None:
-        await self.confirmed_send(Service.start(self, exp_ref, data), addr=addr)
-
-    @_sending('stop')
-    async def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> None:
-        await self.confirmed_send(Service.stop(self, data, immediately), addr=addr)
-
-    @_sending('status')
-    async def status(self, status: Any, addr: Any = None) -> None:
-        await self.confirmed_send(Service.status(self, status), addr=addr)
-
-    @_sending('info')
-    async def info(self, status: Any, data: Any = None, addr: Any = None) -> None:
-        await self.confirmed_send(Service.info(self, status, data), addr=addr)
-
-    @_sending('cleanup')
-    async def cleanup(self, data: Any = None, addr: Any = None) -> None:
-        await self.confirmed_send(Service.cleanup(self, data), addr=addr)
-
-    async def alyx(self, alyx: Any = None, addr: Any = None) -> list[Any] | None:
-        """Hand an Alyx token to the remote host, or ask the remote host for one.
-
-        Parameters
-        ----------
-        alyx : one.webclient.AlyxClient, optional
-            The client whose token to send. Without one, or where it is not logged in, the remote host is
-            asked for its token.
-        addr : tuple of (str, int), optional
-            The remote host and port; required in the server role.
-
-        Returns
-        -------
-        list of (str, dict) or None
-            After a request, what the remote host answered: ``[base_url, {user: token}]``.
-
-        Raises
-        ------
-        EchoTimeoutError
-            The remote host did not echo the message in time, or, after a request, sent no token within
-            `response_timeout` seconds.
-        """
-        message = Service.alyx(self, alyx)
-        if all(message):
-            await self.confirmed_send(message, addr=addr)
-            return None
-        question = Question()
-        token = asking.set(question)
-        # The answer may come together with the echo: listen before asking.
-        answer = self._waiting.expect(ExpMessage.ALYX)
-        try:
-            await self.confirmed_send(message, addr=addr)
-            timeout = seconds(self.response_timeout, 'response_timeout')
-            return await wait_for(self._token(answer, question, addr), timeout)
-        except EchoTimeoutError:
-            raise
-        except asyncio.TimeoutError:
-            raise EchoTimeoutError(
-                f'{self.name} ({self.server_uri}) sent no Alyx token within {self.response_timeout} s'
-            ) from None
-        finally:
-            asking.reset(token)
-            question.close()
-            self._waiting.forget(answer)
-
-    async def _token(self, answer: asyncio.Future[Message], question: Question, addr: Any) -> list[Any]:
-        """Return the token that answers a question; it runs as a task, with a context of its own."""
-        _, data, sender, origin, _ = await answer
-        current.set(origin)
-        while names(self, question) == 0 or (addr is not None and not self._addresses.is_from(sender, addr)):
-            # Another client's, or of an earlier request; the right one may have come in the same turn.
-            data, sender = await self._waiting.next(ExpMessage.ALYX)
-        return list(data)
-
     # --- called by the event loop, and by the pipeline ---
 
     def _receive(self, data: bytes, addr: Address) -> None:
         self._pipeline.handle_frame(data, addr)
+
+    def _is_from(self, sender: Address, addr: Any) -> bool:
+        return self._addresses.is_from(sender, addr)
 
     def _count_malformed(self, addr: Address) -> None:
         self._exchange.malformed(addr, monotonic())
@@ -787,16 +544,16 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     def close(self) -> None:
         """Close the communicator; its callbacks are removed and its futures cancelled.
 
-        `on_connection_lost` is resolved. Coroutines that wait for a confirmation or an event raise
-        `ConnectionClosedError`. Closing twice does nothing.
+        Coroutines that wait for a confirmation or an event raise `ConnectionClosedError`. Closing twice does nothing.
         """
-        pipeline, gone = self._pipeline, self._loop.is_closed()
+        pipeline = self._pipeline
         if pipeline.closed:
             return
-        if not gone:
+        if self._loop.is_closed():
+            pipeline.closed = True
+        else:
             pipeline.write_all()
-        pipeline.closed = True
-        if not gone:
+            pipeline.closed = True
             self._endpoint.close_sockets()
             super().close()
             self._flow_control.close()
@@ -811,8 +568,6 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     async def __aenter__(self: _Self) -> _Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self.close()
         await self.wait_closed()
