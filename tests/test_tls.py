@@ -207,7 +207,7 @@ async def test_certificates_of_servers(lab, papers, cert, trust, says):
 
 async def test_no_version_in_common(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.demanding[V2])
-    with pytest.raises(TLSError, match='no version of TLS in common'):
+    with pytest.raises(TLSError, match='hung up during the handshake; .* does its log say why'):
         await lab.client(server, ssl=papers.newest)
     assert 'no version of TLS in common' in caplog.text  # for whoever looks at the server
 
@@ -246,15 +246,13 @@ async def test_a_server_that_wants_a_certificate(lab, papers, caplog, version):
     server = await lab.server('wss', ssl=papers.demanding[version])
     heard = []
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
-    trials = [(papers.client, r'wants? a certificate'), (papers.with_strange_cert, 'does not trust the authority')]
-    trials.append((papers.with_expired_cert, 'finds our certificate expired'))
-    for context, says in trials:
+    for context in (papers.client, papers.with_strange_cert, papers.with_expired_cert):
         if version == V2:
-            with pytest.raises(TLSError, match=says):
+            with pytest.raises(TLSError, match='hung up during the handshake; .* does its log say why'):
                 await lab.client(server, 'camera', ssl=context)
         else:
             client = await lab.client(server, 'camera', ssl=context, reconnect=False)
-            with pytest.raises(ConnectionClosedError, match=says) as caught:
+            with pytest.raises(ConnectionClosedError, match='the server may want a certificate') as caught:
                 await client.init(SECRET)
             assert isinstance(caught.value.__cause__, TLSError)
             assert isinstance(await client.on_connection_lost, TLSError)
@@ -269,7 +267,7 @@ async def test_a_server_that_wants_a_certificate_is_not_asked_in_silence(lab, pa
     client = await lab.client(server, 'camera', ssl=papers.client, tuning=QUICK)
     with pytest.raises(ConnectionClosedError):
         await client.init(SECRET)
-    while len([record for record in caplog.records if 'wants a certificate of this end' in record.getMessage()]) < 3:
+    while len([record for record in caplog.records if 'may want a certificate' in record.getMessage()]) < 3:
         with contextlib.suppress(ConnectionClosedError):
             await client.init(SECRET)
         await asyncio.sleep(0.001)
@@ -344,7 +342,7 @@ async def test_damage_within_a_connection(lab, papers):
     server = await lab.server('wss', ssl=papers.servers['good'])
     good, bad = [await lab.client(server, name, ssl=papers.client, reconnect=False) for name in ('good', 'bad')]
     await asyncio.gather(good.init(), bad.init())
-    bad._transport._transport.write(b'\x17\x03\x03\x00\x20' + bytes(32))
+    bad._transport._tcp.write(b'\x17\x03\x03\x00\x20' + bytes(32))
     await asyncio.wait_for(asyncio.shield(bad.on_connection_lost), 5)
     with pytest.raises(ConnectionClosedError):
         await bad.init()

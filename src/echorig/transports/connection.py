@@ -103,8 +103,9 @@ class Connection(asyncio.Protocol):
         self._context.limits.on_pause_writing(self)
 
     def resume_writing(self) -> None:
-        """Called by the event loop when little waits to be sent."""
-        self._context.limits.on_resume_writing(self)
+        """Called by the event loop when little waits to be sent; with TLS much may wait in the TCP transport."""
+        if self.unsent <= _MUCH:
+            self._context.limits.on_resume_writing(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop, and where an attempt was given up; the first time counts."""
@@ -163,9 +164,11 @@ class Connection(asyncio.Protocol):
         Since TLS 1.3 a client completes its handshake before the server has checked the client's certificate.
         """
         context, who = self._context, self._context.user.describe(self.addr)
+        if self._grace is not None:  # closed here, while the other end was sending
+            return None if isinstance(exc, ssl.SSLError) else exc
         if isinstance(exc, ssl.SSLError):
             error = explained(exc, who, 'server' if context.is_server else 'client')
-        elif not context.is_server and isinstance(exc, OSError) and not getattr(self.transport, 'heard', True):
+        elif not context.is_server and (exc is None or isinstance(exc, OSError)) and self._is_refused():
             error = TLSError(
                 f'No TLS connection with {who}: it was closed right after the handshake; '
                 'the server may want a certificate (SSLContext.load_cert_chain)'
@@ -178,6 +181,17 @@ class Connection(asyncio.Protocol):
         else:
             context.log.warning('%s', error)
         return error
+
+    def _is_refused(self) -> bool:
+        """Tell whether the server seems to have refused the certificate of this client, or that it has none.
+
+        The loops close such a connection without an alert. With TLS 1.3 a server of OpenSSL that has accepted the
+        certificate sends a session ticket.
+        """
+        tls = self.transport.get_extra_info('ssl_object') if self.transport is not None else None
+        if tls is None or self.splitter.received or self.cause is not None or tls.version() != 'TLSv1.3':
+            return False
+        return tls.session is None or not tls.session.has_ticket
 
 
 def is_acceptable(context: StreamContext, transport: asyncio.BaseTransport) -> bool:
