@@ -207,7 +207,7 @@ async def test_certificates_of_servers(lab, papers, cert, trust, says):
 
 async def test_no_version_in_common(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.demanding[V2])
-    with pytest.raises(TLSError, match='hung up during the handshake; .* does its log say why'):
+    with pytest.raises(TLSError, match=r'hung up during the handshake; .* does its log say why'):
         await lab.client(server, ssl=papers.newest)
     assert 'no version of TLS in common' in caplog.text  # for whoever looks at the server
 
@@ -248,7 +248,7 @@ async def test_a_server_that_wants_a_certificate(lab, papers, caplog, version):
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
     for context in (papers.client, papers.with_strange_cert, papers.with_expired_cert):
         if version == V2:
-            with pytest.raises(TLSError, match='hung up during the handshake; .* does its log say why'):
+            with pytest.raises(TLSError, match=r'hung up during the handshake; .* does its log say why'):
                 await lab.client(server, 'camera', ssl=context)
         else:
             client = await lab.client(server, 'camera', ssl=context, reconnect=False)
@@ -358,6 +358,84 @@ async def test_hosts_that_are_not_allowed_get_no_handshake(lab, papers):
     assert server.rejected == {BAD: Rejected(not_allowed=1)}
     client = await lab.client(f'wss://localhost:{server.port}', ssl=papers.client, allow='127.0.0.1')
     await client.init()
+
+
+# --- what the TLS of the loops hides ---
+
+
+async def test_what_is_read_while_paused_is_not_lost(lab, papers):
+    """Also where the other end closes meanwhile; the TLS transport of uvloop would drop it."""
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    heard = []
+    server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
+    client = await lab.client(server, ssl=papers.client, reconnect=False)
+    await client.init()
+    [connection] = server._connections.values()
+    assert connection.pause()
+    for i in range(100):
+        client.send([20, 0, i])
+    client.close()
+    await client.wait_closed()
+    await asyncio.sleep(0.05)
+    assert heard == []
+    connection.resume()
+    await eventually(lambda: heard == [*range(100)], 'everything is heard')
+
+
+async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
+    """A peer that reads a little now and then, after which the loops give everything to the TCP transport."""
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_unsent=8_000_000))
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_connection(
+        asyncio.Protocol, '127.0.0.1', server.port, ssl=papers.client, server_hostname='localhost'
+    )
+    tcp = transport.get_extra_info('socket')
+    assert tcp is not None
+    await eventually(lambda: server._connections, 'it is connected')
+    [connection] = server._connections.values()
+    transport.pause_reading()
+    most = 0
+    for _ in range(40):
+        with contextlib.suppress(ConnectionClosedError):
+            server.send([20, 0, 'x' * 1_000_000], next(iter(server._connections), ('127.0.0.1', 9)))
+        most = max(most, connection.unsent)
+        if server.rejected:
+            break
+        transport.resume_reading()
+        await asyncio.sleep(0)
+        transport.pause_reading()
+        await asyncio.sleep(0.001)
+    assert server.rejected == {'127.0.0.1': Rejected(cut=1)}
+    assert 4_000_000 < most <= 9_100_000
+    transport.abort()
+
+
+@pytest.mark.parametrize('n', [1, 1_000_000])
+async def test_a_plain_server_that_greets(lab, papers, n):
+    """What comes before the handshake begins is read by it."""
+
+    async def greets(reader, writer):
+        writer.write(b'x' * n)
+        await reader.read()
+
+    async with answering(greets) as uri:
+        seconds = 5 if n > 1 else 0.05
+        with pytest.raises(TLSError, match='does not speak TLS' if n > 1 else 'not over within'):
+            await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=seconds))
+
+
+async def test_a_handshake_that_is_broken_off(lab, papers):
+    """Whenever an attempt is cancelled, nothing is left behind, and the server goes on."""
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    for turns in range(25):
+        opening = asyncio.ensure_future(EchoProtocol.client(server.server_uri, ssl=papers.client))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            lab.opened.append(await opening)
+    await (await lab.client(server, ssl=papers.client)).init()
+    await eventually(lambda: len(server._limiter) == len(server._connections), 'no handshake is left')
 
 
 # --- never in clear ---

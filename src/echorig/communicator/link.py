@@ -436,7 +436,12 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
 
     def _not_connected(self, addr: Address) -> ConnectionClosedError:
         if self._role == 'client':
-            return ConnectionClosedError(f'{self._who(addr)} is not connected')
+            error = ConnectionClosedError(f'{self._who(addr)} is not connected')
+            for connection in self._connections.values():  # one that is closing, and whose end is not known yet
+                if (why := connection.refusal()) is not None:
+                    error = ConnectionClosedError(f'{error}: {why}')
+                    error.__cause__ = why
+            return error
         return ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
 
     def _is_from(self, sender: Address, addr: Any) -> bool:

@@ -159,21 +159,14 @@ class Connection(asyncio.Protocol):
             self._grace = self._context.loop.call_later(self._context.tuning.close_grace, self.transport.abort)
 
     def _explain(self, exc: BaseException | None) -> BaseException | None:
-        """Say what has become of a TLS connection.
-
-        Since TLS 1.3 a client completes its handshake before the server has checked the client's certificate.
-        """
+        """Say what has become of a TLS connection."""
         context, who = self._context, self._context.user.describe(self.addr)
-        if self._grace is not None:  # closed here, while the other end was sending
-            return None if isinstance(exc, ssl.SSLError) else exc
         if isinstance(exc, ssl.SSLError):
+            if self._is_closed_here():  # while the other end was sending
+                return None
             error = explained(exc, who, 'server' if context.is_server else 'client')
-        elif not context.is_server and (exc is None or isinstance(exc, OSError)) and self._is_refused():
-            error = TLSError(
-                f'No TLS connection with {who}: it was closed right after the handshake; '
-                'the server may want a certificate (SSLContext.load_cert_chain)'
-            )
-            error.__cause__ = exc
+        elif (refusal := self.refusal(exc)) is not None:
+            error = refusal
         else:
             return exc
         if context.is_server:
@@ -182,16 +175,27 @@ class Connection(asyncio.Protocol):
             context.log.warning('%s', error)
         return error
 
-    def _is_refused(self) -> bool:
-        """Tell whether the server seems to have refused the certificate of this client, or that it has none.
+    def refusal(self, exc: BaseException | None = None) -> TLSError | None:
+        """Return an error if the server seems to have refused the certificate of this client, or that it has none.
 
-        The loops close such a connection without an alert. With TLS 1.3 a server of OpenSSL that has accepted the
-        certificate sends a session ticket.
+        Since TLS 1.3 a client completes its handshake before the server has checked its certificate, and the loops
+        close the connection without an alert. A server of OpenSSL that has accepted it sends a session ticket.
         """
-        tls = self.transport.get_extra_info('ssl_object') if self.transport is not None else None
-        if tls is None or self.splitter.received or self.cause is not None or tls.version() != 'TLSv1.3':
-            return False
-        return tls.session is None or not tls.session.has_ticket
+        if self._context.is_server or self.transport is None or self.splitter.received or self._is_closed_here():
+            return None
+        tls = self.transport.get_extra_info('ssl_object')
+        if tls is None or tls.version() != 'TLSv1.3' or (tls.session is not None and tls.session.has_ticket):
+            return None
+        who = self._context.user.describe(self.addr)
+        error = TLSError(
+            f'No TLS connection with {who}: it was closed right after the handshake; '
+            'the server may want a certificate (SSLContext.load_cert_chain)'
+        )
+        error.__cause__ = exc
+        return error
+
+    def _is_closed_here(self) -> bool:
+        return getattr(self.transport, 'closed_here', False)
 
 
 def is_acceptable(context: StreamContext, transport: asyncio.BaseTransport) -> bool:

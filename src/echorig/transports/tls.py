@@ -166,7 +166,7 @@ class _TlsTransport:
 
     def __init__(self, tls: asyncio.Transport, tcp: asyncio.Transport) -> None:
         self._tls, self._tcp = tls, tcp
-        self._is_closed = False
+        self.closed_here = False
         self.pause_reading, self.resume_reading, self.is_reading = tcp.pause_reading, tcp.resume_reading, tcp.is_reading
 
     def __getattr__(self, name: str) -> Any:
@@ -186,17 +186,17 @@ class _TlsTransport:
     def close(self) -> None:
         """Send what waits, then close."""
         if not self.is_closing():  # closing twice breaks the transport of asyncio
-            self._is_closed = True
+            self.closed_here = True
             self._tls.close()
 
     def abort(self) -> None:
         """Close at once."""
-        self._is_closed = True
+        self.closed_here = True
         self._tls.abort()
 
     def is_closing(self) -> bool:
         """Tell whether it is closed or about to be."""
-        return self._is_closed or self._tcp.is_closing() or self._tls.is_closing()
+        return self.closed_here or self._tcp.is_closing() or self._tls.is_closing()
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait to be sent."""
