@@ -382,6 +382,18 @@ async def test_what_is_read_while_paused_is_not_lost(lab, papers):
     await eventually(lambda: heard == [*range(100)], 'everything is heard')
 
 
+async def test_an_end_inside_a_message(lab, papers, caplog):
+    """A connection that ends without the farewell of TLS, as that of a process that was killed."""
+    server = await lab.server('wss', ssl=papers.servers['good'])
+    client = await lab.client(server, ssl=papers.client, reconnect=False)
+    await client.init()
+    client._transport.write(b'[64, ')
+    client._transport._tcp.close()
+    await eventually(lambda: not server._connections, 'it is lost')
+    assert 'ended inside a message; 5 bytes are lost' in caplog.text
+    assert server.on_eof_received.done()
+
+
 async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
     """A peer that reads a little now and then, after which the loops give everything to the TCP transport."""
     server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_unsent=8_000_000))

@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         What it shares with others.
     """
 
-    __slots__ = ('_context', '_grace', '_is_lost', 'addr', 'cause', 'splitter', 'transport')
+    __slots__ = ('_context', '_grace', '_has_ended', '_is_lost', 'addr', 'cause', 'splitter', 'transport')
 
     def __init__(self, context: StreamContext) -> None:
         self._context = context
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self.addr: Address = ('', 0)
         self.cause: BaseException | None = None
         self._grace: asyncio.TimerHandle | None = None
-        self._is_lost = False
+        self._is_lost = self._has_ended = False
         self.splitter = FrameSplitter(context.tuning.max_stream_message)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,6 +87,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Called by the event loop; the transport closes itself."""
+        self._has_ended = True
         if self.splitter.pending:
             limits = self._context.limits
             limits.ended_inside += 1
@@ -115,6 +116,8 @@ class Connection(asyncio.Protocol):
         if self._grace is not None:
             self._grace.cancel()
         self._context.limits.release(self)
+        if exc is None and not self._has_ended and not getattr(self.transport, 'closed_here', True):
+            self.eof_received()  # the TLS of uvloop does not, where the other end has not closed that of its end
         if self.transport is not None:
             self._context.user.peer_lost(self, self._explain(exc or self.cause))
 

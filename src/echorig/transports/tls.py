@@ -105,7 +105,8 @@ class Handshake(asyncio.Protocol):
                 ssl_handshake_timeout=_NEVER,
             )
             # A TCP transport that was aborted ends start_tls without an error.
-            if tls is None or self._is_lost or tls.get_extra_info('ssl_object') is None:
+            is_aborted = self._is_lost or self._is_cut or self._error is not None
+            if is_aborted or tls is None or tls.get_extra_info('ssl_object') is None:
                 raise self._error or ConnectionResetError
             self._context.limits.unregister(self)
             connection = Connection(self._context)
