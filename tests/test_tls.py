@@ -407,22 +407,50 @@ async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
         sock.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, option, 65536)
     transport.pause_reading()
     most, given_over = 0, False
+    parts = connection.transport._tls, connection.transport._tcp
     for i in range(200):
         if server.rejected:
             break
         connection.transport.write(b' ' * 500_000)
         if server._delivery.slow:  # as the pipeline does
             server._limiter.on_write(500_000)
-        most = max(most, connection.unsent)
+        most = max(most, sum(part.get_write_buffer_size() for part in parts))
         if i % 4 == 3:
             transport.resume_reading()
         await asyncio.sleep(0.001)
         transport.pause_reading()
-        given_over |= connection.transport._tcp.get_write_buffer_size() > 1_000_000
+        given_over |= parts[1].get_write_buffer_size() > 1_000_000
     transport.abort()
     assert server.rejected == {'127.0.0.1': Rejected(cut=1)}
     assert given_over
     assert 4_000_000 < most <= 8_600_000
+
+
+async def test_one_long_write_counts(lab, papers):
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_unsent=8_000_000))
+    client = await lab.client(server, ssl=papers.client, reconnect=False)
+    await client.init()
+    [connection] = server._connections.values()
+    connection.transport.write(b' ' * 30_000_000)
+    assert server._delivery.slow == 1  # so that the pipeline counts it
+    server._limiter.on_write(30_000_000)
+    assert server.rejected == {'127.0.0.1': Rejected(cut=1)}
+    await asyncio.wait_for(client.on_connection_lost, 5)
+
+
+@pytest.mark.blocks
+async def test_a_client_that_has_begun_before_it_is_accepted(lab, papers):
+    """What uvloop reads of it before the TLS of the loop is there."""
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=60))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = papers.client.wrap_bio(incoming, outgoing, server_hostname='localhost')
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with socket.create_connection(('127.0.0.1', server.port)) as sock:
+        sock.sendall(outgoing.read())
+        sock.setblocking(False)
+        incoming.write(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 100_000), 10))
+        tls.do_handshake()
 
 
 @pytest.mark.parametrize('n', [1, 1_000_000])
