@@ -274,7 +274,7 @@ cdef class MessagePipeline:
         if self.closed or self.lost_transport:
             self.check_open()
         if not self.datagrams and not self.connected and addr not in self.connections:
-            raise self.labels.not_connected(addr)
+            raise self.observer.not_connected(addr)
         return seconds
 
     def check_open(self) -> None:
@@ -539,12 +539,12 @@ cdef class MessagePipeline:
                 connection = self.connections.get(addr)
                 transport = None if connection is None else connection.transport
             if transport is None or transport.is_closing() is True:
-                raise self.labels.not_connected(addr)
+                raise self.observer.not_connected(addr)
             transport.write(frame)
             if self.n_paused:
                 self.on_write(PyBytes_GET_SIZE(frame))
         elif transport is None:
-            raise self.labels.not_connected(addr)
+            raise self.observer.not_connected(addr)
         elif self.connected:
             transport.sendto(frame)
         else:

@@ -159,6 +159,16 @@ class Sender:
             if isinstance(error, ConnectionRefusedError):
                 self._exchange.refused(addr, monotonic(), self._pipeline.current_send)
 
+    def not_connected(self, addr: Address) -> ConnectionClosedError:
+        """Return the error for a message to a peer that is not connected."""
+        error = self._labels.not_connected(addr)
+        if self._labels.is_client:
+            for connection in self._pipeline.connections.values():  # closing, and why is not reported yet
+                if (why := connection.refusal()) is not None:
+                    error = ConnectionClosedError(f'{error}: {why}')
+                    error.__cause__ = why
+        return error
+
     def not_signed(self, addr: Address) -> None:
         """Take in that what came from a peer was not signed with our key; the sender is told if no echo comes."""
         if self._exchange.is_waiting(addr):

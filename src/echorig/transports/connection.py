@@ -51,7 +51,17 @@ class Connection(asyncio.Protocol):
         What it shares with others.
     """
 
-    __slots__ = ('_context', '_grace', '_is_lost', '_stream_received', 'addr', 'cause', 'splitter', 'transport')
+    __slots__ = (
+        '_context',
+        '_grace',
+        '_has_ended',
+        '_is_lost',
+        '_stream_received',
+        'addr',
+        'cause',
+        'splitter',
+        'transport',
+    )
 
     def __init__(self, context: StreamContext) -> None:
         self._context = context
@@ -60,7 +70,7 @@ class Connection(asyncio.Protocol):
         self.addr: Address = ('', 0)
         self.cause: BaseException | None = None
         self._grace: asyncio.TimerHandle | None = None
-        self._is_lost = False
+        self._is_lost = self._has_ended = False
         self.splitter = FrameSplitter(context.tuning.max_stream_message)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,6 +98,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Called by the event loop; the transport closes itself."""
+        self._has_ended = True
         if self.splitter.pending:
             limits = self._context.limits
             limits.ended_inside += 1
@@ -104,8 +115,9 @@ class Connection(asyncio.Protocol):
         self._context.limits.on_pause_writing(self)
 
     def resume_writing(self) -> None:
-        """Called by the event loop when little waits to be sent."""
-        self._context.limits.on_resume_writing(self)
+        """Called by the event loop when little waits to be sent; with TLS much may wait in the TCP transport."""
+        if self.unsent <= _MUCH:
+            self._context.limits.on_resume_writing(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop, and where an attempt was given up; the first time counts."""
@@ -115,6 +127,8 @@ class Connection(asyncio.Protocol):
         if self._grace is not None:
             self._grace.cancel()
         self._context.limits.release(self)
+        if exc is None and not self._has_ended and not getattr(self.transport, 'closed_here', True):
+            self.eof_received()  # the TLS of uvloop does not, where the other end has not closed that of its end
         if self.transport is not None:
             self._context.user.peer_lost(self, self._explain(exc or self.cause))
 
@@ -159,19 +173,14 @@ class Connection(asyncio.Protocol):
             self._grace = self._context.loop.call_later(self._context.tuning.close_grace, self.transport.abort)
 
     def _explain(self, exc: BaseException | None) -> BaseException | None:
-        """Say what has become of a TLS connection.
-
-        Since TLS 1.3 a client completes its handshake before the server has checked the client's certificate.
-        """
+        """Say what has become of a TLS connection."""
         context, who = self._context, self._context.user.describe(self.addr)
         if isinstance(exc, ssl.SSLError):
+            if self._is_closed_here():  # while the other end was sending
+                return None
             error = explained(exc, who, 'server' if context.is_server else 'client')
-        elif not context.is_server and isinstance(exc, OSError) and not getattr(self.transport, 'heard', True):
-            error = TLSError(
-                f'No TLS connection with {who}: it was closed right after the handshake; '
-                'the server may want a certificate (SSLContext.load_cert_chain)'
-            )
-            error.__cause__ = exc
+        elif (refusal := self.refusal(exc)) is not None:
+            error = refusal
         else:
             return exc
         if context.is_server:
@@ -179,6 +188,28 @@ class Connection(asyncio.Protocol):
         else:
             context.log.warning('%s', error)
         return error
+
+    def refusal(self, exc: BaseException | None = None) -> TLSError | None:
+        """Return an error if the server seems to have refused the certificate of this client, or that it has none.
+
+        Since TLS 1.3 a client completes its handshake before the server has checked its certificate, and the loops
+        close the connection without an alert. A server of OpenSSL that has accepted it sends a session ticket.
+        """
+        if self._context.is_server or self.transport is None or self.splitter.received or self._is_closed_here():
+            return None
+        tls = self.transport.get_extra_info('ssl_object')
+        if tls is None or tls.version() != 'TLSv1.3' or (tls.session is not None and tls.session.has_ticket):
+            return None
+        who = self._context.user.describe(self.addr)
+        error = TLSError(
+            f'No TLS connection with {who}: it was closed right after the handshake; '
+            'the server may want a certificate (SSLContext.load_cert_chain)'
+        )
+        error.__cause__ = exc
+        return error
+
+    def _is_closed_here(self) -> bool:
+        return getattr(self.transport, 'closed_here', False)
 
 
 def is_acceptable(context: StreamContext, transport: asyncio.BaseTransport) -> bool:

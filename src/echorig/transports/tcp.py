@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..errors import PeerUnreachableError
-from ..security.rejections import HANDSHAKE
-from ..uri import Address, Uri, as_address
+from ..uri import Uri
 from .connection import Connection, StreamContext, is_acceptable
 from .reconnect import Reconnector
-from .tls import Tls
+from .tls import Handshake
 from .tls_errors import explained
 
 __all__ = ['connect', 'listen']
@@ -54,43 +53,8 @@ async def listen(context: StreamContext, uri: Uri, **kwargs: Any) -> asyncio.Ser
         kwargs.update(host=uri.host, port=uri.port)
     if uri.scheme == 'wss':
         ssl, timeout = _tls_options(context, kwargs)
-        return await asyncio.get_running_loop().create_server(lambda: _Handshake(context, ssl, timeout).tls, **kwargs)
+        return await asyncio.get_running_loop().create_server(lambda: Handshake(context, ssl, None, timeout), **kwargs)
     return await asyncio.get_running_loop().create_server(lambda: Connection(context), **kwargs)
-
-
-class _Handshake:
-    """A new connection to a TLS server, until it is one."""
-
-    def __init__(self, context: StreamContext, ssl: ssl_module.SSLContext, timeout: float) -> None:
-        self._context = context
-        self.addr: Address = ('', 0)
-        self.tls = Tls(
-            *(Connection(context), ssl, None, timeout, context.tuning.close_grace),
-            *(self._begin, self._failed, self._unregister, self._unregister),
-        )
-
-    def _begin(self, transport: asyncio.BaseTransport) -> bool:
-        if self._context.user.is_closed() or not is_acceptable(self._context, transport):
-            return False
-        self.addr = as_address(transport.get_extra_info('peername'))
-        return self._context.limits.register(self, self.addr[0])
-
-    def _failed(self, error: BaseException | None) -> None:
-        if not self._context.user.is_closed():
-            who = f'{self.addr[0]} (client of {self._context.name})'
-            self._context.rejections.note(self.addr[0], HANDSHAKE, '%s', explained(error, who, 'server'))
-
-    def _unregister(self) -> None:
-        self._context.limits.unregister(self)
-
-    def cut(self, why: str) -> None:
-        """Break it off, to make room for another."""
-        self._context.limits.reject(self.addr[0], why)
-        self.abort()
-
-    def abort(self) -> None:
-        """Break it off."""
-        self.tls.abort()
 
 
 def _tls_options(context: StreamContext, kwargs: dict[str, Any]) -> tuple[ssl_module.SSLContext, float]:
@@ -144,6 +108,7 @@ async def connect(
             kwargs['ssl'] = await asyncio.to_thread(ssl_module.create_default_context)  # it reads files
         ssl, timeout = _tls_options(context, kwargs)
         name = kwargs.pop('server_hostname', None) or hostname.partition('%')[0] or socket.gethostname()
+        ssl.wrap_bio(ssl_module.MemoryBIO(), ssl_module.MemoryBIO(), server_hostname=name)  # ValueError: no host name
 
         async def attempt() -> None:
             await _attempt_tls(context, uri, ssl, name, timeout, kwargs)
@@ -194,31 +159,14 @@ async def _attempt_tls(
     context: StreamContext, uri: Uri, ssl: ssl_module.SSLContext, hostname: str, timeout: float, kwargs: dict[str, Any]
 ) -> None:
     """Connect once, with TLS."""
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def failed(error: BaseException | None) -> None:
-        if not over.done():
-            over.set_exception(explained(error, f'{context.name} ({uri})'))
-
-    def begin(transport: asyncio.BaseTransport) -> bool:
-        if is_acceptable(context, transport):
-            return True
-        over.set_exception(PeerUnreachableError(f'Nobody listens at {context.name} ({uri}) any more'))
-        return False
-
-    def made() -> None:
-        if not over.done():
-            over.set_result(None)
-
-    over.add_done_callback(lambda over: over.cancelled() or over.exception())  # where nobody gets to wait for it
-    tls = await _connected(
-        context, uri, lambda: Tls(Connection(context), ssl, hostname, timeout, 0.0, begin, failed, made), kwargs
-    )
+    handshake = await _connected(context, uri, lambda: Handshake(context, ssl, hostname, timeout), kwargs)
+    if not is_acceptable(context, handshake.transport):
+        handshake.abort()
+        raise PeerUnreachableError(f'Nobody listens at {context.name} ({uri}) any more')
     try:
-        await over
-    except asyncio.CancelledError:
-        tls.abort()
-        raise
+        await handshake.run()
+    except Exception as ex:
+        raise explained(ex, f'{context.name} ({uri})') from ex
 
 
 def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:

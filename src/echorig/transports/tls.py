@@ -1,287 +1,205 @@
-"""`Tls`: TLS between a TCP transport and a `Connection`.
+"""TLS by the event loop, on a TCP connection that is there already.
 
-The event loops have their own, which say nothing to the other end when a handshake fails (it only sees that the
-connection is gone), nothing to a server's program, and hide how much waits to be sent.
+``create_server(ssl=...)`` of the loops does not report a handshake that fails, and cannot refuse a host before its
+handshake. ``create_connection(ssl=...)`` does not tell when the handshake begins. So the TCP connection is made first,
+with a `Handshake` as its protocol, and becomes a TLS connection with ``loop.start_tls``.
 
-1. Only what comes out of OpenSSL is ever written to the transport, so that nothing leaves in clear.
-2. The connection hears of nothing before the handshake is over, and the certificates have been checked.
-3. A handshake ends in one of two ways: the connection is made, or `failed` is called with the reason, once.
-4. The other end is told why it was refused, and has a short time to read it.
+1. Only the TLS of the loop writes to the TCP transport, so nothing is sent in clear.
+2. A `Connection` is made after the handshake is over and the certificates have been checked.
+3. The timer is our own (`stall.call_later`), because the loops do not read the sockets once more before theirs ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
-from collections import deque
-from collections.abc import Callable
 from typing import Any, cast
 
-from ..stall import Later, call_later
+from ..security.rejections import HANDSHAKE
+from ..stall import call_later
+from ..uri import Address, as_address
+from .connection import Connection, StreamContext, is_acceptable
+from .tls_errors import explained
 
-__all__ = ['Tls']
+__all__ = ['Handshake']
 
-_RECORD = 64 * 1024  # bytes read from OpenSSL at a time; it returns one record, of 16 KiB at most
-_AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_NEVER = 365 * 24 * 3600.0  # seconds, the handshake timeout of the loop
+_PIECE = 64 * 1024  # bytes that the loop is given to encrypt at a time
 
 
-class Tls(asyncio.Protocol):
-    """The protocol of the TCP transport, and the transport of the connection.
+class Handshake(asyncio.Protocol):
+    """The protocol of a TCP connection until it is a TLS connection.
+
+    In the server role it begins by itself, and counts and logs its failure. In the client role `run` must be awaited.
 
     Parameters
     ----------
-    inner : asyncio.Protocol
-        The connection, whose methods are called with what has been decrypted.
-    context : ssl.SSLContext
+    context : StreamContext
+        What the connections of the communicator share.
+    options : ssl.SSLContext
         The certificates and rules.
     server_hostname : str, optional
-        In the client role, whose certificate it must be; None in the server role.
+        In the client role, whose certificate the server must have.
     timeout : float
         How long the handshake may take, in seconds.
-    grace : float
-        How long the other end has to read why it was refused, in seconds; a client need not wait for its server.
-    begin : callable
-        Called with the TCP transport; False closes it before a byte is read.
-    failed : callable
-        Called with the error when there is no TLS connection; None if the other end has hung up.
-    made : callable, optional
-        Called when there is one, before the connection is told.
-    gone : callable, optional
-        Called when the TCP transport is closed.
-
-    Attributes
-    ----------
-    established, heard : bool
-        Whether the handshake is over, and whether anything has come since.
     """
 
     def __init__(
-        self,
-        inner: asyncio.Protocol,
-        context: ssl.SSLContext,
-        server_hostname: str | None,
-        timeout: float,
-        grace: float,
-        begin: Callable[[Any], bool],
-        failed: Callable[[BaseException | None], None],
-        made: Callable[[], None] = lambda: None,
-        gone: Callable[[], None] = lambda: None,
+        self, context: StreamContext, options: ssl.SSLContext, server_hostname: str | None, timeout: float
     ) -> None:
-        self.inner = inner
-        self.established = False
-        self.heard = False
-        self._context = context
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._ssl = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
-        )
-        self._timeout, self._grace = timeout, grace
-        self._begin, self._failed, self._made, self._gone = begin, failed, made, gone
-        self._transport: asyncio.Transport | None = None
-        self._timer: Later | asyncio.TimerHandle | None = None
-        self._backlog: deque[memoryview] = deque()  # what OpenSSL would not take before it has read more
+        self.addr: Address = ('', 0)
+        self.transport: asyncio.Transport
+        self._context, self._options, self._timeout = context, options, timeout
+        self._server_hostname = server_hostname
+        self._early: list[bytes] = []
+        self._has_ended = self._is_lost = self._is_cut = False
         self._error: BaseException | None = None
-        self._over = False  # nothing more is read or written
-
-    # --- called by the event loop ---
+        self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
-        self._transport = cast('asyncio.Transport', transport)
-        if not self._begin(transport):
-            self._over = True
-            self._transport.abort()
+        """Called by the event loop when the TCP connection is made."""
+        self.transport = cast('asyncio.Transport', transport)
+        context = self._context
+        if not context.is_server:
             return
-        self._timer = call_later(asyncio.get_running_loop(), self._timeout, self._too_slow)
-        self._shake_hands()
+        if not context.user.is_closed() and is_acceptable(context, transport):
+            self.addr = as_address(transport.get_extra_info('peername'))
+            if context.limits.register(self, self.addr[0]):
+                self._task = context.loop.create_task(self._serve())
+                return
+        self.transport.abort()
+
+    # These are called by the TCP transport before the handshake, and by the TLS transport right after it.
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        if self._over:
-            return
-        self._incoming.write(data)
-        if not self.established:
-            self._shake_hands()
-        if self.established:
-            self._read()
+        self._early.append(data)
 
     def eof_received(self) -> None:
-        """Called by the event loop; the transport closes itself."""
-        if self.established and not self._over:
-            self.inner.eof_received()
-
-    def pause_writing(self) -> None:
         """Called by the event loop."""
-        if self.established:
-            self.inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Called by the event loop."""
-        if self.established:
-            self.inner.resume_writing()
+        self._has_ended = True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop."""
-        self._stop_timer()
-        self._gone()
-        refused, self._over = self._over, True
-        if self.established:
-            self.inner.connection_lost(cast('Exception | None', self._error or exc))
-        elif not refused:
-            self._failed(exc)
-        self._backlog.clear()
-        del self._ssl, self._incoming, self._outgoing  # tens of kilobytes, which a cycle of references would keep
+        self._is_lost, self._error = True, self._error or exc
 
-    # --- the handshake ---
+    async def run(self) -> None:
+        """Do the handshake, and make the connection.
 
-    def _shake_hands(self) -> None:
+        Raises
+        ------
+        OSError
+            There is no TLS connection; the TCP connection is closed.
+        """
+        loop, tcp, is_server = self._context.loop, self.transport, self._context.is_server
+        connection = None
+        timer = call_later(loop, self._timeout, self._expire)
         try:
-            self._ssl.do_handshake()
-        except _AGAIN:
-            self._flush()
-        except ssl.SSLError as ex:
-            self._refuse(ex)
-        else:
-            self._stop_timer()
-            self.established = True
-            self._flush()
-            self._made()
-            self.inner.connection_made(cast('asyncio.BaseTransport', self))
+            if tcp.is_closing():
+                raise self._error or ConnectionResetError
+            loop.call_soon(self._replay)
+            tls = await loop.start_tls(
+                *(tcp, self, self._options),
+                server_side=is_server,
+                server_hostname=self._server_hostname,
+                ssl_handshake_timeout=_NEVER,
+            )
+            # A TCP transport that was aborted ends start_tls without an error.
+            is_aborted = self._is_lost or self._is_cut or self._error is not None
+            if is_aborted or tls is None or tls.get_extra_info('ssl_object') is None:
+                raise self._error or ConnectionResetError
+            self._context.limits.unregister(self)
+            connection = Connection(self._context)
+            tls.set_protocol(connection)
+            connection.connection_made(cast('asyncio.Transport', _TlsTransport(tls, tcp)))
+            for data in self._early:
+                connection.data_received(data)
+            if self._has_ended:
+                connection.eof_received()
+        finally:
+            timer.cancel()
+            if connection is None:
+                tcp.abort()
 
-    def _too_slow(self) -> None:
-        self._over = True
-        self._failed(TimeoutError(f'the handshake was not over within {self._timeout:g} s (Tuning.handshake_timeout)'))
-        self._transport.abort()  # type: ignore[union-attr]
+    def _replay(self) -> None:
+        """Hand on what uvloop has read before start_tls replaced the protocol; it ignores a pause that early."""
+        protocol: Any = self.transport.get_protocol()
+        early, self._early = self._early, []
+        for data in early:
+            for start in range(0, len(data), _PIECE):
+                piece = data[start : start + _PIECE]
+                protocol.get_buffer(len(piece))[: len(piece)] = piece
+                protocol.buffer_updated(len(piece))
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _expire(self) -> None:
+        self._error = TimeoutError(f'the handshake was not over within {self._timeout:g} s (Tuning.handshake_timeout)')
+        self.transport.abort()
 
-    def _refuse(self, error: BaseException) -> None:
-        """Tell the other end why it goes no further, which OpenSSL has written down, and close."""
-        self._over = True
-        self._error = error
-        if not self.established:
-            self._failed(error)
-        self._stop_timer()
-        transport = self._transport
-        assert transport is not None
-        self._flush()
-        if transport.is_closing():
-            return
-        if not self._grace:
-            transport.close()
-            return
-        # What the other end has sent meanwhile must still be read, or the system throws away what it was told.
-        if transport.can_write_eof():
-            transport.write_eof()
-        self._timer = asyncio.get_running_loop().call_later(self._grace, transport.abort)
-
-    # --- reading and writing ---
-
-    def _read(self) -> None:
-        pieces: list[bytes] = []
-        error: BaseException | None = None
-        ended = False
+    async def _serve(self) -> None:
+        context, host = self._context, self.addr[0]
         try:
-            while piece := self._ssl.read(_RECORD):
-                pieces.append(piece)
-            ended = True
-        except _AGAIN:
-            pass
-        except ssl.SSLZeroReturnError:
-            ended = True
-        except ssl.SSLError as ex:
-            error = ex
-        if self._backlog:
-            self._write_on()
-        self._flush()  # such as the answer to a change of keys
-        if pieces:
-            self.heard = True
-            self.inner.data_received(pieces[0] if len(pieces) == 1 else b''.join(pieces))
-        if error is not None and not self._over:
-            self._refuse(error)
-        elif ended and not self._over:
-            self.inner.eof_received()
-            self.close()
+            await self.run()
+        except Exception as ex:
+            if not self._is_cut and not context.user.is_closed():
+                who = f'{host} (client of {context.name})'
+                context.rejections.note(host, HANDSHAKE, '%s', explained(ex, who, 'server'))
+        finally:
+            context.limits.unregister(self)
 
-    def _flush(self) -> None:
-        if self._outgoing.pending and self._transport is not None:
-            self._transport.write(self._outgoing.read())
+    def cut(self, why: str) -> None:
+        """Break it off, to make room for another."""
+        self._context.limits.reject(self.addr[0], why)
+        self.abort()
 
-    def _write_on(self) -> None:
-        backlog = self._backlog
-        try:
-            while backlog:
-                written = self._ssl.write(backlog[0])
-                if written < len(backlog[0]):
-                    backlog[0] = backlog[0][written:]
-                else:
-                    backlog.popleft()
-        except _AGAIN:
-            pass
+    def abort(self) -> None:
+        """Break it off."""
+        self._is_cut = True
+        self.transport.abort()
 
-    # --- what a connection asks of its transport ---
+
+class _TlsTransport:
+    """The TLS transport of the loop, with what it hides of its TCP transport.
+
+    While it is paused, the TLS transport reads on, and uvloop drops what it has read if the other end closes
+    meanwhile; so the TCP transport is paused. What was handed to the TCP transport is not in the size of the buffer of
+    the TLS transport; it is added here. It would be all of a long message, which is therefore written in pieces.
+    """
+
+    def __init__(self, tls: asyncio.Transport, tcp: asyncio.Transport) -> None:
+        self._tls, self._tcp = tls, tcp
+        self.closed_here = False
+        self.pause_reading, self.resume_reading, self.is_reading = tcp.pause_reading, tcp.resume_reading, tcp.is_reading
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tls, name)
 
     def write(self, data: bytes) -> None:
         """Encrypt and send."""
-        if self._over:
+        if len(data) <= _PIECE:
+            self._tls.write(data)
             return
-        self._backlog.append(memoryview(data))
-        try:
-            self._write_on()
-        except ssl.SSLError as ex:
-            self._refuse(ex)
-        else:
-            self._flush()
+        view = memoryview(data)
+        for start in range(0, len(view), _PIECE):
+            if self.is_closing():  # it holds too much, and was cut
+                return
+            self._tls.write(view[start : start + _PIECE])
 
     def close(self) -> None:
-        """Say goodbye, send what waits, then close."""
-        if not self._over:
-            self._over = True
-            with contextlib.suppress(ssl.SSLError, ValueError):  # it does not wait for the other end's goodbye
-                self._ssl.unwrap()
-            self._flush()
-        self._transport.close()  # type: ignore[union-attr]
+        """Send what waits, then close."""
+        if not self.is_closing():  # closing twice breaks the transport of asyncio
+            self.closed_here = True
+            self._tls.close()
 
     def abort(self) -> None:
-        """Close at once; what waits is dropped."""
-        self._over = True
-        self._transport.abort()  # type: ignore[union-attr]
-
-    def pause_reading(self) -> None:
-        """Read nothing for now."""
-        self._transport.pause_reading()  # type: ignore[union-attr]
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        self._transport.resume_reading()  # type: ignore[union-attr]
-
-    def is_reading(self) -> bool:
-        """Tell whether it is read."""
-        return self._transport is not None and self._transport.is_reading()
+        """Close at once."""
+        self.closed_here = True
+        self._tls.abort()
 
     def is_closing(self) -> bool:
         """Tell whether it is closed or about to be."""
-        return self._over or self._transport is None or self._transport.is_closing()
+        return self.closed_here or self._tcp.is_closing() or self._tls.is_closing()
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait to be sent."""
-        return self._transport.get_write_buffer_size() + sum(map(len, self._backlog))  # type: ignore[union-attr]
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set from how many waiting bytes on the connection is told to pause, and to go on."""
-        self._transport.set_write_buffer_limits(high, low)  # type: ignore[union-attr]
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the loops' own TLS transports know, or the TCP transport does."""
-        if name == 'sslcontext':
-            return self._context
-        if name in ('ssl_object', 'peercert', 'cipher'):
-            ours = getattr(self, '_ssl', None)
-            if ours is None or not self.established:
-                return default
-            return ours if name == 'ssl_object' else ours.getpeercert() if name == 'peercert' else ours.cipher()
-        return self._transport.get_extra_info(name, default)  # type: ignore[union-attr]
+        size = self._tcp.get_write_buffer_size()
+        return size if self._tcp.is_closing() else size + self._tls.get_write_buffer_size()

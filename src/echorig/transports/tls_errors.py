@@ -82,7 +82,10 @@ def explained(error: BaseException | None, who: str, role: str = 'client') -> TL
     elif isinstance(error, TimeoutError):
         what, advice = str(error), 'is a wss:// server there?' if role == 'client' else 'is it a wss:// client?'
     elif role == 'client':
-        what, advice = 'it has hung up during the handshake', 'is it a wss:// server, and does its log say why?'
+        what, advice = (
+            'it has hung up during the handshake',
+            ('is it a wss:// server, and does its log say why? It may want a certificate, or another version of TLS'),
+        )
     else:
         what, advice = 'it has hung up during the handshake', 'it may not trust our certificate'
     explained = TLSError(f'No TLS connection with {who}: {what}; {advice}')
