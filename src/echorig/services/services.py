@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 from collections import UserDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from ..checks import described, flag, limit, seconds, set_checked, short, text
+from ..communicator.documented import documented_like
 from ..communicator.service import Service
 from ..events.callbacks import Listener, WithService, checked_listener
 from ..messages import ExpMessage
@@ -25,6 +26,33 @@ from .rigs_file import read_rigs
 __all__ = ['Services']
 
 _Self = TypeVar('_Self', bound='Services')
+_Method = TypeVar('_Method', bound=Callable[..., Any])
+
+
+def _telling_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
+    """Document a method that sends a message of `Service` to all rigs."""
+    return documented_like(
+        getattr(Service, message),
+        'Send all rigs',
+        f'{order}, and wait for their answers.',
+        """
+        concurrent : bool
+            If false, each rig is sent to when the one before has answered.
+        """,
+        """
+        Returns
+        -------
+        dict of str to list
+            What each rig answered, by name.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo or answer in time (a `TimeoutError`).
+        ServicesError
+            At least one rig failed in another way.
+        """,
+    )
 
 
 class Services(Service, UserDict[str, Any]):
@@ -274,158 +302,32 @@ class Services(Service, UserDict[str, Any]):
 
     # --- the messages of an experiment ---
 
+    @_telling_all('init')
     async def init(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
-        """Tell all rigs to get ready for an experiment, and wait for their answers.
-
-        Parameters
-        ----------
-        data : Any
-            Optional details.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError
-            At least one rig did not echo or answer in time (a `TimeoutError`).
-        ServicesError
-            At least one rig failed in another way.
-        """
         return await self._signal(ExpMessage.EXPINIT, 'init', data=data, concurrent=concurrent)
 
+    @_telling_all('start')
     async def start(self, exp_ref: Any, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
-        """Tell all rigs that the experiment starts, and wait for their answers.
-
-        Parameters
-        ----------
-        exp_ref : str or dict
-            The experiment reference, ``yyyy-mm-dd_n_subject``, or a dict of its parts.
-        data : Any
-            Optional details.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError
-            At least one rig did not echo or answer in time (a `TimeoutError`).
-        ServicesError
-            At least one rig failed in another way.
-        """
         Service.start(self, exp_ref)  # which no rig could be told
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
+    @_telling_all('stop', ', the last rig first')
     async def stop(self, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """Tell all rigs, the last first, that the experiment ends, and wait for their answers.
-
-        Parameters
-        ----------
-        data : Any
-            Optional details.
-        immediately : bool
-            Whether to interrupt the experiment (EXPINTERRUPT) instead of ending it (EXPEND).
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError
-            At least one rig did not echo or answer in time (a `TimeoutError`).
-        ServicesError
-            At least one rig failed in another way.
-        """
         event = ExpMessage.EXPINTERRUPT if flag(immediately, 'immediately') else ExpMessage.EXPEND
         return await self._signal(event, 'stop', data=data, immediately=immediately, **{'reverse': True, **kwargs})
 
+    @_telling_all('status')
     async def status(self, status: Any, **kwargs: Any) -> dict[str, Any]:
-        """Tell all rigs a status, and wait for their answers.
-
-        Parameters
-        ----------
-        status : ExpStatus, int or str
-            The status.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError
-            At least one rig did not echo or answer in time (a `TimeoutError`).
-        ServicesError
-            At least one rig failed in another way.
-        """
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPSTATUS, 'status', status, **kwargs)
 
+    @_telling_all('info')
     async def info(self, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """Tell all rigs a status with details, and wait for their answers.
-
-        Parameters
-        ----------
-        status : ExpStatus, int or str
-            The status.
-        data : Any
-            Optional details.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError
-            At least one rig did not echo or answer in time (a `TimeoutError`).
-        ServicesError
-            At least one rig failed in another way.
-        """
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPINFO, 'info', status, data=data, **kwargs)
 
+    @_telling_all('cleanup', ', the last rig first')
     async def cleanup(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
-        """Tell all rigs, the last first, to tidy up after the experiment, and wait for their answers.
-
-        Parameters
-        ----------
-        data : Any
-            Optional details.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError
-            At least one rig did not echo or answer in time (a `TimeoutError`).
-        ServicesError
-            At least one rig failed in another way.
-        """
         return await self._signal(ExpMessage.EXPCLEANUP, 'cleanup', data=data, reverse=True, concurrent=concurrent)
 
     async def alyx(self, alyx: Any) -> None:
