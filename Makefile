@@ -57,7 +57,6 @@ demo: $(VENV)/.built
 
 test: $(VENV)/.test
 	$(PYTEST) -m 'not slow and not peers' $(ARGS)
-
 test-all: $(VENV)/.peers
 	$(PYTEST) $(ARGS)
 
@@ -67,13 +66,10 @@ simulate: $(VENV)/.test
 
 lint: $(VENV)/.lint
 	$(PY) -m ruff check && $(PY) -m ruff format --check
-
 types: $(VENV)/.lint
 	$(PY) -m mypy --strict src
-
 stubs: $(VENV)/.lint
 	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt $(MODULES)
-
 docs: $(VENV)/.lint
 	$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 
