@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..checks import seconds
+from ..communicator import Peers, PeerStatistics
 from ..communicator.failure import Failure
-from ..delivery.statistics import Peers, PeerStatistics
 from ..errors import ConnectionClosedError, EchoTimeoutError
 from ..events.notifier import Changes, ConnectionChange, ConnectionChanges
 from ..events.stream import Stream

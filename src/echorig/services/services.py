@@ -204,7 +204,7 @@ class Services(RigSet):
         Service.start(self, exp_ref)  # which no rig could be told
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
-    async def stop(self, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
+    async def stop(self, /, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Tell all rigs, the last first, that the experiment ends, and wait for their answers.
 
         Parameters
@@ -231,7 +231,7 @@ class Services(RigSet):
         event = ExpMessage.EXPINTERRUPT if flag(immediately, 'immediately') else ExpMessage.EXPEND
         return await self._signal(event, 'stop', data=data, immediately=immediately, **{'reverse': True, **kwargs})
 
-    async def status(self, status: Any, **kwargs: Any) -> dict[str, Any]:
+    async def status(self, /, status: Any, **kwargs: Any) -> dict[str, Any]:
         """Tell all rigs a status, and wait for their answers.
 
         Parameters
@@ -256,7 +256,7 @@ class Services(RigSet):
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPSTATUS, 'status', status, **kwargs)
 
-    async def info(self, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
+    async def info(self, /, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Tell all rigs a status with details, and wait for their answers.
 
         Parameters

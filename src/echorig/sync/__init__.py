@@ -15,14 +15,12 @@
 3. Ctrl-C cancels the call that it interrupts, and nothing else. Closing ends the calls of other threads with
    `ConnectionClosedError`.
 4. When the main thread has ended, calls in other threads go on to their end; those without any limit
-   (`on_event` without a timeout) end with `SystemExit`, which ends their thread without a word.
+   (`on_event` without a timeout) end with `SystemExit`, which ends their thread without a traceback.
 5. A fork of the process can open communicators of its own. Those that it has inherited raise `ConnectionClosedError`.
 """
 
-from .communicator import EchoProtocol
-from .presence import Presence
-from .services import Services
+from .protocol import EchoProtocol, SubmitEchoProtocol
+from .services import Presence, Services, SubmitServices
 from .stream import Stream
-from .submit import SubmitEchoProtocol, SubmitServices
 
 __all__ = ['EchoProtocol', 'Presence', 'Services', 'Stream', 'SubmitEchoProtocol', 'SubmitServices']

@@ -1,56 +1,41 @@
-"""`Stream`: a queue of what happens, read with ``for``."""
+"""`Stream`: a queue of what happens, read with ``for``; and reading with a time limit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, Generic, TypeVar
 
-from ..errors import ConnectionClosedError
+from ..checks import seconds
+from ..errors import ConnectionClosedError, EchoTimeoutError
 from ..events.stream import Stream as Asynchronous
-from .background import Background
-from .reading import reads_stream, within
+from ..stall import call_later
+from .blocking import Entered, Mirrored
+from .portal import Portal
 
-__all__ = ['Stream']
+__all__ = ['Stream', 'within']
 
 _T = TypeVar('_T')
-_Self = TypeVar('_Self', bound='Stream[Any]')
+_Read = Callable[[], Coroutine[Any, Any, _T]]
 
 
-class _Ended(Exception):
-    """There is no more; a coroutine cannot raise StopIteration."""
-
-
-class Stream(Generic[_T]):
+class Stream(Entered, Generic[_T]):
     """What happens from ``with`` on, in order, for as long as that block lasts; any thread may read it.
 
     Of more than `limit` things that wait the oldest is dropped, which is counted and logged.
-
-    Parameters
-    ----------
-    make : callable
-        Makes the asynchronous stream, on the background thread.
-    owner : Background
-        That thread.
     """
 
-    def __init__(self, make: Callable[[], Asynchronous[_T]], owner: Background) -> None:
-        self._stream = owner.run(make)
-        self._owner = owner
+    limit = Mirrored[int]()
+    """int: How many things may wait."""
+    dropped = Mirrored[int]()
+    """int: How many have been dropped."""
 
-    @property
-    def limit(self) -> int:
-        """int: How many things may wait."""
-        return self._stream.limit
-
-    @property
-    def dropped(self) -> int:
-        """int: How many have been dropped."""
-        return self._stream.dropped
+    def __init__(self, make: Callable[[], Asynchronous[_T]], portal: Portal) -> None:
+        super().__init__(portal.run(make), portal)
 
     def __len__(self) -> int:
-        return len(self._stream)
+        return len(self.asynchronous)
 
     def get(self, timeout: float | None = None) -> _T:
         """Wait for the next.
@@ -70,40 +55,47 @@ class Stream(Generic[_T]):
         EchoTimeoutError
             Nothing happened in time (a `TimeoutError`).
         ConnectionClosedError
-            What it tells of is closed, or the stream has ended.
+            The communicator is closed, or the stream has ended.
         TypeError, ValueError
-            The time-out is no number, or negative.
+            The timeout is no number, or negative.
         """
+        read: _Read[_T] = self.asynchronous.__anext__
         try:
-            return reads_stream(self._owner, self._stream, timeout).call(get, self._stream, timeout)
-        except _Ended:
+            return self.portal.call('get', *within(timeout, read, 'Nothing'))
+        except StopAsyncIteration:
             raise ConnectionClosedError('The stream has ended') from None
 
-    def __enter__(self: _Self) -> _Self:
-        self._owner.calls.undoing(
-            lambda stream, _: asyncio.ensure_future(stream.__aexit__(None, None, None))  # which waits for nothing
-        ).call(self._stream.__aenter__)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._owner.is_over:
-            self._owner.calls.finish(self._stream.__aexit__, kind, error, trace)
-
-    def __iter__(self: _Self) -> _Self:
+    def __iter__(self) -> Stream[_T]:
         return self
 
     def __next__(self) -> _T:
+        read: _Read[_T] = self.asynchronous.__anext__
         try:
-            return reads_stream(self._owner, self._stream, None).call(get, self._stream, None)
-        except _Ended:
+            return self.portal.call('next', read, has_limit=False)
+        except StopAsyncIteration:
             raise StopIteration from None
 
 
-async def get(stream: Asynchronous[_T], timeout: float | None) -> _T:
-    """Return the next of a stream."""
-    try:
-        return await within(timeout, stream.__anext__(), lambda: 'Nothing')
-    except StopAsyncIteration:
-        raise _Ended from None
+def within(timeout: float | None, read: _Read[_T], what: str) -> tuple[_Read[_T], bool]:
+    """Return a coroutine function that reads within a checked time limit, and whether there is a limit."""
+    delay = inf if timeout is None else seconds(timeout, 'timeout', zero=True)
+
+    async def work() -> _T:
+        task: Any = asyncio.current_task()  # which reads itself: it must have the origin of the message in its context
+        is_late = False
+
+        def expire() -> None:
+            nonlocal is_late
+            is_late = task.cancel()
+
+        timer = call_later(asyncio.get_running_loop(), delay, expire)
+        try:
+            return await read()
+        except asyncio.CancelledError:
+            if is_late:
+                raise EchoTimeoutError(f'{what} came within {timeout} s') from None
+            raise
+        finally:
+            timer.cancel()
+
+    return (read, False) if delay == inf else (work, True)
