@@ -14,12 +14,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 from ..events.callbacks import WithService, checked_listener
 from .portal import Portal
 
-__all__ = ['CallbackGuard', 'Entered', 'Mirrored', 'Twin', 'blocking', 'submitted', 'threadsafe']
+__all__ = ['CallbackGuard', 'Context', 'Entered', 'Mirrored', 'Twin', 'blocking', 'submitted', 'threadsafe']
 
 _P = ParamSpec('_P')
 _T = TypeVar('_T')
-_F = TypeVar('_F', bound=Callable[..., Any])
-_Self = TypeVar('_Self', bound='Entered')
+_Self = TypeVar('_Self', bound='Context')
 _Waiting = Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]
 
 
@@ -31,32 +30,47 @@ class Twin:
         self.portal = portal
 
 
-class Entered(Twin):
-    """A twin that is at work during ``with``."""
+class Context(Twin):
+    """A twin that is closed at the end of ``with``."""
+
+    def close(self) -> None:
+        """Close it: callbacks are removed, and threads that wait raise `ConnectionClosedError`.
+
+        When this returns the sockets are gone; called in a callback, soon after. Closing twice does nothing, nor
+        does closing in a fork of the process what its parent goes on using.
+        """
+        self.portal.close(self.asynchronous)
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+
+class Entered(Context):
+    """A twin that works from the beginning of ``with``."""
 
     def __enter__(self: _Self) -> _Self:
         leave = partial(self.asynchronous.__aexit__, None, None, None)
         self.portal.call('__enter__', self.asynchronous.__aenter__, undo=lambda: asyncio.ensure_future(leave()))
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        if not self.portal.is_over:
-            self.portal.call('__exit__', partial(self.asynchronous.__aexit__, *error), shield=True)
 
-
-def _binding(method: _Waiting[_P, _T], limit: str | float | None) -> Callable[..., Any]:
-    """Return a function that binds a method to its arguments, and tells whether the call has a limit."""
+def _caller(method: Callable[..., Any], limit: str | float | None, waits: bool) -> Any:
     names = list(inspect.signature(method).parameters)[1:]
     position = names.index('timeout') if 'timeout' in names else len(names)
 
-    def bind(twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    @wraps(method)
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         timeout = args[position] if position < len(args) else kwargs.get('timeout')
         if timeout is None:
-            timeout = getattr(twin.asynchronous, limit) if isinstance(limit, str) else limit
+            timeout = getattr(self.asynchronous, limit) if isinstance(limit, str) else limit
         has_limit = isinstance(timeout, Real) and not timeout <= 0 and timeout != inf
-        return partial(getattr(twin.asynchronous, method.__name__), *args, **kwargs), has_limit
+        work = partial(getattr(self.asynchronous, method.__name__), *args, **kwargs)
+        return self.portal.call(method.__name__, work, has_limit) if waits else self.portal.submit(work, has_limit)
 
-    return bind
+    return call
 
 
 def blocking(method: _Waiting[_P, _T], limit: str | float | None) -> Callable[Concatenate[Any, _P], _T]:
@@ -64,36 +78,29 @@ def blocking(method: _Waiting[_P, _T], limit: str | float | None) -> Callable[Co
 
     `limit` is how long a call without a timeout takes at most, or the attribute that says so; None is no limit.
     """
-    bind = _binding(method, limit)
-
-    @wraps(method)
-    def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self.portal.call(method.__name__, *bind(self, args, kwargs))  # type: ignore[no-any-return]
-
-    return call
+    return _caller(method, limit, True)  # type: ignore[no-any-return]
 
 
 def submitted(method: _Waiting[_P, _T], limit: str | float | None) -> Callable[Concatenate[Any, _P], Future[_T]]:
     """Return a method that returns a future for the end of a coroutine function; see `blocking`."""
-    bind = _binding(method, limit)
-
-    @wraps(method)
-    def submit(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        return self.portal.submit(*bind(self, args, kwargs))  # type: ignore[no-any-return]
-
+    submit = _caller(method, limit, False)
     future: Any = Future[get_type_hints(method)['return']]  # type: ignore[misc]
     submit.__annotations__ = {**method.__annotations__, 'return': future}
-    vars(submit)['__signature__'] = inspect.signature(method).replace(return_annotation=future)
-    return submit
+    submit.__signature__ = inspect.signature(method).replace(return_annotation=future)
+    return submit  # type: ignore[no-any-return]
 
 
 def threadsafe(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any, _P], _T]:
-    """Return a method that calls one that does not wait on the thread of the portal."""
+    """Return a method that calls one that does not wait on the thread of the portal; a callback is guarded."""
+    assigns = method.__name__.startswith('assign_')
 
     @wraps(method)
-    def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        function = partial(getattr(self.asynchronous, method.__name__), *args, **kwargs)
-        return self.portal.run(function)  # type: ignore[no-any-return]
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if assigns and 'callback' in kwargs:
+            kwargs['callback'] = CallbackGuard(kwargs['callback'])
+        elif assigns:
+            args = *args[:-1], *map(CallbackGuard, args[-1:])
+        return self.portal.run(partial(getattr(self.asynchronous, method.__name__), *args, **kwargs))
 
     return call
 

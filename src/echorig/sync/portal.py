@@ -1,11 +1,10 @@
 """`Portal`: one daemon thread with an event loop, for all blocking calls of a process.
 
-1. Everything that touches a communicator runs on this thread. Other threads submit coroutines and wait for futures.
-2. A fork of the process makes its own portal. The inherited one is kept and never touched: the loops of both share one
+1. A fork of the process makes its own portal. The inherited one is kept and never touched: the loops of both share one
    set of watched sockets in the system, and to close the loop in the child would make the parent deaf.
-3. When the main thread ends, waits without limit in other threads end: nothing else would end them, and Python waits
+2. When the main thread ends, waits without limit in other threads end: nothing else would end them, and Python waits
    for these threads. Calls that have a limit continue to their end.
-4. At the very end everything is closed. Daemon threads that still wait are not woken any more.
+3. At the very end everything is closed. Daemon threads that still wait are not woken any more.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections import UserDict
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -37,20 +37,16 @@ _Function = Callable[[], object]
 _Work = Callable[[], Coroutine[Any, Any, _T]]  # a coroutine function with its arguments
 
 
-class _Call(Future[_T]):
-    """A future, and the origin of the message that was read; who sends the next one sends the answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.origin: list[Any] = []
-
-
 class Portal:
-    """The thread and its loop; see `current_portal`. What it opens has the methods `close` and `wait_closed`."""
+    """The thread and its loop; see `current_portal`.
+
+    What it opens and closes is an asynchronous context manager with the methods `close` and `wait_closed`, such as a
+    communicator, or a dict of them with the method `close`.
+    """
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
-        self._opened: set[Any] = set()
+        self._opened: dict[int, Any] = {}  # by id
         self._endless: set[Future[Any]] = set()  # calls without limit
         self._pid = os.getpid()
         self._main_ended = self._left = False
@@ -79,10 +75,10 @@ class Portal:
     def check(self, name: str = '') -> None:
         """Raise an error if nothing can be done here; with the name of a method, also if it would wait for itself."""
         if os.getpid() != self._pid:
-            raise ConnectionClosedError(
-                f'This was opened by process {self._pid}, of which process {os.getpid()} is a fork, and can only be '
-                'used there: open a new one in this process'
+            text = (
+                f'This was opened by process {self._pid}, of which process {os.getpid()} is a fork: open a new one here'
             )
+            raise ConnectionClosedError(text)
         if self._left:
             if threading.current_thread().daemon and not self.is_here:
                 threading.Event().wait()  # until the interpreter stops this thread, which is soon
@@ -99,8 +95,8 @@ class Portal:
     def submit(self, work: _Work[_T], has_limit: bool = True) -> Future[_T]:
         """Run a coroutine function on the loop; cancelling the future cancels it."""
         self.check()
-        future = _Call[_T]()
-        self._start(future, work, has_limit)
+        future: Future[_T] = Future()
+        self._start(future, work, has_limit, [])
         return future
 
     def call(
@@ -111,13 +107,14 @@ class Portal:
         If the wait is interrupted, it is cancelled, and `undo` is called on the loop. With `shield` it goes on.
         """
         self.check(name)
-        future = _Call[_T]()
+        future: Future[_T] = Future()
+        origin: list[Any] = []
         try:
-            self._start(future, work, has_limit)
+            self._start(future, work, has_limit, origin)
             while sys.platform == 'win32' and not concurrent.futures.wait([future], _POLL).done:
                 pass
             result = future.result()
-            current.set(future.origin.pop())
+            current.set(origin.pop())
             return result
         except BaseException:
             if not shield and (future.cancel() or future.exception() is None):
@@ -135,40 +132,38 @@ class Portal:
         return function() if self.is_here else self.call('', work)
 
     def open(self, name: str, work: _Work[_T]) -> _T:
-        """Run a coroutine function that opens a communicator, or a mapping of them, and note these for the end."""
-        opened: list[Any] = []
+        """Run a coroutine function that opens something, and note that for the end."""
+        opened: list[_T] = []
 
         async def run() -> _T:
-            result = await work()
-            opened.extend(result.values() if isinstance(result, Mapping) else [result])
-            self._opened.update(opened)
-            return result
+            opened.append(await work())
+            self._opened.update((id(com), com) for com in _each(opened[0]))
+            return opened[0]
 
-        return self.call(name, run, undo=lambda: self._close(opened))
+        return self.call(name, run, undo=lambda: any(map(self.close, opened)))
 
-    def close(self, *coms: Any, also: _Function = lambda: None) -> None:
-        """Close communicators and call `also`; on any other thread wait until they are closed."""
+    def close(self, opened: Any) -> None:
+        """Close something, and on any other thread wait until it is closed, even if the wait is interrupted."""
 
-        def begin() -> None:
-            also()
-            self._close(coms)
+        def forget() -> None:
+            for com in _each(opened):
+                self._opened.pop(id(com), None)
 
         async def work() -> None:
-            begin()
-            await _all_closed(coms)
+            await opened.__aexit__(None, None, None)
+            forget()
 
-        if self.is_here:
-            begin()
+        if self.is_here and hasattr(opened, 'close'):
+            opened.close()
+            forget()
         elif not self.is_over:
             with suppress(ConnectionClosedError):  # it is over now, and everything is closed
                 self.call('close', work, shield=True)
 
-    def _start(self, future: _Call[_T], work: _Work[_T], has_limit: bool) -> None:
-        origin = future.origin  # the traceback of an error leads to `run`, which must not lead back to the future
-
-        async def run() -> _T:
+    def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool, origin: list[Any]) -> None:
+        async def run() -> _T:  # the traceback of an error leads here, and must not lead to the future
             result = await work()
-            origin.append(current.get())
+            origin.append(current.get())  # of the message that was read: who sends the next one answers it
             return result
 
         def begin() -> None:
@@ -212,22 +207,19 @@ class Portal:
         finally:
             self.loop.close()
 
-    def _close(self, coms: Collection[Any]) -> None:
-        for com in coms:
-            com.close()
-        self._opened.difference_update(coms)
-
     def _end_waits(self) -> None:
         """End the waits that would keep the interpreter for ever; the threads that wait end without a traceback."""
         for future in list(self._endless) if self._main_ended else []:
-            error = SystemExit('The main thread has ended, so this wait without limit ends')
-            _settle(future, future.set_exception, error)
+            failed: asyncio.Future[Any] = self.loop.create_future()
+            failed.set_exception(SystemExit('The main thread has ended, so this wait without limit ends'))
+            copy_result(failed, future)
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        await asyncio.wait([*tasks, asyncio.ensure_future(_all_closed(self._opened))], timeout=_LONGEST_END / 2)
+        closed = asyncio.gather(*(com.wait_closed() for com in self._opened.values()))
+        await asyncio.wait([*tasks, closed], timeout=_LONGEST_END / 2)
         await self.loop.shutdown_asyncgens()
 
     def _main_ends(self) -> None:
@@ -243,28 +235,26 @@ class Portal:
 
     def _stop(self) -> None:
         self._left = True
-        for com in self._opened:  # all at once, so that no callback finds half of them closed
+        for com in self._opened.values():  # all at once, so that no callback finds half of them closed
             com.close()
         self.loop.stop()
 
 
-async def _all_closed(coms: Collection[Any]) -> None:
-    await asyncio.gather(*(com.wait_closed() for com in coms))
+def _each(opened: Any) -> list[Any]:
+    return list(opened.values()) if isinstance(opened, UserDict) else [opened]
 
 
 def copy_result(source: asyncio.Future[_T], target: Future[_T]) -> None:
     """Give a future for threads the result of a future of the loop that is done, unless it is done itself."""
+    error = None if source.cancelled() else source.exception()
     if source.cancelled():
         target.cancel()
-    elif (error := source.exception()) is None:
-        _settle(target, target.set_result, source.result())
+    elif target.done() or not target.set_running_or_notify_cancel():
+        pass
+    elif error is None:
+        target.set_result(source.result())
     else:
-        _settle(target, target.set_exception, error)
-
-
-def _settle(future: Future[Any], setter: Callable[[Any], None], value: Any) -> None:
-    if not future.done() and future.set_running_or_notify_cancel():
-        setter(value)
+        target.set_exception(error)
 
 
 _portals: dict[int, Portal] = {}  # of this process, and those that it has inherited

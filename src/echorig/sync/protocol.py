@@ -7,24 +7,23 @@ import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
+from weakref import WeakKeyDictionary
 
 from ..communicator import PeerStatistics
 from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..communicator.service import Service
-from ..events.notifier import ConnectionChange
 from ..messages import ExpMessage
 from ..security.rejections import Rejected
 from ..tuning import Tuning
 from ..uri import Address
-from .blocking import CallbackGuard, Mirrored, Twin, blocking, submitted, threadsafe
+from .blocking import Context, Mirrored, Twin, blocking, submitted, threadsafe
 from .portal import Portal, copy_result, current_portal
-from .stream import Stream, within
+from .stream import streamed, within
 
 __all__ = ['EchoProtocol', 'SubmitEchoProtocol']
 
 _P = ParamSpec('_P')
-_Self = TypeVar('_Self', bound='EchoProtocol')
 _ECHO = 'default_echo_timeout'
 
 
@@ -69,10 +68,12 @@ class SubmitEchoProtocol(Twin):
         return self.portal.submit(*_reading(self.asynchronous, event, timeout))
 
 
-class EchoProtocol(Twin, Service):
+class EchoProtocol(Context, Service):
     """A communicator whose methods wait; made by :meth:`client` and :meth:`server`, usable from any thread.
 
-    Everything else is as with :class:`echorig.EchoProtocol`. Callbacks run on the background thread.
+    Everything else is as with :class:`echorig.EchoProtocol`, with ``with`` and ``for`` in place of ``async with`` and
+    ``async for``. Callbacks run on the background thread, and methods that wait raise `RuntimeError` in them. While a
+    callback runs, nothing else is received or confirmed in the whole program, so it must be quick.
 
     Attributes
     ----------
@@ -95,7 +96,7 @@ class EchoProtocol(Twin, Service):
         self.logger: logging.Logger = asynchronous.logger
         self.tuning: Tuning = asynchronous.tuning
         self.submit = SubmitEchoProtocol(asynchronous, portal)
-        self._futures: dict[str, tuple[asyncio.Future[Any], Future[Any]]] = {}
+        self._futures: WeakKeyDictionary[asyncio.Future[Any], Future[Any]] = WeakKeyDictionary()
 
     # --- state ---
 
@@ -156,30 +157,21 @@ class EchoProtocol(Twin, Service):
 
         def look() -> Future[Any]:
             source: asyncio.Future[Any] = getattr(self.asynchronous, name)
-            if self._futures.get(name, (None,))[0] is not source:
-                copy: Future[Any] = Future()
-                self._futures[name] = source, copy
+            if source not in self._futures:
+                copy = self._futures[source] = Future()
                 source.add_done_callback(lambda _: copy_result(source, copy))
-            return self._futures[name][1]
+            return self._futures[source]
 
         return self.portal.run(look)
 
     # --- listening ---
 
+    assign_callback = threadsafe(Asynchronous.assign_callback)
     clear_callbacks = threadsafe(Asynchronous.clear_callbacks)
+    events = streamed(Asynchronous.events)
+    assign_connection_callback = threadsafe(Asynchronous.assign_connection_callback)
     clear_connection_callbacks = threadsafe(Asynchronous.clear_connection_callbacks)
-
-    def assign_callback(self, event: str | int | ExpMessage, callback: Callable[..., Any]) -> None:
-        """Register a function that is called when an event comes, as :meth:`echorig.EchoProtocol.assign_callback`.
-
-        While it runs, on the background thread, nothing else is received or confirmed in the whole program, so it must
-        be quick. Methods that wait raise `RuntimeError` in it. A future is no callback: see ``submit.on_event``.
-        """
-        self.portal.run(partial(self.asynchronous.assign_callback, event, CallbackGuard(callback)))
-
-    def assign_connection_callback(self, callback: Callable[[ConnectionChange], Any]) -> None:
-        """Register a function, as :meth:`echorig.EchoProtocol.assign_connection_callback`."""
-        self.portal.run(partial(self.asynchronous.assign_connection_callback, CallbackGuard(callback)))
+    connection_events = streamed(Asynchronous.connection_events)
 
     def on_event(self, event: str | int | ExpMessage, timeout: float | None = None) -> tuple[Any, ...]:
         """Wait for an event, as :meth:`echorig.EchoProtocol.on_event`.
@@ -191,29 +183,8 @@ class EchoProtocol(Twin, Service):
         timeout : float, optional
             How long to wait, in seconds, 0 for what has been kept; by default without limit. If the event does not come
             in time, `EchoTimeoutError` is raised.
-
-        Examples
-        --------
-        >>> data, addr = com.on_event('EXPSTART', timeout=60)  # doctest: +SKIP
         """
         return self.portal.call('on_event', *_reading(self.asynchronous, event, timeout))
-
-    def events(
-        self, event: str | int | ExpMessage = 255, limit: int | None = None
-    ) -> Stream[tuple[list[Any], Address, ExpMessage]]:
-        """Read messages with ``for``, as :meth:`echorig.EchoProtocol.events` with ``async for``.
-
-        Examples
-        --------
-        >>> with com.events() as stream:  # doctest: +SKIP
-        ...     for data, addr, event in stream:
-        ...         print(event.name, data)
-        """
-        return Stream(lambda: self.asynchronous.events(event, limit), self.portal)
-
-    def connection_events(self, limit: int | None = None) -> Stream[ConnectionChange]:
-        """Read changes with ``for``, as :meth:`echorig.EchoProtocol.connection_events` with ``async for``."""
-        return Stream(lambda: self.asynchronous.connection_events(limit), self.portal)
 
     # --- sending ---
 
@@ -228,24 +199,7 @@ class EchoProtocol(Twin, Service):
     info = blocking(Asynchronous.info, _ECHO)
     cleanup = blocking(Asynchronous.cleanup, _ECHO)
     alyx = blocking(Asynchronous.alyx, _ECHO)
-
-    # --- closing ---
-
     wait_closed = blocking(Asynchronous.wait_closed, None)
-
-    def close(self) -> None:
-        """Close the communicator; its callbacks are removed, and threads that wait raise `ConnectionClosedError`.
-
-        When this returns the sockets are gone; called in a callback, soon after. Closing twice does nothing, nor
-        does closing in a fork of the process what its parent goes on using.
-        """
-        self.portal.close(self.asynchronous)
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f'<{type(self).__module__}.{type(self).__name__} {self.name!r}, {self.role} of {self.server_uri}>'

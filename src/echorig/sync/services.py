@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
@@ -15,12 +15,12 @@ from ..events.callbacks import checked_listener
 from ..messages import ExpMessage
 from ..services.fan_out import each_rig
 from ..services.presence import Presence as AsynchronousPresence
-from ..services.presence import PresenceChange, RigPresence
+from ..services.presence import RigPresence
 from ..services.services import Services as Asynchronous
-from .blocking import CallbackGuard, Entered, Mirrored, Twin, blocking, submitted, threadsafe
+from .blocking import CallbackGuard, Context, Entered, Mirrored, Twin, blocking, submitted, threadsafe
 from .portal import Portal, current_portal
 from .protocol import EchoProtocol
-from .stream import Stream
+from .stream import streamed
 
 __all__ = ['Presence', 'Services', 'SubmitServices']
 
@@ -54,7 +54,22 @@ class SubmitServices(Twin):
     alyx = submitted(Asynchronous.alyx, _ECHO)
 
 
-class Services(Twin, Service, UserDict[str, EchoProtocol]):
+class Presence(Entered, UserDict[str, RigPresence]):
+    """Which rigs of a set are there; made by :meth:`Services.watch`, and at work during ``with``.
+
+    A mapping of the names of the rigs to what is known of them. Everything else is as with :class:`echorig.Presence`.
+    """
+
+    def __init__(self, asynchronous: AsynchronousPresence, portal: Portal) -> None:
+        super().__init__(asynchronous, portal)
+        self.data = asynchronous  # type: ignore[assignment]
+
+    assign_callback = threadsafe(AsynchronousPresence.assign_callback)
+    clear_callbacks = threadsafe(AsynchronousPresence.clear_callbacks)
+    events = streamed(AsynchronousPresence.events)
+
+
+class Services(Context, Service, UserDict[str, EchoProtocol]):
     """A set of rigs, by name, in the order given; it cannot be changed, and any thread may use it.
 
     Everything else is as with :class:`echorig.Services`.
@@ -72,14 +87,9 @@ class Services(Twin, Service, UserDict[str, EchoProtocol]):
         The set itself, for callbacks that are coroutine functions; no other thread may use it.
     submit : SubmitServices
         The same methods for those who do not want to wait: each returns a `concurrent.futures.Future`.
-
-    Raises
-    ------
-    TypeError
-        One of them is no `echorig.sync.EchoProtocol`.
-    ValueError
-        Two have the same name.
     """
+
+    asynchronous: Asynchronous
 
     def __init__(self, remote_rigs: Iterable[EchoProtocol], timeout: float | None = 10.0) -> None:
         rigs = list(each_rig(remote_rigs, EchoProtocol, 'an echorig.sync.EchoProtocol'))
@@ -90,10 +100,7 @@ class Services(Twin, Service, UserDict[str, EchoProtocol]):
 
     @classmethod
     def connect(
-        cls: type[_Self],
-        rigs: Mapping[str, Any] | str | PathLike[str],
-        timeout: float | None = 10.0,
-        **kwargs: Any,
+        cls: type[_Self], rigs: Mapping[str, Any] | str | PathLike[str], timeout: float | None = 10.0, **kwargs: Any
     ) -> _Self:
         """Open a client for each rig, all at once, and return the set, as :meth:`echorig.Services.connect`."""
         portal = current_portal()
@@ -131,17 +138,9 @@ class Services(Twin, Service, UserDict[str, EchoProtocol]):
     def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
         """Find out in the background which rigs are there, as :meth:`echorig.Services.watch`.
 
-        Examples
-        --------
-        >>> with rigs.watch() as presence:  # doctest: +SKIP
-        ...     rigs.start('2026-01-31_1_mouse7')
-        ...     print(presence['camera'].round_trip)
-        >>> presence = rigs.watch()  # doctest: +SKIP
-        >>> with presence.events() as stream, presence:  # in this order, to miss nothing  # doctest: +SKIP
-        ...     for change in stream:
-        ...         print(change.name, change.state)
+        Its stream is entered before it, to miss nothing: ``with presence.events() as stream, presence:``.
         """
-        return Presence(lambda: self.asynchronous.watch(interval, timeout), self.portal)
+        return Presence(self.portal.run(lambda: self.asynchronous.watch(interval, timeout)), self.portal)
 
     # --- the messages of an experiment ---
 
@@ -153,51 +152,3 @@ class Services(Twin, Service, UserDict[str, EchoProtocol]):
     cleanup = blocking(Asynchronous.cleanup, 'timeout')
     alyx = blocking(Asynchronous.alyx, _ECHO)
     _signal = blocking(_Rigs.signal, 'timeout')
-
-    # --- closing ---
-
-    def close(self) -> None:
-        """Close every communicator; see :meth:`EchoProtocol.close`."""
-        self.portal.close(*(rig.asynchronous for rig in self.values()), also=self.asynchronous.close)
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
-
-
-class Presence(Entered, Mapping[str, RigPresence]):
-    """Which rigs of a set are there; made by :meth:`Services.watch`, and at work during ``with``.
-
-    A mapping of the names of the rigs to what is known of them. Everything else is as with :class:`echorig.Presence`.
-    """
-
-    def __init__(self, make: Callable[[], AsynchronousPresence], portal: Portal) -> None:
-        super().__init__(portal.run(make), portal)
-
-    def __getitem__(self, name: str) -> RigPresence:
-        return self.asynchronous[name]  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.asynchronous)
-
-    def __len__(self) -> int:
-        return len(self.asynchronous)
-
-    def __repr__(self) -> str:
-        return repr(self.asynchronous)
-
-    clear_callbacks = threadsafe(AsynchronousPresence.clear_callbacks)
-
-    def assign_callback(self, callback: Callable[[PresenceChange], Any]) -> None:
-        """Register a function that is called with each change, as :meth:`echorig.Presence.assign_callback`."""
-        self.portal.run(partial(self.asynchronous.assign_callback, CallbackGuard(callback)))
-
-    def events(self, limit: int | None = None) -> Stream[PresenceChange]:
-        """Read changes with ``for``, as :meth:`echorig.Presence.events` with ``async for``."""
-        return Stream(lambda: self.asynchronous.events(limit), self.portal)
-
-    def close(self) -> None:
-        """End the watch; the set does so when it is closed."""
-        self.portal.close(also=self.asynchronous.close)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import wraps
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ..checks import seconds
 from ..errors import ConnectionClosedError, EchoTimeoutError
 from ..events.stream import Stream as Asynchronous
 from ..stall import call_later
-from .blocking import Entered, Mirrored
+from .blocking import Entered, Mirrored, threadsafe
 from .portal import Portal
 
-__all__ = ['Stream', 'within']
+__all__ = ['Stream', 'streamed', 'within']
 
+_P = ParamSpec('_P')
 _T = TypeVar('_T')
 _Read = Callable[[], Coroutine[Any, Any, _T]]
 
@@ -31,24 +33,19 @@ class Stream(Entered, Generic[_T]):
     dropped = Mirrored[int]()
     """int: How many have been dropped."""
 
-    def __init__(self, make: Callable[[], Asynchronous[_T]], portal: Portal) -> None:
-        super().__init__(portal.run(make), portal)
+    def __init__(self, asynchronous: Asynchronous[_T], portal: Portal) -> None:
+        super().__init__(asynchronous, portal)
 
     def __len__(self) -> int:
         return len(self.asynchronous)
 
     def get(self, timeout: float | None = None) -> _T:
-        """Wait for the next.
+        """Wait for the next, such as ``(data, addr, event)``.
 
         Parameters
         ----------
         timeout : float, optional
             How long to wait, in seconds, 0 for what is there already; by default without limit.
-
-        Returns
-        -------
-        tuple
-            What happened: of the messages of an event ``(data, addr, event)``.
 
         Raises
         ------
@@ -56,8 +53,6 @@ class Stream(Entered, Generic[_T]):
             Nothing happened in time (a `TimeoutError`).
         ConnectionClosedError
             The communicator is closed, or the stream has ended.
-        TypeError, ValueError
-            The timeout is no number, or negative.
         """
         read: _Read[_T] = self.asynchronous.__anext__
         try:
@@ -74,6 +69,17 @@ class Stream(Entered, Generic[_T]):
             return self.portal.call('next', read, has_limit=False)
         except StopAsyncIteration:
             raise StopIteration from None
+
+
+def streamed(method: Callable[Concatenate[Any, _P], Asynchronous[_T]]) -> Callable[Concatenate[Any, _P], Stream[_T]]:
+    """Return a method that makes a stream."""
+    make = threadsafe(method)
+
+    @wraps(method)
+    def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> Stream[_T]:
+        return Stream(make(self, *args, **kwargs), self.portal)
+
+    return call
 
 
 def within(timeout: float | None, read: _Read[_T], what: str) -> tuple[_Read[_T], bool]:

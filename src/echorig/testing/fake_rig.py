@@ -12,7 +12,7 @@ from ..checks import number_of, seconds, short, text
 from ..errors import EchoError
 from ..messages import ExpMessage
 from ..resolver import resolve
-from ..sync.blocking import Mirrored, Twin, blocking, threadsafe
+from ..sync.blocking import Context, Mirrored, blocking, threadsafe
 from ..sync.portal import current_portal
 from ..uri import Address, checked_address, parse
 from .dialects import Echorig, Habits
@@ -332,7 +332,7 @@ class FakeRig:
         task.add_done_callback(self._tasks.discard)
 
 
-class BlockingFakeRig(Twin):
+class BlockingFakeRig(Context):
     """What ``with FakeRig() as rig`` yields: the same names, and methods that wait."""
 
     asynchronous: FakeRig
@@ -375,7 +375,3 @@ class BlockingFakeRig(Twin):
     power_off = blocking(FakeRig.power_off, 1.0)
     power_on = blocking(FakeRig.power_on, 1.0)
     restart = blocking(FakeRig.restart, 1.0)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self.portal.close(self.asynchronous)
