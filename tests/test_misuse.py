@@ -464,7 +464,7 @@ def test_blocking_reads(blocking):
             with refused(kind, 'timeout', value):
                 server.on_event('EXPEND', timeout=value)
             with refused(kind, 'timeout', value):
-                server.submit.on_event('EXPEND', timeout=value)
+                server.submit.on_event('EXPEND', timeout=value).result(30)
         with pytest.raises(TimeoutError):
             stream.get(0)
         client.stop('x')

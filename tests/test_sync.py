@@ -467,7 +467,7 @@ def test_opening_that_is_interrupted_at_its_very_end(monkeypatch: pytest.MonkeyP
         patched.setattr(Future, 'result', interrupted)
         with pytest.raises(KeyboardInterrupt):
             sync.EchoProtocol.server(uri)
-    until(lambda: not any(com.server_uri == uri for com in current_portal()._opened.values()))
+    until(lambda: not any(com.server_uri == uri for com in current_portal()._opened))
 
     def is_free() -> bool:
         try:

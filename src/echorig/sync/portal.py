@@ -16,23 +16,26 @@ import logging
 import os
 import sys
 import threading
-from collections import UserDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from ..errors import ConnectionClosedError
 from ..events._reply_context import current
 from ..loop import new_event_loop
 from ..security.safe_log import SafeLog
 
-__all__ = ['Portal', 'copy_result', 'current_portal']
+__all__ = ['Portal', 'copy_of', 'current_portal']
 
 _LOGGER = SafeLog(logging.getLogger(__name__))
 _LONGEST_END = 2.0  # seconds; a callback that blocks the thread must not keep the interpreter
 _POLL = 0.05  # seconds; on Windows nothing interrupts a thread that waits for a lock
 _T = TypeVar('_T')
+_portals: dict[int, Portal] = {}  # of this process, and those that it has inherited
+_locks: dict[int, threading.Lock] = {}  # another thread of the parent may have held that of the parent
+_copies: WeakKeyDictionary[asyncio.Future[Any], Future[Any]] = WeakKeyDictionary()
 _Function = Callable[[], object]
 _Work = Callable[[], Coroutine[Any, Any, _T]]  # a coroutine function with its arguments
 
@@ -40,13 +43,12 @@ _Work = Callable[[], Coroutine[Any, Any, _T]]  # a coroutine function with its a
 class Portal:
     """The thread and its loop; see `current_portal`.
 
-    What it opens and closes is an asynchronous context manager with the methods `close` and `wait_closed`, such as a
-    communicator, or a dict of them with the method `close`.
+    What it opens are communicators, or mappings of them. What it closes is an asynchronous context manager.
     """
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
-        self._opened: dict[int, Any] = {}  # by id
+        self._opened: set[Any] = set()
         self._endless: set[Future[Any]] = set()  # calls without limit
         self._pid = os.getpid()
         self._main_ended = self._left = False
@@ -60,7 +62,6 @@ class Portal:
             getattr(threading, '_register_atexit', lambda function: None)(self._main_ends)
         except RuntimeError:
             self._main_ended = True
-        atexit.register(self.leave)
 
     @property
     def is_here(self) -> bool:
@@ -75,10 +76,9 @@ class Portal:
     def check(self, name: str = '') -> None:
         """Raise an error if nothing can be done here; with the name of a method, also if it would wait for itself."""
         if os.getpid() != self._pid:
-            text = (
-                f'This was opened by process {self._pid}, of which process {os.getpid()} is a fork: open a new one here'
+            raise ConnectionClosedError(
+                f'{self._pid} opened this, and {os.getpid()} is a fork of it: open a new one here'
             )
-            raise ConnectionClosedError(text)
         if self._left:
             if threading.current_thread().daemon and not self.is_here:
                 threading.Event().wait()  # until the interpreter stops this thread, which is soon
@@ -90,14 +90,37 @@ class Portal:
                 f'await asyncio.wrap_future(submit.{name}(...))'
             )
 
-    # --- calls ---
-
     def submit(self, work: _Work[_T], has_limit: bool = True) -> Future[_T]:
         """Run a coroutine function on the loop; cancelling the future cancels it."""
         self.check()
         future: Future[_T] = Future()
         self._start(future, work, has_limit, [])
         return future
+
+    def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool, origin: list[Any]) -> None:
+        async def run() -> _T:  # the traceback of an error leads here, which must not lead to the future
+            result = await work()
+            origin.append(current.get())
+            return result
+
+        def begin() -> None:
+            if not future.cancelled():
+                task = self.loop.create_task(run())
+                task.add_done_callback(end)
+                future.add_done_callback(lambda _: task.cancel() if self.is_here else self._post(task.cancel))
+                if not has_limit:
+                    self._endless.add(future)
+                    self._end_waits()
+
+        def end(task: asyncio.Task[_T]) -> None:
+            self._endless.discard(future)
+            _copy_result(task, Future() if self._left else future)  # at the end no thread is woken
+
+        try:
+            self.loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # the loop was closed after the check
+            self.check()
+            raise
 
     def call(
         self, name: str, work: _Work[_T], has_limit: bool = True, undo: _Function = lambda: None, shield: bool = False
@@ -114,7 +137,7 @@ class Portal:
             while sys.platform == 'win32' and not concurrent.futures.wait([future], _POLL).done:
                 pass
             result = future.result()
-            current.set(origin.pop())
+            current.set(origin.pop())  # who sends the next message answers the one that was read
             return result
         except BaseException:
             if not shield and (future.cancel() or future.exception() is None):
@@ -137,7 +160,7 @@ class Portal:
 
         async def run() -> _T:
             opened.append(await work())
-            self._opened.update((id(com), com) for com in _each(opened[0]))
+            self._opened.update(_each(opened[0]))
             return opened[0]
 
         return self.call(name, run, undo=lambda: any(map(self.close, opened)))
@@ -145,54 +168,29 @@ class Portal:
     def close(self, opened: Any) -> None:
         """Close something, and on any other thread wait until it is closed, even if the wait is interrupted."""
 
-        def forget() -> None:
-            for com in _each(opened):
-                self._opened.pop(id(com), None)
-
         async def work() -> None:
+            self._opened.difference_update(_each(opened))
             await opened.__aexit__(None, None, None)
-            forget()
 
         if self.is_here and hasattr(opened, 'close'):
+            self._opened.difference_update(_each(opened))
             opened.close()
-            forget()
         elif not self.is_over:
             with suppress(ConnectionClosedError):  # it is over now, and everything is closed
                 self.call('close', work, shield=True)
 
-    def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool, origin: list[Any]) -> None:
-        async def run() -> _T:  # the traceback of an error leads here, and must not lead to the future
-            result = await work()
-            origin.append(current.get())  # of the message that was read: who sends the next one answers it
-            return result
-
-        def begin() -> None:
-            if future.cancelled():
-                return
-            task = self.loop.create_task(run())
-            task.add_done_callback(end)
-            future.add_done_callback(lambda _: task.cancel() if self.is_here else self._post(task.cancel))
-            if not has_limit:
-                self._endless.add(future)
-                self._end_waits()
-
-        def end(task: asyncio.Task[_T]) -> None:
-            self._endless.discard(future)
-            copy_result(task, Future() if self._left else future)  # at the end no thread is woken
-
-        try:
-            self.loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # the loop was closed after the check
-            self.check()
-            raise
+    def leave(self) -> None:
+        """Close everything and end the thread, unless a callback blocks it."""
+        if not self.is_over:
+            self._post(self._stop)
+            self._thread.join(_LONGEST_END)
+            self._left = True
 
     def _post(self, function: _Function) -> None:
         """Call a function on the thread of the portal, unless it is too late for that."""
         with suppress(RuntimeError):  # the loop is closed
             if not self.is_over:
                 self.loop.call_soon_threadsafe(function)
-
-    # --- on the thread of the portal ---
 
     def _run(self) -> None:
         asyncio.set_event_loop(None)
@@ -207,58 +205,50 @@ class Portal:
         finally:
             self.loop.close()
 
+    def _main_ends(self) -> None:
+        self._main_ended = True
+        self._post(self._end_waits)
+
     def _end_waits(self) -> None:
-        """End the waits that would keep the interpreter for ever; the threads that wait end without a traceback."""
         for future in list(self._endless) if self._main_ended else []:
-            failed: asyncio.Future[Any] = self.loop.create_future()
-            failed.set_exception(SystemExit('The main thread has ended, so this wait without limit ends'))
-            copy_result(failed, future)
+            if not future.done() and future.set_running_or_notify_cancel():
+                # It ends the thread that waits without a traceback.
+                future.set_exception(SystemExit('The main thread has ended, so this wait without limit ends'))
+
+    def _stop(self) -> None:
+        self._left = True
+        for com in self._opened:  # all at once, so that no callback finds half of them closed
+            com.close()
+        self.loop.stop()
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        closed = asyncio.gather(*(com.wait_closed() for com in self._opened.values()))
+        closed = asyncio.gather(*(com.wait_closed() for com in self._opened))
         await asyncio.wait([*tasks, closed], timeout=_LONGEST_END / 2)
         await self.loop.shutdown_asyncgens()
 
-    def _main_ends(self) -> None:
-        self._main_ended = True
-        self._post(self._end_waits)
-
-    def leave(self) -> None:
-        """Close everything and end the thread, unless a callback blocks it."""
-        if not self.is_over:
-            self._post(self._stop)
-            self._thread.join(_LONGEST_END)
-            self._left = True
-
-    def _stop(self) -> None:
-        self._left = True
-        for com in self._opened.values():  # all at once, so that no callback finds half of them closed
-            com.close()
-        self.loop.stop()
-
 
 def _each(opened: Any) -> list[Any]:
-    return list(opened.values()) if isinstance(opened, UserDict) else [opened]
+    return list(opened.values()) if isinstance(opened, Mapping) else [opened]
 
 
-def copy_result(source: asyncio.Future[_T], target: Future[_T]) -> None:
+def _copy_result(source: asyncio.Future[_T], target: Future[_T]) -> None:
     """Give a future for threads the result of a future of the loop that is done, unless it is done itself."""
     error = None if source.cancelled() else source.exception()
     if source.cancelled():
         target.cancel()
-    elif target.done() or not target.set_running_or_notify_cancel():
-        pass
-    elif error is None:
-        target.set_result(source.result())
-    else:
-        target.set_exception(error)
+    elif not target.done() and target.set_running_or_notify_cancel():
+        target.set_result(source.result()) if error is None else target.set_exception(error)
 
 
-_portals: dict[int, Portal] = {}  # of this process, and those that it has inherited
-_locks: dict[int, threading.Lock] = {}  # another thread of the parent may have held that of the parent
+def copy_of(source: asyncio.Future[_T]) -> Future[_T]:
+    """Return the future for threads that has the result of a future of the loop; there is one for each."""
+    if source not in _copies:
+        copy = _copies[source] = Future()
+        source.add_done_callback(lambda source: _copy_result(source, copy))
+    return _copies[source]
 
 
 def current_portal() -> Portal:
@@ -268,3 +258,9 @@ def current_portal() -> Portal:
         if pid not in _portals:
             _portals[pid] = Portal()
         return _portals[pid]
+
+
+@atexit.register  # now, so that functions that a program registers later can still use its communicators
+def _leave() -> None:
+    for portal in _portals.values():
+        portal.leave()

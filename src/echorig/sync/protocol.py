@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial, wraps
 from typing import Any, ParamSpec
-from weakref import WeakKeyDictionary
 
 from ..communicator import PeerStatistics
 from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..communicator.service import Service
 from ..messages import ExpMessage
 from ..security.rejections import Rejected
-from ..tuning import Tuning
 from ..uri import Address
-from .blocking import Context, Mirrored, Twin, blocking, submitted, threadsafe
-from .portal import Portal, copy_result, current_portal
-from .stream import streamed, within
+from .blocking import Computed, Context, Mirrored, Stream, Twin, blocking, made, submitted, threadsafe, within
+from .portal import Portal, copy_of, current_portal
 
 __all__ = ['EchoProtocol', 'SubmitEchoProtocol']
 
@@ -38,20 +34,19 @@ def _opening(method: Callable[_P, Coroutine[Any, Any, Asynchronous]]) -> Callabl
     return open_
 
 
-def _reading(
-    com: Asynchronous, event: str | int | ExpMessage, timeout: float | None
-) -> tuple[Callable[[], Coroutine[Any, Any, tuple[Any, ...]]], bool]:
-    """Return `on_event` with a time limit, and whether there is one."""
-    name = ExpMessage.validate(event).name
-    return within(timeout, partial(com.on_event, event), f'{com.name} ({com.server_uri}): no {name} came')
+async def on_event(self: Asynchronous, event: str | int | ExpMessage, timeout: float | None = None) -> tuple[Any, ...]:
+    """Wait for an event, as :meth:`echorig.EchoProtocol.on_event`, or raise `EchoTimeoutError`.
+
+    `timeout` is how long to wait, in seconds, 0 for what has been kept; by default without limit.
+    """
+    what = f'{self.name} ({self.server_uri}): no {ExpMessage.validate(event).name}'
+    return await within(timeout, partial(self.on_event, event), what)
 
 
 class SubmitEchoProtocol(Twin):
-    """The methods of a communicator that would wait, as ones that return a `concurrent.futures.Future`.
+    """The methods of a communicator that would wait, as ones that return a future; cancelling it cancels the call."""
 
-    Cancelling a future cancels the call.
-    """
-
+    on_event = submitted(on_event, None)
     wait_closed = submitted(Asynchronous.wait_closed, None)
     confirmed_send = submitted(Asynchronous.confirmed_send, _ECHO)
     ping = submitted(Asynchronous.ping, _ECHO)
@@ -63,24 +58,27 @@ class SubmitEchoProtocol(Twin):
     cleanup = submitted(Asynchronous.cleanup, _ECHO)
     alyx = submitted(Asynchronous.alyx, _ECHO)
 
-    def on_event(self, event: str | int | ExpMessage, timeout: float | None = None) -> Future[tuple[Any, ...]]:
-        """Wait for an event, as :meth:`EchoProtocol.on_event`."""
-        return self.portal.submit(*_reading(self.asynchronous, event, timeout))
+
+class _Messages(Context):
+    """The messages of an experiment; a type checker would give them the types of `Service` in a class of that kind."""
+
+    init = blocking(Asynchronous.init, _ECHO)
+    start = blocking(Asynchronous.start, _ECHO)
+    stop = blocking(Asynchronous.stop, _ECHO)
+    status = blocking(Asynchronous.status, _ECHO)
+    info = blocking(Asynchronous.info, _ECHO)
+    cleanup = blocking(Asynchronous.cleanup, _ECHO)
+    alyx = blocking(Asynchronous.alyx, _ECHO)
 
 
-class EchoProtocol(Context, Service):
+class EchoProtocol(_Messages, Service):
     """A communicator whose methods wait; made by :meth:`client` and :meth:`server`, usable from any thread.
 
     Everything else is as with :class:`echorig.EchoProtocol`, with ``with`` and ``for`` in place of ``async with`` and
     ``async for``. Callbacks run on the background thread, and methods that wait raise `RuntimeError` in them. While a
     callback runs, nothing else is received or confirmed in the whole program, so it must be quick.
-
-    Attributes
-    ----------
-    asynchronous : echorig.EchoProtocol
-        The communicator itself, for callbacks that are coroutine functions; no other thread may use it.
-    submit : SubmitEchoProtocol
-        The same methods for those who do not want to wait: each returns a `concurrent.futures.Future`.
+    `submit` has the methods that wait as ones that return a `concurrent.futures.Future`. `asynchronous` is the
+    communicator itself, for callbacks that are coroutine functions; no other thread may use it.
     """
 
     asynchronous: Asynchronous
@@ -92,13 +90,10 @@ class EchoProtocol(Context, Service):
     def __init__(self, asynchronous: Asynchronous, portal: Portal) -> None:
         super().__init__(asynchronous, portal)
         self.name = asynchronous.name
-        self.server_uri: str = asynchronous.server_uri
-        self.logger: logging.Logger = asynchronous.logger
-        self.tuning: Tuning = asynchronous.tuning
+        self.server_uri = asynchronous.server_uri
+        self.logger = asynchronous.logger
+        self.tuning = asynchronous.tuning
         self.submit = SubmitEchoProtocol(asynchronous, portal)
-        self._futures: WeakKeyDictionary[asyncio.Future[Any], Future[Any]] = WeakKeyDictionary()
-
-    # --- state ---
 
     port = Mirrored[int]()
     """int: The port of the server."""
@@ -108,15 +103,12 @@ class EchoProtocol(Context, Service):
     """str: The scheme of the URI, such as udp or ws."""
     role = Mirrored[str]()
     """str: 'client' or 'server'."""
-    Server = Mirrored['asyncio.Server | None']()
+    Server = Mirrored[asyncio.Server | None]()
     """asyncio.Server or None: The listening server, in the server role over TCP."""
     default_echo_timeout = Mirrored[float]()
     """float: How long to wait for an echo, in seconds, unless a timeout is given."""
     busy_poll = Mirrored[float]()
-    """float: For how long to poll for messages instead of sleeping, in seconds.
-
-    It keeps the loop that all communicators share awake, see :attr:`echorig.EchoProtocol.busy_poll`.
-    """
+    """float: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake."""
     response_timeout = Mirrored[float]()
     """float: How long to wait for the answer to a request, in seconds."""
     max_message_size = Mirrored[int]()
@@ -127,78 +119,28 @@ class EchoProtocol(Context, Service):
         """bool: Whether messages can be exchanged; True for a server that listens, without any client yet."""
         return not self.portal.is_over and self.asynchronous.is_connected
 
-    @property
-    def peers(self) -> dict[Address, PeerStatistics]:
-        """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`, at the time of asking."""
-        return self.portal.run(lambda: dict(self.asynchronous.peers))
-
-    @property
-    def rejected(self) -> dict[str, Rejected]:
-        """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
-        return self.portal.run(lambda: dict(self.asynchronous.rejected))
-
-    @property
-    def on_connection_lost(self) -> Future[Any]:
-        """concurrent.futures.Future: Done when the connection of a client is gone, and when this is closed."""
-        return self._future('on_connection_lost')
-
-    @property
-    def on_error_received(self) -> Future[Exception]:
-        """concurrent.futures.Future: Done when the system reports an error of the transport, which is the result."""
-        return self._future('on_error_received')
-
-    @property
-    def on_eof_received(self) -> Future[bool]:
-        """concurrent.futures.Future: Done when a TCP peer has ended its side of the connection."""
-        return self._future('on_eof_received')
-
-    def _future(self, name: str) -> Future[Any]:
-        """Return a future that any thread may wait for, in place of one that only the loop may."""
-
-        def look() -> Future[Any]:
-            source: asyncio.Future[Any] = getattr(self.asynchronous, name)
-            if source not in self._futures:
-                copy = self._futures[source] = Future()
-                source.add_done_callback(lambda _: copy_result(source, copy))
-            return self._futures[source]
-
-        return self.portal.run(look)
-
-    # --- listening ---
+    peers = Computed[dict[Address, PeerStatistics]](lambda com: dict(com.peers))
+    """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`, at the time of asking."""
+    rejected = Computed[dict[str, Rejected]](lambda com: dict(com.rejected))
+    """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
+    on_connection_lost = Computed[Future[Any]](lambda com: copy_of(com.on_connection_lost))
+    """concurrent.futures.Future: Done when the connection of a client is gone, and when this is closed."""
+    on_error_received = Computed[Future[Exception]](lambda com: copy_of(com.on_error_received))
+    """concurrent.futures.Future: Done when the system reports an error of the transport, which is the result."""
+    on_eof_received = Computed[Future[bool]](lambda com: copy_of(com.on_eof_received))
+    """concurrent.futures.Future: Done when a TCP peer has ended its side of the connection."""
 
     assign_callback = threadsafe(Asynchronous.assign_callback)
     clear_callbacks = threadsafe(Asynchronous.clear_callbacks)
-    events = streamed(Asynchronous.events)
+    events = made(Asynchronous.events, Stream)
     assign_connection_callback = threadsafe(Asynchronous.assign_connection_callback)
     clear_connection_callbacks = threadsafe(Asynchronous.clear_connection_callbacks)
-    connection_events = streamed(Asynchronous.connection_events)
-
-    def on_event(self, event: str | int | ExpMessage, timeout: float | None = None) -> tuple[Any, ...]:
-        """Wait for an event, as :meth:`echorig.EchoProtocol.on_event`.
-
-        Parameters
-        ----------
-        event : str, int or ExpMessage
-            The event or combination of events.
-        timeout : float, optional
-            How long to wait, in seconds, 0 for what has been kept; by default without limit. If the event does not come
-            in time, `EchoTimeoutError` is raised.
-        """
-        return self.portal.call('on_event', *_reading(self.asynchronous, event, timeout))
-
-    # --- sending ---
-
+    connection_events = made(Asynchronous.connection_events, Stream)
+    on_event = blocking(on_event, None)
     awaiting_response = threadsafe(Asynchronous.awaiting_response)
     send = threadsafe(Asynchronous.send)
     confirmed_send = blocking(Asynchronous.confirmed_send, _ECHO)
     ping = blocking(Asynchronous.ping, _ECHO)
-    init = blocking(Asynchronous.init, _ECHO)
-    start = blocking(Asynchronous.start, _ECHO)
-    stop = blocking(Asynchronous.stop, _ECHO)
-    status = blocking(Asynchronous.status, _ECHO)
-    info = blocking(Asynchronous.info, _ECHO)
-    cleanup = blocking(Asynchronous.cleanup, _ECHO)
-    alyx = blocking(Asynchronous.alyx, _ECHO)
     wait_closed = blocking(Asynchronous.wait_closed, None)
 
     def __repr__(self) -> str:

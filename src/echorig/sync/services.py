@@ -17,10 +17,9 @@ from ..services.fan_out import each_rig
 from ..services.presence import Presence as AsynchronousPresence
 from ..services.presence import RigPresence
 from ..services.services import Services as Asynchronous
-from .blocking import CallbackGuard, Context, Entered, Mirrored, Twin, blocking, submitted, threadsafe
+from .blocking import CallbackGuard, Context, Entered, Mirrored, Stream, Twin, blocking, made, submitted, threadsafe
 from .portal import Portal, current_portal
 from .protocol import EchoProtocol
-from .stream import streamed
 
 __all__ = ['Presence', 'Services', 'SubmitServices']
 
@@ -38,10 +37,7 @@ class _Rigs(Asynchronous):
 
 
 class SubmitServices(Twin):
-    """The methods of a set of rigs that would wait, as ones that return a `concurrent.futures.Future`.
-
-    Cancelling a future cancels the call.
-    """
+    """The methods of a set of rigs that would wait, as ones that return a future; cancelling it cancels the call."""
 
     await_all = submitted(Asynchronous.await_all, 'timeout')
     ping = submitted(Asynchronous.ping, _ECHO)
@@ -66,27 +62,26 @@ class Presence(Entered, UserDict[str, RigPresence]):
 
     assign_callback = threadsafe(AsynchronousPresence.assign_callback)
     clear_callbacks = threadsafe(AsynchronousPresence.clear_callbacks)
-    events = streamed(AsynchronousPresence.events)
+    events = made(AsynchronousPresence.events, Stream)
 
 
-class Services(Context, Service, UserDict[str, EchoProtocol]):
+class _Messages(Context):
+    """The messages of an experiment; a type checker would give them the types of `Service` in a class of that kind."""
+
+    init = blocking(Asynchronous.init, 'timeout')
+    start = blocking(Asynchronous.start, 'timeout')
+    stop = blocking(Asynchronous.stop, 'timeout')
+    status = blocking(Asynchronous.status, 'timeout')
+    info = blocking(Asynchronous.info, 'timeout')
+    cleanup = blocking(Asynchronous.cleanup, 'timeout')
+    alyx = blocking(Asynchronous.alyx, _ECHO)
+
+
+class Services(_Messages, Service, UserDict[str, EchoProtocol]):
     """A set of rigs, by name, in the order given; it cannot be changed, and any thread may use it.
 
     Everything else is as with :class:`echorig.Services`.
-
-    Parameters
-    ----------
-    remote_rigs : iterable of EchoProtocol
-        The communicators, those of `echorig.sync`, with distinct names.
-    timeout : float or None
-        How long to wait for the answers, in seconds; None or 0 waits without limit.
-
-    Attributes
-    ----------
-    asynchronous : echorig.Services
-        The set itself, for callbacks that are coroutine functions; no other thread may use it.
-    submit : SubmitServices
-        The same methods for those who do not want to wait: each returns a `concurrent.futures.Future`.
+    The rigs are communicators of `echorig.sync`, with distinct names.
     """
 
     asynchronous: Asynchronous
@@ -107,7 +102,7 @@ class Services(Context, Service, UserDict[str, EchoProtocol]):
         opened = portal.open('connect', partial(Asynchronous.connect, rigs, timeout, **kwargs))
         return cls([EchoProtocol(com, portal) for com in opened.values()], opened.timeout)
 
-    timeout = Mirrored['float | None']()
+    timeout = Mirrored[float | None]()
     """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
 
     @property
@@ -115,8 +110,7 @@ class Services(Context, Service, UserDict[str, EchoProtocol]):
         """bool: Whether there are rigs and all of them are connected."""
         return len(self) > 0 and all(rig.is_connected for rig in self.values())
 
-    # --- listening ---
-
+    watch = made(Asynchronous.watch, Presence)
     clear_callbacks = threadsafe(Asynchronous.clear_callbacks)
     await_all = blocking(Asynchronous.await_all, 'timeout')
     ping = blocking(Asynchronous.ping, _ECHO)
@@ -132,23 +126,7 @@ class Services(Context, Service, UserDict[str, EchoProtocol]):
         checked_listener(callback, futures=False)
         flag(return_service, 'return_service')
         for rig in self.values():
-            guard = CallbackGuard(callback, rig) if return_service else CallbackGuard(callback)
+            guard = CallbackGuard(callback, rig if return_service else None)
             self.portal.run(partial(rig.asynchronous.assign_callback, event, guard))
 
-    def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
-        """Find out in the background which rigs are there, as :meth:`echorig.Services.watch`.
-
-        Its stream is entered before it, to miss nothing: ``with presence.events() as stream, presence:``.
-        """
-        return Presence(self.portal.run(lambda: self.asynchronous.watch(interval, timeout)), self.portal)
-
-    # --- the messages of an experiment ---
-
-    init = blocking(Asynchronous.init, 'timeout')
-    start = blocking(Asynchronous.start, 'timeout')
-    stop = blocking(Asynchronous.stop, 'timeout')
-    status = blocking(Asynchronous.status, 'timeout')
-    info = blocking(Asynchronous.info, 'timeout')
-    cleanup = blocking(Asynchronous.cleanup, 'timeout')
-    alyx = blocking(Asynchronous.alyx, _ECHO)
     _signal = blocking(_Rigs.signal, 'timeout')
