@@ -78,7 +78,10 @@ class Computed(Generic[_T]):
         self._function = function
 
     def __get__(self, twin: Any, owner: type) -> _T:
-        return self if twin is None else twin.portal.run(partial(self._function, twin.asynchronous))  # type: ignore[return-value]
+        if twin is None:
+            return self  # type: ignore[return-value]
+        computed = partial(self._function, twin.asynchronous)
+        return twin.portal.run(computed)  # type: ignore[no-any-return]
 
 
 class CallbackGuard(WithService):
@@ -107,10 +110,8 @@ def _caller(method: Callable[..., Any], limit: str | float | None, waits: bool) 
         timeout = args[position] if position < len(args) else kwargs.get('timeout')
         if timeout is None:
             timeout = getattr(self.asynchronous, limit) or None if isinstance(limit, str) else limit
-        work, has_limit = (
-            partial(method, self.asynchronous, *args, **kwargs),
-            isinstance(timeout, Real) and timeout != inf,
-        )
+        has_limit = isinstance(timeout, Real) and timeout != inf
+        work = partial(method, self.asynchronous, *args, **kwargs)
         return self.portal.call(method.__name__, work, has_limit) if waits else self.portal.submit(work, has_limit)
 
     return call
@@ -143,7 +144,7 @@ def threadsafe(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatena
             kwargs['callback'] = CallbackGuard(kwargs['callback'])
         elif assigns:
             args = (*args[:-1], *map(CallbackGuard, args[-1:]))
-        return self.portal.run(partial(getattr(self.asynchronous, method.__name__), *args, **kwargs))
+        return self.portal.run(partial(method, self.asynchronous, *args, **kwargs))
 
     return call
 
@@ -154,10 +155,8 @@ class Stream(Entered, Generic[_T]):
     Of more than `limit` things that wait the oldest is dropped, which is counted and logged.
     """
 
-    limit = Mirrored[int]()
-    """int: How many things may wait."""
-    dropped = Mirrored[int]()
-    """int: How many have been dropped."""
+    limit = Mirrored[int]()  #: How many things may wait.
+    dropped = Mirrored[int]()  #: How many have been dropped.
 
     def __init__(self, asynchronous: Asynchronous[_T], portal: Portal) -> None:
         super().__init__(asynchronous, portal)
@@ -166,19 +165,10 @@ class Stream(Entered, Generic[_T]):
         return len(self.asynchronous)
 
     def get(self, timeout: float | None = None) -> _T:
-        """Wait for the next, such as ``(data, addr, event)``.
+        """Wait for the next, such as ``(data, addr, event)``, or raise `EchoTimeoutError`.
 
-        Parameters
-        ----------
-        timeout : float, optional
-            How long to wait, in seconds, 0 for what is there already; by default without limit.
-
-        Raises
-        ------
-        EchoTimeoutError
-            Nothing happened in time (a `TimeoutError`).
-        ConnectionClosedError
-            The communicator is closed, or the stream has ended.
+        `timeout` is how long to wait, in seconds, 0 for what is there already; by default without limit. If the stream
+        ends, `ConnectionClosedError` is raised.
         """
         read = partial(within, timeout, self.asynchronous.__anext__, 'Nothing')
         try:
@@ -200,11 +190,10 @@ def made(
     method: Callable[Concatenate[Any, _P], _A], twin: Callable[[_A, Portal], _T]
 ) -> Callable[Concatenate[Any, _P], _T]:
     """Return a method that makes an asynchronous object and returns the twin of it."""
-    make = threadsafe(method)
 
     @wraps(method)
     def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return twin(make(self, *args, **kwargs), self.portal)
+        return twin(self.portal.run(partial(method, self.asynchronous, *args, **kwargs)), self.portal)
 
     return call
 

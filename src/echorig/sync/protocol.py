@@ -95,24 +95,17 @@ class EchoProtocol(_Messages, Service):
         self.tuning = asynchronous.tuning
         self.submit = SubmitEchoProtocol(asynchronous, portal)
 
-    port = Mirrored[int]()
-    """int: The port of the server."""
-    hostname = Mirrored[str]()
-    """str: The host name or IP address of the server."""
-    protocol = Mirrored[str]()
-    """str: The scheme of the URI, such as udp or ws."""
-    role = Mirrored[str]()
-    """str: 'client' or 'server'."""
-    Server = Mirrored[asyncio.Server | None]()
-    """asyncio.Server or None: The listening server, in the server role over TCP."""
-    default_echo_timeout = Mirrored[float]()
-    """float: How long to wait for an echo, in seconds, unless a timeout is given."""
+    port = Mirrored[int]()  #: The port of the server.
+    hostname = Mirrored[str]()  #: The host name or IP address of the server.
+    protocol = Mirrored[str]()  #: The scheme of the URI, such as udp or ws.
+    role = Mirrored[str]()  #: 'client' or 'server'.
+    Server = Mirrored[asyncio.Server | None]()  #: The listening server, in the server role over TCP.
+    default_echo_timeout = Mirrored[float]()  #: How long to wait for an echo, in seconds, unless a timeout is given.
+    #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
     busy_poll = Mirrored[float]()
-    """float: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake."""
-    response_timeout = Mirrored[float]()
-    """float: How long to wait for the answer to a request, in seconds."""
+    response_timeout = Mirrored[float]()  #: How long to wait for the answer to a request, in seconds.
+    #: The largest echo, in bytes, that peers are known to send: one of just this size may be cut short.
     max_message_size = Mirrored[int]()
-    """int: The largest echo, in bytes, that peers are known to send: one of just this size may be cut short."""
 
     @property
     def is_connected(self) -> bool:
@@ -123,12 +116,12 @@ class EchoProtocol(_Messages, Service):
     """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`, at the time of asking."""
     rejected = Computed[dict[str, Rejected]](lambda com: dict(com.rejected))
     """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
+    #: Done when the connection of a client is gone, and when this is closed.
     on_connection_lost = Computed[Future[Any]](lambda com: copy_of(com.on_connection_lost))
-    """concurrent.futures.Future: Done when the connection of a client is gone, and when this is closed."""
+    #: Done when the system reports an error of the transport, which is the result.
     on_error_received = Computed[Future[Exception]](lambda com: copy_of(com.on_error_received))
-    """concurrent.futures.Future: Done when the system reports an error of the transport, which is the result."""
+    #: Done when a TCP peer has ended its side of the connection.
     on_eof_received = Computed[Future[bool]](lambda com: copy_of(com.on_eof_received))
-    """concurrent.futures.Future: Done when a TCP peer has ended its side of the connection."""
 
     assign_callback = threadsafe(Asynchronous.assign_callback)
     clear_callbacks = threadsafe(Asynchronous.clear_callbacks)

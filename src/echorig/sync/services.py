@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from ..checks import flag
 from ..communicator.service import Service
-from ..events.callbacks import checked_listener
 from ..messages import ExpMessage
 from ..services.fan_out import each_rig
 from ..services.presence import Presence as AsynchronousPresence
@@ -102,8 +101,8 @@ class Services(_Messages, Service, UserDict[str, EchoProtocol]):
         opened = portal.open('connect', partial(Asynchronous.connect, rigs, timeout, **kwargs))
         return cls([EchoProtocol(com, portal) for com in opened.values()], opened.timeout)
 
+    #: How long to wait for the answers, in seconds; None or 0 waits without limit.
     timeout = Mirrored[float | None]()
-    """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
 
     @property
     def is_connected(self) -> bool:
@@ -122,8 +121,6 @@ class Services(_Messages, Service, UserDict[str, EchoProtocol]):
 
         If `return_service` is true, the rig (an `echorig.sync.EchoProtocol`) is the last argument of each call.
         """
-        ExpMessage.validate(event)
-        checked_listener(callback, futures=False)
         flag(return_service, 'return_service')
         for rig in self.values():
             guard = CallbackGuard(callback, rig if return_service else None)
