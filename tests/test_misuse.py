@@ -24,7 +24,7 @@ from echorig import EchoProtocol, ExpMessage, Services, Tuning, hostname2ip, is_
 from echorig.checks import described, flag, number_of, seconds, short
 from echorig.cli.main import entry
 from echorig.services.rigs_file import read_rigs
-from echorig.sync.process import background
+from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from rigs import REF
 
@@ -300,7 +300,7 @@ def nothing_opened() -> Iterator[None]:
     if not os.path.isdir('/proc/self/fd'):
         yield
         return
-    background()  # has some of its own
+    current_portal()  # has some of its own
     before = set(os.listdir('/proc/self/fd'))
     yield
     assert set(os.listdir('/proc/self/fd')) - before == set()
@@ -464,7 +464,7 @@ def test_blocking_reads(blocking):
             with refused(kind, 'timeout', value):
                 server.on_event('EXPEND', timeout=value)
             with refused(kind, 'timeout', value):
-                server.submit.on_event('EXPEND', timeout=value)
+                server.submit.on_event('EXPEND', timeout=value).result(30)
         with pytest.raises(TimeoutError):
             stream.get(0)
         client.stop('x')

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from echorig import Services, ServicesTimeoutError, Tuning, sync
-from echorig.sync.process import background
+from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from eventually import eventually
 from rigs import REF
@@ -89,7 +89,7 @@ async def test_an_answer_that_came_meanwhile(lab, rig, meanwhile, concurrent):
     client = await lab.client(rig.uri, 'rig')
     client.default_echo_timeout = 30.0
     starting = asyncio.ensure_future(Services([client], timeout=SHORT).start(REF, concurrent=concurrent))
-    await eventually(lambda: rig._rig.received, 'rig._rig.received')
+    await eventually(lambda: rig.received, 'rig.received')
     if not concurrent:  # the time begins with the echo
         await eventually(lambda: not client.awaiting_response(), 'not client.awaiting_response()')
         await asyncio.sleep(0.01)
@@ -120,7 +120,7 @@ async def test_what_does_not_come_is_still_missed(lab, rig, meanwhile):
     rig.script(answer=lambda data: meanwhile.wait())
     client = await lab.client(rig.uri, 'rig')
     starting = asyncio.ensure_future(Services([client], timeout=SHORT).start(REF))
-    await eventually(lambda: rig._rig.received and not client.awaiting_response(), 'the rig has it, confirmed')
+    await eventually(lambda: rig.received and not client.awaiting_response(), 'the rig has it, confirmed')
     await meanwhile.stand_still()
     with pytest.raises(ServicesTimeoutError, match='confirmed, but did not answer EXPSTART'):
         await starting
@@ -144,7 +144,7 @@ async def test_a_token_that_came_meanwhile(lab, rig, meanwhile):
     client = await lab.client(rig.uri, 'rig', tuning=Tuning(tags=False))
     client.response_timeout = SHORT
     asking = asyncio.ensure_future(client.alyx())
-    await eventually(lambda: rig._rig.received and not client.awaiting_response(), 'the rig has it, confirmed')
+    await eventually(lambda: rig.received and not client.awaiting_response(), 'the rig has it, confirmed')
     await asyncio.sleep(0.01)
     await meanwhile.stand_still()
     assert await asking == ['https://alyx.example', {}]
@@ -176,7 +176,7 @@ asyncio.run(main())
     try:
         assert process.stdout.readline() == 'ready\n'
         deadline = time.monotonic() + 30
-        while not rig._rig.received:
+        while not rig.received:
             assert time.monotonic() < deadline
             time.sleep(0.001)
         process.send_signal(signal.SIGSTOP)
@@ -201,7 +201,7 @@ def test_the_background_thread_of_blocking_calls(meanwhile):
             await loop.run_in_executor(None, client.status, 'RUNNING')
             waiting = loop.run_in_executor(None, lambda: client.on_event('EXPEND', timeout=SHORT))
             await eventually(lambda: client.asynchronous._waiting.waiters, 'client.asynchronous._waiting.waiters')
-            background().post(lambda: asyncio.ensure_future(meanwhile.stand_still()))
+            current_portal().loop.call_soon_threadsafe(lambda: asyncio.ensure_future(meanwhile.stand_still()))
             await loop.run_in_executor(None, meanwhile.wait)
             await rig.tell([4, 'done'], timeout=30.0)
             assert (await waiting)[0] == ['done']

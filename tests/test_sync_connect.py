@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echorig import EchoTimeoutError, ServicesError, sync
-from echorig.sync.process import background
+from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from rigs import REF, free_port
 from test_sync import PATIENCE
@@ -33,12 +33,12 @@ def test_connect(tmp_path: Path, source: str) -> None:
 
 def test_one_that_is_not_there_is_named_and_the_others_are_closed() -> None:
     absent = f'tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}'
-    before = len(background()._opened)
+    before = len(current_portal()._opened)
     with FakeRig('tcp://127.0.0.1:0') as rig:
         with pytest.raises(ServicesError, match='ghost'):
             sync.Services.connect({'rig': rig.uri, 'ghost': absent}, timeout=5.0)
-        assert len(background()._opened) == before + 1  # that of the rig
-        assert background().run(lambda: len(asyncio.all_tasks(background().loop))) < 5
+        assert len(current_portal()._opened) == before + 1  # that of the rig
+        assert current_portal().run(lambda: len(asyncio.all_tasks(current_portal().loop))) < 5
     with pytest.raises((OSError, ValueError)):
         sync.Services.connect('/nowhere/remote_devices.yaml')
 

@@ -10,7 +10,7 @@ import pytest
 
 import echorig
 from echorig import sync
-from echorig.sync.submit import SubmitEchoProtocol, SubmitServices
+from echorig.sync import SubmitEchoProtocol, SubmitServices
 
 PAIRS = [(echorig.EchoProtocol, sync.EchoProtocol), (echorig.Services, sync.Services)]
 SUBMITS = [(echorig.EchoProtocol, SubmitEchoProtocol), (echorig.Services, SubmitServices)]

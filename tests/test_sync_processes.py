@@ -19,6 +19,18 @@ BEGIN = """
 import os, signal, socket, sys, threading, time
 from echorig import *
 from echorig import sync
+from echorig.sync.portal import Portal, current_portal
+
+def interrupt():
+    # Press Ctrl-C, but only once the main thread waits for the end of a call.
+    while True:
+        frame = sys._current_frames()[threading.main_thread().ident]
+        waits = frame.f_code is threading.Condition.wait.__code__
+        while frame is not None and frame.f_code is not Portal.call.__code__:
+            frame = frame.f_back
+        if waits and frame is not None:
+            return os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)
 
 silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 silent.bind(('127.0.0.1', 0))
@@ -70,15 +82,7 @@ def run(loop: str, code: str, *options: str, begin: str = BEGIN) -> tuple[int, s
 )
 def test_ctrl_c_cancels_the_call_and_nothing_else(loop: str, call: str) -> None:
     code = f"""
-        from echorig.sync.calls import Waiting
-        from echorig.sync.process import background
         import asyncio
-
-        def interrupt():
-            # Only once the main thread waits in the call.
-            while sys._current_frames()[threading.main_thread().ident].f_code is not Waiting.wait.__code__:
-                time.sleep(0.001)
-            os.kill(os.getpid(), signal.SIGINT)
 
         heard = []
         main.assign_callback('EXPINFO', lambda data, addr: heard.append(data))
@@ -92,9 +96,10 @@ def test_ctrl_c_cancels_the_call_and_nothing_else(loop: str, call: str) -> None:
             thread.join()
         main.default_echo_timeout = 20
         print(rigs.info(20, 'x'), heard)
-        names = [task.get_coro().__qualname__ for task in background().run(asyncio.all_tasks, background().loop)]
+        portal = current_portal()
+        names = [task.get_coro().__qualname__ for task in portal.run(lambda: asyncio.all_tasks(portal.loop))]
         print([name for name in names if 'run' not in name and 'work' not in name])
-        print(background()._waiting)
+        print(current_portal()._endless)
         print(mute.awaiting_response())
     """
     expected = "{'main': [20, 'x']} [[20, 'x']]\n[]\nset()\nFalse\n"
@@ -106,17 +111,9 @@ def test_ctrl_c_cancels_the_call_and_nothing_else(loop: str, call: str) -> None:
 def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str) -> None:
     """Here a callback keeps the background thread, so that nothing has begun when the wait for it is interrupted."""
     code = """
-        from echorig.sync.calls import Waiting
-        from echorig.sync.process import background
-
-        def interrupt():
-            while sys._current_frames()[threading.main_thread().ident].f_code is not Waiting.wait.__code__:
-                time.sleep(0.001)
-            os.kill(os.getpid(), signal.SIGINT)
-
         def interrupted(function, *args):
             began, go_on = threading.Event(), threading.Event()
-            background().loop.call_soon_threadsafe(lambda: (began.set(), go_on.wait(20)))
+            current_portal().loop.call_soon_threadsafe(lambda: (began.set(), go_on.wait(20)))
             began.wait(20)
             thread = threading.Thread(target=interrupt)
             try:
@@ -131,7 +128,8 @@ def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str
         def left():
             waiting = main.asynchronous._waiting
             is_open = lambda watch: bool(watch._watchers and not watch.is_closed)
-            return background().run(lambda: (sum(map(is_open, rigs._rigs._watches)), len(waiting.streams)))
+            watches = rigs.asynchronous._watches
+            return current_portal().run(lambda: (sum(map(is_open, watches)), len(waiting.streams)))
 
         no_error = None, None, None
         watch, stream = rigs.watch(), main.events()
@@ -150,7 +148,7 @@ def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str
         interrupted(rigs.close)
         interrupted(mute.close)
         interrupted(rig.__exit__, *no_error)
-        print(left(), main.is_connected, mute.is_connected, rig.is_connected, len(background()._opened))
+        print(left(), main.is_connected, mute.is_connected, rig.is_connected, len(current_portal()._opened))
     """
     expected = '(0, 0)\n(2, 1)\n(0, 0)\n(0, 0) False False False 0\n'
     assert run(loop, code) == (0, expected, '')
@@ -340,7 +338,7 @@ def test_calls_at_the_very_end(loop: str) -> None:
         def leave():
             del sys.modules['kept']
             globals().pop('last')
-        sync.process._leave()
+        current_portal().leave()
         leave()
         print(main.is_connected)
     """

@@ -12,8 +12,7 @@ import pytest
 
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage, sync
 from echorig.events._reply_context import current
-from echorig.sync.calls import Waiting
-from echorig.sync.process import background
+from echorig.sync.portal import current_portal
 from rigs import REF
 from test_sync import PATIENCE, in_thread, until
 
@@ -118,7 +117,7 @@ def test_closing_ends_the_iteration(pair: Any) -> None:
     with pytest.raises(ConnectionClosedError, match='main'):
         reading.result(PATIENCE)
     assert heard == [[20, 'x']]
-    until(lambda: not background()._waiting)
+    until(lambda: not current_portal()._endless)
 
 
 def test_on_the_background_thread(pair: Any) -> None:
@@ -188,39 +187,3 @@ def test_a_message_whose_future_was_cancelled_is_the_next(pair: Any, event: Any)
         origin = current.get()
         assert origin is not None
         assert origin.event == ExpMessage.EXPINFO
-
-
-class _Interrupted(Exception):
-    pass
-
-
-@pytest.mark.parametrize('read', ['on_event', 'get', 'for'])
-def test_a_message_whose_reader_was_interrupted_is_the_next(
-    pair: Any, read: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The message is there, and a signal handler raises before the thread that waits has it."""
-    server, client = pair
-    with pytest.raises(EchoTimeoutError):
-        server.on_event('EXPINFO', timeout=1e-6)  # its messages are kept from now on
-    whole = Waiting.wait
-
-    def interrupted(call: Waiting[Any]) -> None:
-        monkeypatch.setattr(Waiting, 'wait', whole)
-        whole(call)
-        raise _Interrupted
-
-    with server.events('EXPINFO') as stream:
-        reads = {
-            'on_event': lambda: server.on_event('EXPINFO'),
-            'get': lambda: stream.get(PATIENCE)[:2],
-            'for': lambda: next(stream)[:2],
-        }
-        for number in range(3):
-            client.info(20, number)
-        monkeypatch.setattr(Waiting, 'wait', interrupted)
-        with pytest.raises(_Interrupted):
-            reads[read]()
-        for number in range(3):
-            current.set(None)
-            assert reads[read]()[0] == [20, number]
-            assert current.get() is not None

@@ -17,7 +17,7 @@ from ..errors import EchoError
 from ..messages import ExpMessage
 from ..security.safe_log import SafeLog
 from ..uri import Address
-from ._reply_context import Origin, current
+from ._reply_context import current
 from ._turn import Turn
 from .backlog import Backlog, Message
 from .callbacks import is_success
@@ -36,10 +36,6 @@ class EventStream(Stream[tuple[list[Any], Address, ExpMessage]]):
         event, data, addr, origin, _ = item
         current.set(origin)
         return data, addr, event
-
-    def _taken_back(self, item: Any, origin: Origin | None) -> Message:
-        data, addr, event = item
-        return event, data, addr, origin, 0
 
     def _size(self, item: Any) -> int:
         return item[4]  # type: ignore[no-any-return]

@@ -159,22 +159,6 @@ class Stream(Generic[_T]):
     def _handed_out(self, item: Any) -> _T:
         return item  # type: ignore[no-any-return]
 
-    def put_back(self, item: _T, origin: Any = None) -> None:
-        """Have something that was read and not used read next.
-
-        Parameters
-        ----------
-        item : Any
-            What was read.
-        origin : Any, optional
-            The message that it came from.
-        """
-        self._items.appendleft(self._taken_back(item, origin))
-        self._wake()
-
-    def _taken_back(self, item: _T, origin: Any) -> Any:
-        return item
-
     def _wake(self) -> None:
         while self._readers:
             reader = self._readers.popleft()

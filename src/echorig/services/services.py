@@ -312,17 +312,17 @@ class Services(Service, UserDict[str, Any]):
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
     @_telling_all('stop', ', the last rig first')
-    async def stop(self, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
+    async def stop(self, /, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
         event = ExpMessage.EXPINTERRUPT if flag(immediately, 'immediately') else ExpMessage.EXPEND
         return await self._signal(event, 'stop', data=data, immediately=immediately, **{'reverse': True, **kwargs})
 
     @_telling_all('status')
-    async def status(self, status: Any, **kwargs: Any) -> dict[str, Any]:
+    async def status(self, /, status: Any, **kwargs: Any) -> dict[str, Any]:
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPSTATUS, 'status', status, **kwargs)
 
     @_telling_all('info')
-    async def info(self, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
+    async def info(self, /, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPINFO, 'info', status, data=data, **kwargs)
 

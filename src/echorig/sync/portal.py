@@ -1,0 +1,266 @@
+"""`Portal`: one daemon thread with an event loop, for all blocking calls of a process.
+
+1. A fork of the process makes its own portal. The inherited one is kept and never touched: the loops of both share one
+   set of watched sockets in the system, and to close the loop in the child would make the parent deaf.
+2. When the main thread ends, waits without limit in other threads end: nothing else would end them, and Python waits
+   for these threads. Calls that have a limit continue to their end.
+3. At the very end everything is closed. Daemon threads that still wait are not woken any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures.thread
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from ..errors import ConnectionClosedError
+from ..events._reply_context import current
+from ..loop import new_event_loop
+from ..security.safe_log import SafeLog
+
+__all__ = ['Portal', 'copy_of', 'current_portal']
+
+_LOGGER = SafeLog(logging.getLogger(__name__))
+_LONGEST_END = 2.0  # seconds; a callback that blocks the thread must not keep the interpreter
+_POLL = 0.05  # seconds; on Windows nothing interrupts a thread that waits for a lock
+_T = TypeVar('_T')
+_portals: dict[int, Portal] = {}  # of this process, and those that it has inherited
+_locks: dict[int, threading.Lock] = {}  # another thread of the parent may have held that of the parent
+_copies: WeakKeyDictionary[asyncio.Future[Any], Future[Any]] = WeakKeyDictionary()
+_Function = Callable[[], object]
+_Work = Callable[[], Coroutine[Any, Any, _T]]  # a coroutine function with its arguments
+
+
+class Portal:
+    """The thread and its loop; see `current_portal`.
+
+    What it opens are communicators, or mappings of them. What it closes is an asynchronous context manager.
+    """
+
+    def __init__(self) -> None:
+        self.loop = new_event_loop()
+        self._opened: set[Any] = set()
+        self._endless: set[Future[Any]] = set()  # calls without limit
+        self._pid = os.getpid()
+        self._main_ended = self._left = False
+        self._thread = threading.Thread(target=self._run, name='echorig.sync', daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            self.loop.close()
+            raise
+        try:  # this runs before Python waits for the threads that are no daemons, atexit after that
+            getattr(threading, '_register_atexit', lambda function: None)(self._main_ends)
+        except RuntimeError:
+            self._main_ended = True
+
+    @property
+    def is_here(self) -> bool:
+        """bool: Whether the calling thread is the thread of the portal."""
+        return threading.get_ident() == self._thread.ident
+
+    @property
+    def is_over(self) -> bool:
+        """bool: Whether nothing can be done here any more: the process has forked since, or it is ending."""
+        return self._left or os.getpid() != self._pid
+
+    def check(self, name: str = '') -> None:
+        """Raise an error if nothing can be done here; with the name of a method, also if it would wait for itself."""
+        if os.getpid() != self._pid:
+            raise ConnectionClosedError(
+                f'{self._pid} opened this, and {os.getpid()} is a fork of it: open a new one here'
+            )
+        if self._left:
+            if threading.current_thread().daemon and not self.is_here:
+                threading.Event().wait()  # until the interpreter stops this thread, which is soon
+            raise ConnectionClosedError('The interpreter is ending: all communicators are closed')
+        if name and self.is_here:
+            raise RuntimeError(
+                f'{name}() would wait for itself: callbacks run on the background thread of echorig.sync, and so does '
+                f'{name}(). Use submit.{name}(...), which does not wait, or in an async def callback '
+                f'await asyncio.wrap_future(submit.{name}(...))'
+            )
+
+    def submit(self, work: _Work[_T], has_limit: bool = True) -> Future[_T]:
+        """Run a coroutine function on the loop; cancelling the future cancels it."""
+        self.check()
+        future: Future[_T] = Future()
+        self._start(future, work, has_limit, [])
+        return future
+
+    def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool, origin: list[Any]) -> None:
+        async def run() -> _T:  # the traceback of an error leads here, which must not lead to the future
+            result = await work()
+            origin.append(current.get())
+            return result
+
+        def begin() -> None:
+            if not future.cancelled():
+                task = self.loop.create_task(run())
+                task.add_done_callback(end)
+                future.add_done_callback(lambda _: task.cancel() if self.is_here else self._post(task.cancel))
+                if not has_limit:
+                    self._endless.add(future)
+                    self._end_waits()
+
+        def end(task: asyncio.Task[_T]) -> None:
+            self._endless.discard(future)
+            _copy_result(task, Future() if self._left else future)  # at the end no thread is woken
+
+        try:
+            self.loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # the loop was closed after the check
+            self.check()
+            raise
+
+    def call(
+        self, name: str, work: _Work[_T], has_limit: bool = True, undo: _Function = lambda: None, shield: bool = False
+    ) -> _T:
+        """Run a coroutine function on the loop and wait for its result.
+
+        If the wait is interrupted, it is cancelled, and `undo` is called on the loop. With `shield` it goes on.
+        """
+        self.check(name)
+        future: Future[_T] = Future()
+        origin: list[Any] = []
+        try:
+            self._start(future, work, has_limit, origin)
+            while sys.platform == 'win32' and not concurrent.futures.wait([future], _POLL).done:
+                pass
+            result = future.result()
+            current.set(origin.pop())  # who sends the next message answers the one that was read
+            return result
+        except BaseException:
+            if not shield and (future.cancel() or future.exception() is None):
+                self._post(undo)
+            raise
+        finally:
+            del future  # the traceback of its exception leads to this frame
+
+    def run(self, function: Callable[[], _T]) -> _T:
+        """Call a function that does not wait on the thread of the portal, and return its result."""
+
+        async def work() -> _T:
+            return function()
+
+        return function() if self.is_here else self.call('', work)
+
+    def open(self, name: str, work: _Work[_T]) -> _T:
+        """Run a coroutine function that opens something, and note that for the end."""
+        opened: list[_T] = []
+
+        async def run() -> _T:
+            opened.append(await work())
+            self._opened.update(_each(opened[0]))
+            return opened[0]
+
+        return self.call(name, run, undo=lambda: any(map(self.close, opened)))
+
+    def close(self, opened: Any) -> None:
+        """Close something, and on any other thread wait until it is closed, even if the wait is interrupted."""
+
+        async def work() -> None:
+            self._opened.difference_update(_each(opened))
+            await opened.__aexit__(None, None, None)
+
+        if self.is_here and hasattr(opened, 'close'):
+            self._opened.difference_update(_each(opened))
+            opened.close()
+        elif not self.is_over:
+            with suppress(ConnectionClosedError):  # it is over now, and everything is closed
+                self.call('close', work, shield=True)
+
+    def leave(self) -> None:
+        """Close everything and end the thread, unless a callback blocks it."""
+        if not self.is_over:
+            self._post(self._stop)
+            self._thread.join(_LONGEST_END)
+            self._left = True
+
+    def _post(self, function: _Function) -> None:
+        """Call a function on the thread of the portal, unless it is too late for that."""
+        with suppress(RuntimeError):  # the loop is closed
+            if not self.is_over:
+                self.loop.call_soon_threadsafe(function)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(None)
+        while not self._left:
+            try:
+                self.loop.run_forever()
+            except BaseException as ex:
+                # sys.exit() in a task cannot end the program from here, and all other calls still need the loop.
+                _LOGGER.error('%r in an asynchronous callback ends no program: the background thread goes on', ex)
+        try:
+            self.loop.run_until_complete(self._end())
+        finally:
+            self.loop.close()
+
+    def _main_ends(self) -> None:
+        self._main_ended = True
+        self._post(self._end_waits)
+
+    def _end_waits(self) -> None:
+        for future in list(self._endless) if self._main_ended else []:
+            if not future.done() and future.set_running_or_notify_cancel():
+                # It ends the thread that waits without a traceback.
+                future.set_exception(SystemExit('The main thread has ended, so this wait without limit ends'))
+
+    def _stop(self) -> None:
+        self._left = True
+        for com in self._opened:  # all at once, so that no callback finds half of them closed
+            com.close()
+        self.loop.stop()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        closed = asyncio.gather(*(com.wait_closed() for com in self._opened))
+        await asyncio.wait([*tasks, closed], timeout=_LONGEST_END / 2)
+        await self.loop.shutdown_asyncgens()
+
+
+def _each(opened: Any) -> list[Any]:
+    return list(opened.values()) if isinstance(opened, Mapping) else [opened]
+
+
+def _copy_result(source: asyncio.Future[_T], target: Future[_T]) -> None:
+    """Give a future for threads the result of a future of the loop that is done, unless it is done itself."""
+    error = None if source.cancelled() else source.exception()
+    if source.cancelled():
+        target.cancel()
+    elif not target.done() and target.set_running_or_notify_cancel():
+        target.set_result(source.result()) if error is None else target.set_exception(error)
+
+
+def copy_of(source: asyncio.Future[_T]) -> Future[_T]:
+    """Return the future for threads that has the result of a future of the loop; there is one for each."""
+    if source not in _copies:
+        copy = _copies[source] = Future()
+        source.add_done_callback(lambda source: _copy_result(source, copy))
+    return _copies[source]
+
+
+def current_portal() -> Portal:
+    """Return the portal of this process; it is started if there is none."""
+    pid = os.getpid()
+    with _locks.setdefault(pid, threading.Lock()):
+        if pid not in _portals:
+            _portals[pid] = Portal()
+        return _portals[pid]
+
+
+@atexit.register  # now, so that functions that a program registers later can still use its communicators
+def _leave() -> None:
+    for portal in _portals.values():
+        portal.leave()

@@ -1,0 +1,140 @@
+"""`EchoProtocol` for programs without an event loop: the same names, and each call waits for its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from functools import partial, wraps
+from typing import Any, ParamSpec
+
+from ..communicator import PeerStatistics
+from ..communicator.protocol import EchoProtocol as Asynchronous
+from ..communicator.service import Service
+from ..messages import ExpMessage
+from ..security.rejections import Rejected
+from ..uri import Address
+from .blocking import Computed, Context, Mirrored, Stream, Twin, blocking, made, submitted, threadsafe, within
+from .portal import Portal, copy_of, current_portal
+
+__all__ = ['EchoProtocol', 'SubmitEchoProtocol']
+
+_P = ParamSpec('_P')
+_ECHO = 'default_echo_timeout'
+
+
+def _opening(method: Callable[_P, Coroutine[Any, Any, Asynchronous]]) -> Callable[_P, EchoProtocol]:
+    """Return a function that opens a communicator on the portal."""
+
+    @wraps(method)
+    def open_(*args: _P.args, **kwargs: _P.kwargs) -> EchoProtocol:
+        portal = current_portal()
+        return EchoProtocol(portal.open(method.__name__, partial(method, *args, **kwargs)), portal)
+
+    return open_
+
+
+async def on_event(self: Asynchronous, event: str | int | ExpMessage, timeout: float | None = None) -> tuple[Any, ...]:
+    """Wait for an event, as :meth:`echorig.EchoProtocol.on_event`, or raise `EchoTimeoutError`.
+
+    `timeout` is how long to wait, in seconds, 0 for what has been kept; by default without limit.
+    """
+    what = f'{self.name} ({self.server_uri}): no {ExpMessage.validate(event).name}'
+    return await within(timeout, partial(self.on_event, event), what)
+
+
+class SubmitEchoProtocol(Twin):
+    """The methods of a communicator that would wait, as ones that return a future; cancelling it cancels the call."""
+
+    on_event = submitted(on_event, None)
+    wait_closed = submitted(Asynchronous.wait_closed, None)
+    confirmed_send = submitted(Asynchronous.confirmed_send, _ECHO)
+    ping = submitted(Asynchronous.ping, _ECHO)
+    init = submitted(Asynchronous.init, _ECHO)
+    start = submitted(Asynchronous.start, _ECHO)
+    stop = submitted(Asynchronous.stop, _ECHO)
+    status = submitted(Asynchronous.status, _ECHO)
+    info = submitted(Asynchronous.info, _ECHO)
+    cleanup = submitted(Asynchronous.cleanup, _ECHO)
+    alyx = submitted(Asynchronous.alyx, _ECHO)
+
+
+class _Messages(Context):
+    """The messages of an experiment; a type checker would give them the types of `Service` in a class of that kind."""
+
+    init = blocking(Asynchronous.init, _ECHO)
+    start = blocking(Asynchronous.start, _ECHO)
+    stop = blocking(Asynchronous.stop, _ECHO)
+    status = blocking(Asynchronous.status, _ECHO)
+    info = blocking(Asynchronous.info, _ECHO)
+    cleanup = blocking(Asynchronous.cleanup, _ECHO)
+    alyx = blocking(Asynchronous.alyx, _ECHO)
+
+
+class EchoProtocol(_Messages, Service):
+    """A communicator whose methods wait; made by :meth:`client` and :meth:`server`, usable from any thread.
+
+    Everything else is as with :class:`echorig.EchoProtocol`, with ``with`` and ``for`` in place of ``async with`` and
+    ``async for``. Callbacks run on the background thread, and methods that wait raise `RuntimeError` in them. While a
+    callback runs, nothing else is received or confirmed in the whole program, so it must be quick.
+    `submit` has the methods that wait as ones that return a `concurrent.futures.Future`. `asynchronous` is the
+    communicator itself, for callbacks that are coroutine functions; no other thread may use it.
+    """
+
+    asynchronous: Asynchronous
+    encode = staticmethod(Asynchronous.encode)
+    decode = staticmethod(Asynchronous.decode)
+    server = staticmethod(_opening(Asynchronous.server))
+    client = staticmethod(_opening(Asynchronous.client))
+
+    def __init__(self, asynchronous: Asynchronous, portal: Portal) -> None:
+        super().__init__(asynchronous, portal)
+        self.name = asynchronous.name
+        self.server_uri = asynchronous.server_uri
+        self.logger = asynchronous.logger
+        self.tuning = asynchronous.tuning
+        self.submit = SubmitEchoProtocol(asynchronous, portal)
+
+    port = Mirrored[int]()  #: The port of the server.
+    hostname = Mirrored[str]()  #: The host name or IP address of the server.
+    protocol = Mirrored[str]()  #: The scheme of the URI, such as udp or ws.
+    role = Mirrored[str]()  #: 'client' or 'server'.
+    Server = Mirrored[asyncio.Server | None]()  #: The listening server, in the server role over TCP.
+    default_echo_timeout = Mirrored[float]()  #: How long to wait for an echo, in seconds, unless a timeout is given.
+    #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
+    busy_poll = Mirrored[float]()
+    response_timeout = Mirrored[float]()  #: How long to wait for the answer to a request, in seconds.
+    #: The largest echo, in bytes, that peers are known to send: one of just this size may be cut short.
+    max_message_size = Mirrored[int]()
+
+    @property
+    def is_connected(self) -> bool:
+        """bool: Whether messages can be exchanged; True for a server that listens, without any client yet."""
+        return not self.portal.is_over and self.asynchronous.is_connected
+
+    peers = Computed[dict[Address, PeerStatistics]](lambda com: dict(com.peers))
+    """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`, at the time of asking."""
+    rejected = Computed[dict[str, Rejected]](lambda com: dict(com.rejected))
+    """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
+    #: Done when the connection of a client is gone, and when this is closed.
+    on_connection_lost = Computed[Future[Any]](lambda com: copy_of(com.on_connection_lost))
+    #: Done when the system reports an error of the transport, which is the result.
+    on_error_received = Computed[Future[Exception]](lambda com: copy_of(com.on_error_received))
+    #: Done when a TCP peer has ended its side of the connection.
+    on_eof_received = Computed[Future[bool]](lambda com: copy_of(com.on_eof_received))
+
+    assign_callback = threadsafe(Asynchronous.assign_callback)
+    clear_callbacks = threadsafe(Asynchronous.clear_callbacks)
+    events = made(Asynchronous.events, Stream)
+    assign_connection_callback = threadsafe(Asynchronous.assign_connection_callback)
+    clear_connection_callbacks = threadsafe(Asynchronous.clear_connection_callbacks)
+    connection_events = made(Asynchronous.connection_events, Stream)
+    on_event = blocking(on_event, None)
+    awaiting_response = threadsafe(Asynchronous.awaiting_response)
+    send = threadsafe(Asynchronous.send)
+    confirmed_send = blocking(Asynchronous.confirmed_send, _ECHO)
+    ping = blocking(Asynchronous.ping, _ECHO)
+    wait_closed = blocking(Asynchronous.wait_closed, None)
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__module__}.{type(self).__name__} {self.name!r}, {self.role} of {self.server_uri}>'
