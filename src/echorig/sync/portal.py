@@ -78,7 +78,7 @@ class Portal:
         """Raise an error if nothing can be done here; with the name of a method, also if it would wait for itself."""
         if os.getpid() != self._pid:
             raise ConnectionClosedError(
-                f'Process {self._pid} opened this, and process {os.getpid()} is a fork of it: open a new one in the fork'
+                f'Process {self._pid} opened this, and process {os.getpid()} is a fork of it: open a new one there'
             )
         if self._left:
             if threading.current_thread().daemon and not self.is_here:
