@@ -108,7 +108,7 @@ def bench_sync(benchmark: Any, rig: str) -> None:
             found['async'].append(time.perf_counter() - begun)
 
     with sync.EchoProtocol.client(rig, 'sync') as blocking:
-        background = blocking._owner.loop
+        background = blocking.portal.loop
 
         def by_future(ref: str) -> None:
             asyncio.run_coroutine_threadsafe(blocking.asynchronous.start(ref), background).result()

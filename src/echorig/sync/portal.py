@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -77,7 +78,7 @@ class Portal:
         """Raise an error if nothing can be done here; with the name of a method, also if it would wait for itself."""
         if os.getpid() != self._pid:
             raise ConnectionClosedError(
-                f'{self._pid} opened this, and {os.getpid()} is a fork of it: open a new one here'
+                f'Process {self._pid} opened this, and process {os.getpid()} is a fork of it: open a new one there'
             )
         if self._left:
             if threading.current_thread().daemon and not self.is_here:
@@ -167,17 +168,13 @@ class Portal:
 
     def close(self, opened: Any) -> None:
         """Close something, and on any other thread wait until it is closed, even if the wait is interrupted."""
-
-        async def work() -> None:
+        if not self.is_over:
             self._opened.difference_update(_each(opened))
-            await opened.__aexit__(None, None, None)
-
-        if self.is_here and hasattr(opened, 'close'):
-            self._opened.difference_update(_each(opened))
-            opened.close()
-        elif not self.is_over:
-            with suppress(ConnectionClosedError):  # it is over now, and everything is closed
-                self.call('close', work, shield=True)
+            if self.is_here and hasattr(opened, 'close'):
+                opened.close()
+            else:
+                with suppress(ConnectionClosedError):  # it is over now, and everything is closed
+                    self.call('close', partial(opened.__aexit__, None, None, None), shield=True)
 
     def leave(self) -> None:
         """Close everything and end the thread, unless a callback blocks it."""
@@ -217,7 +214,7 @@ class Portal:
 
     def _stop(self) -> None:
         self._left = True
-        for com in self._opened:  # all at once, so that no callback finds half of them closed
+        for com in list(self._opened):  # all at once, so that no callback finds half of them closed
             com.close()
         self.loop.stop()
 
