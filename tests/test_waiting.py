@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError, ExpMessage, Tuning
+from echorig.events._message import ReceivedMessage
 from echorig.events.backlog import Backlog
 from eventually import eventually
 from rigs import REF
@@ -232,7 +233,7 @@ async def test_messages_that_are_passed_over_are_dropped_after_a_while(lab, capl
 def test_a_backlog_keeps_order_and_bounds(caplog):
     kept = Backlog(3, 10**6, 10.0, logging.getLogger('rig'))
     kept.wanted = 3
-    messages = [(ExpMessage.EXPINIT, [i], ('h', 1), None, 10) for i in range(5)]
+    messages = [ReceivedMessage(ExpMessage.EXPINIT, [i], ('h', 1), None, 10) for i in range(5)]
     for i, message in enumerate(messages[:3]):
         kept.put(1, message, float(i))
     assert kept.full == 3

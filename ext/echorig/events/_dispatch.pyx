@@ -17,6 +17,7 @@ from functools import partial
 from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 
 from echorig.wire._codec cimport decode
+from echorig.events._message cimport ReceivedMessage
 from echorig.events._reply_context cimport Origin
 from echorig.events._turn cimport Turn
 from echorig.events._reply_context import current as _current
@@ -93,9 +94,9 @@ cdef class Dispatcher:
             return
         if number >= 0:
             origin = Origin(self.receiver, code, addr, number, answers)
-        heard = self.waiting.asked & bit and self.waiting.deliver(bit, (event, message, addr, origin, len(data)))
-        if not heard:
-            (<Turn>self.waiting.turn).keep(bit, (event, message, addr, origin, len(data)))
+        received = ReceivedMessage(event, message, addr, origin, len(data))
+        if not (self.waiting.asked & bit and self.waiting.deliver(bit, received)):
+            (<Turn>self.waiting.turn).keep(bit, received)
         listeners = self.callbacks[event]
         if listeners:
             token = PyContextVar_Set(_current, origin)

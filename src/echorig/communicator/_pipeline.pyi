@@ -1,7 +1,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from typing_extensions import disjoint_base
 
@@ -12,16 +12,8 @@ from ..security.log_limit import LogLimit
 from ..security.safe_log import SafeLog
 from ..uri import Address
 from ..wire._framing import FrameSplitter
+from .interfaces import FrameReceiver, SendObserver
 from .labels import Labels
-
-class FrameReceiver(Protocol):
-    def _receive(self, data: bytes, addr: Address) -> None: ...
-
-class SendObserver(Protocol):
-    def complete(self, send: Send) -> None: ...
-    def not_connected(self, addr: Address) -> Exception: ...
-    def not_sent(self, addr: Address, error: Exception) -> None: ...
-    def match_legacy_echo(self, frame: bytes, addr: Address) -> bool: ...
 
 @disjoint_base
 class MessagePipeline:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from ..checks import described, flag, seconds
 from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError
 from ..events._dispatch import Dispatcher
+from ..events._message import ReceivedMessage
 from ..events._reply_context import Question, asking, current, names
-from ..events.backlog import Message
 from ..events.callbacks import CallbackTable, Listener, checked_listener
 from ..events.event_queue import EventStream, Waiting, bits
 from ..events.message_log import MessageLog
@@ -479,10 +479,11 @@ class Communicator(Service):
             question.close()
             self._waiting.forget(answer)
 
-    async def _token(self, answer: asyncio.Future[Message], question: Question, addr: Any) -> list[Any]:
+    async def _token(self, answer: asyncio.Future[ReceivedMessage], question: Question, addr: Any) -> list[Any]:
         """Return the token that answers a question; it runs as a task, with a context of its own."""
-        _, data, sender, origin, _ = await answer
-        current.set(origin)
+        message = await answer
+        data, sender = message.data, message.addr
+        current.set(message.request)
         while names(self, question) == 0 or (addr is not None and not self._is_from(sender, addr)):
             # Another client's, or of an earlier request; the right one may have come in the same turn.
             data, sender = await self._waiting.next(ExpMessage.ALYX)

@@ -7,7 +7,6 @@ import logging
 import secrets
 import sys
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..delivery._exchange import Exchange
 from ..events._dispatch import Dispatcher
@@ -23,19 +22,11 @@ from ._pipeline import MessagePipeline
 from .addressing import AddressBook
 from .endpoint import Endpoint
 from .flow_control import FlowControl
+from .interfaces import FrameReceiver
 from .labels import Labels
 from .sender import Sender
 
-__all__ = ['Owner', 'Parts', 'assembled']
-
-
-class Owner(Protocol):
-    """The settings of a communicator that programs change, and the hook that they replace."""
-
-    default_echo_timeout: float
-    max_message_size: int
-
-    def _receive(self, data: bytes, addr: Address) -> None: ...
+__all__ = ['Parts', 'assembled']
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +43,7 @@ class Parts:
 
 
 def assembled(
-    com: Owner,
+    com: FrameReceiver,
     labels: Labels,
     server: Address,
     key: bytes | str | None,
@@ -68,7 +59,7 @@ def assembled(
 
     Parameters
     ----------
-    com : Owner
+    com : FrameReceiver
         The communicator.
     labels : Labels
         Its names.

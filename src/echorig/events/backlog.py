@@ -16,14 +16,10 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from ..messages import ExpMessage
 from ..security.safe_log import SafeLog
-from ..uri import Address
-from ._reply_context import Origin
+from ._message import ReceivedMessage
 
-__all__ = ['Backlog', 'Message']
-
-Message = tuple[ExpMessage, list[Any], Address, Origin | None, int]  # the last is how many bytes travelled
+__all__ = ['Backlog']
 
 
 class Backlog:
@@ -59,7 +55,7 @@ class Backlog:
         self.refused = 0
         self._age = age
         self._logger = logger
-        self._kept: deque[tuple[float, int, Message]] = deque()
+        self._kept: deque[tuple[float, int, ReceivedMessage]] = deque()
         self._calls: dict[int, float] = {}  # when each combination was last waited for
         self._newest = 0  # the last entry of `_readers`, which is looked at each time
         self._newest_task: Callable[[], asyncio.Task[Any] | None] = lambda: None
@@ -89,21 +85,21 @@ class Backlog:
         """Note that somebody has ended to wait for some events."""
         self._calls[mask] = monotonic()
 
-    def put(self, bit: int, message: Message, now: float, waiting: Collection[int] = ()) -> None:
+    def put(self, bit: int, message: ReceivedMessage, now: float, waiting: Collection[int] = ()) -> None:
         """Keep a message; where there is no room and none can be made, the oldest is dropped."""
         while self._is_full:
             if not self.make_room(now, waiting):
                 self._remove(0)
                 self._tell_of_dropped(1, f'of more than {self.limit}, or {self.max_bytes} bytes,')
         self._kept.append((now, bit, message))
-        self.held += message[4]
+        self.held += message.size
 
-    def put_back(self, bit: int, message: Message, now: float) -> None:
+    def put_back(self, bit: int, message: ReceivedMessage, now: float) -> None:
         """Keep a message that was taken and not used, before all others."""
         self._kept.appendleft((now, bit, message))
-        self.held += message[4]
+        self.held += message.size
 
-    def take(self, mask: int, now: float, waiting: Collection[int] = ()) -> Message | None:
+    def take(self, mask: int, now: float, waiting: Collection[int] = ()) -> ReceivedMessage | None:
         """Return the oldest message of some events, or None.
 
         Parameters
@@ -137,7 +133,7 @@ class Backlog:
             for entry in self._kept
             if now - entry[0] <= self._age or not self._is_stale(entry[0], entry[1], waiting)
         )
-        self.held = sum(entry[2][4] for entry in self._kept)
+        self.held = sum(entry[2].size for entry in self._kept)
         if len(self._kept) == before:
             for i, (_, bit, _) in enumerate(self._kept):
                 if not self._is_read(bit, now, waiting):
@@ -164,7 +160,7 @@ class Backlog:
         self.held = 0
 
     def _remove(self, i: int) -> None:
-        self.held -= self._kept[i][2][4]
+        self.held -= self._kept[i][2].size
         del self._kept[i]
 
     def _is_stale(self, at: float, bit: int, waiting: Collection[int]) -> bool:

@@ -17,9 +17,10 @@ from ..errors import EchoError
 from ..messages import ExpMessage
 from ..security.safe_log import SafeLog
 from ..uri import Address
+from ._message import ReceivedMessage
 from ._reply_context import current
 from ._turn import Turn
-from .backlog import Backlog, Message
+from .backlog import Backlog
 from .callbacks import is_success
 from .stream import Stream
 
@@ -33,12 +34,11 @@ class EventStream(Stream[tuple[list[Any], Address, ExpMessage]]):
     """A stream of ``(data, addr, event)``; who reads one deals with that message from then on."""
 
     def _handed_out(self, item: Any) -> tuple[list[Any], Address, ExpMessage]:
-        event, data, addr, origin, _ = item
-        current.set(origin)
-        return data, addr, event
+        current.set(item.request)
+        return item.data, item.addr, item.event
 
     def _size(self, item: Any) -> int:
-        return item[4]  # type: ignore[no-any-return]
+        return item.size  # type: ignore[no-any-return]
 
 
 def bits(event: ExpMessage) -> int:
@@ -77,7 +77,7 @@ class Waiting:
     def __init__(self, limit: int, max_bytes: int, age: float, logger: SafeLog) -> None:
         self.backlog = Backlog(limit, max_bytes, age, logger)
         self.asked = 0
-        self.waiters: dict[asyncio.Future[Message], int] = {}
+        self.waiters: dict[asyncio.Future[ReceivedMessage], int] = {}
         self.streams: dict[EventStream, int] = {}
         self.on_room: Callable[[], None] = lambda: None
         self._limit = limit
@@ -87,7 +87,7 @@ class Waiting:
 
     # --- messages ---
 
-    def deliver(self, bit: int, message: Message) -> bool:
+    def deliver(self, bit: int, message: ReceivedMessage) -> bool:
         """Give a message to those who wait for it, or keep it if it is wanted; tell whether either was so.
 
         That a stream has got it changes nothing for anybody else.
@@ -102,7 +102,7 @@ class Waiting:
             return True
         return False
 
-    def _hand(self, bit: int, message: Message) -> bool:
+    def _hand(self, bit: int, message: ReceivedMessage) -> bool:
         awaited = False
         for waiter, mask in list(self.waiters.items()):
             if mask & bit and not waiter.done():
@@ -112,9 +112,9 @@ class Waiting:
         self._sum_up()
         return awaited
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: ReceivedMessage) -> None:
         """Give a message that was taken and not used to those who wait for it now, or keep it before all others."""
-        bit = bits(message[0])
+        bit = bits(message.event)
         if self._awaited & bit and self._hand(bit, message):
             return
         if self.backlog.wanted & bit:
@@ -122,7 +122,7 @@ class Waiting:
             if self.backlog.full:
                 self.on_room()
 
-    def _keep(self, bit: int, message: Message) -> None:
+    def _keep(self, bit: int, message: ReceivedMessage) -> None:
         self.backlog.put(bit, message, monotonic(), self.waiters.values())
         if self.backlog.full:
             self.on_room()
@@ -139,7 +139,7 @@ class Waiting:
         """Tell whether a message can be taken: somebody waits for it, or what nobody will fetch can be dropped."""
         return bool(self._awaited & bit) or self.backlog.make_room(monotonic(), self.waiters.values())
 
-    def _take(self, mask: int) -> Message | None:
+    def _take(self, mask: int) -> ReceivedMessage | None:
         if self.backlog:
             full = self.backlog.full
             message = self.backlog.take(mask, monotonic(), self.waiters.values())
@@ -159,11 +159,11 @@ class Waiting:
             self.backlog.begin(mask)
         if not message:
             message = await self._wait(event)
-        came, data, addr, origin, _ = message
-        current.set(origin)
-        return (data, addr, came) if mask & (mask - 1) else (data, addr)
+        current.set(message.request)
+        data, addr = message.data, message.addr
+        return (data, addr, message.event) if mask & (mask - 1) else (data, addr)
 
-    async def _wait(self, event: ExpMessage) -> Message:
+    async def _wait(self, event: ExpMessage) -> ReceivedMessage:
         waiter = self.expect(event)
         try:
             return await waiter
@@ -176,15 +176,15 @@ class Waiting:
             if self.backlog.wanted:
                 self.backlog.end(bits(event))
 
-    def expect(self, event: ExpMessage) -> asyncio.Future[Message]:
+    def expect(self, event: ExpMessage) -> asyncio.Future[ReceivedMessage]:
         """Return a future for the next message of an event or combination; it must be forgotten in the end."""
-        waiter: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[ReceivedMessage] = asyncio.get_running_loop().create_future()
         self.waiters[waiter] = mask = bits(event)
         self._awaited |= mask
         self.asked |= mask
         return waiter
 
-    def forget(self, waiter: asyncio.Future[Message]) -> None:
+    def forget(self, waiter: asyncio.Future[ReceivedMessage]) -> None:
         """Stop expecting, whatever became of the future."""
         if self.waiters.pop(waiter, None) is not None:
             self._sum_up()

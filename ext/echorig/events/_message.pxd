@@ -1,0 +1,4 @@
+cdef class ReceivedMessage:
+    cdef readonly object event, addr, request
+    cdef readonly list data
+    cdef readonly Py_ssize_t size
