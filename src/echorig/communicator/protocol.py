@@ -64,7 +64,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     default_echo_timeout : float
         How long to wait for an echo, in seconds, unless told otherwise.
     max_message_size : int
-        The largest echo, in bytes, that peers are known to send: one of just this size may be cut short.
+        The buffer size of peers in bytes; an echo of exactly this size may be truncated.
 
     Raises
     ------

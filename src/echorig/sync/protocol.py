@@ -104,7 +104,7 @@ class EchoProtocol(_Messages, Service):
     #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
     busy_poll = Mirrored[float]()
     response_timeout = Mirrored[float]()  #: How long to wait for the answer to a request, in seconds.
-    #: The largest echo, in bytes, that peers are known to send: one of just this size may be cut short.
+    #: The buffer size of peers in bytes; an echo of exactly this size may be truncated.
     max_message_size = Mirrored[int]()
 
     @property
