@@ -62,7 +62,7 @@ test-all: $(VENV)/.peers
 
 # A failing seed is shown with its trace; `make simulate N=1 SEED=...` shows it again.
 simulate: $(VENV)/.test
-	PYTHONPATH=tests $(PY) -m simulation $(N) --seed $(SEED) $(ARGS)
+	PYTHONPATH=tests:tests/support $(PY) -m simulation $(N) --seed $(SEED) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(PY) -m ruff check && $(PY) -m ruff format --check

@@ -30,7 +30,7 @@ try:
 except ImportError:  # Windows
     uvloop = None  # type: ignore[assignment]
 
-pytest_plugins = ['secrets_watch']
+pytest_plugins = ['secrets_watch', 'certificates']
 
 settings.register_profile(
     'default', deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 import wires
 
+from attack import attackers
 from echorig import ExpMessage, Tuning
 from eventually import eventually
-from test_allow import needs_others
-from test_tcp_bounds import attackers
+from hosts import needs_others
 
 pytest.importorskip('iblutil')
 patience, iblutil = wires.patience, wires.iblutil

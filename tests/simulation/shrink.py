@@ -56,7 +56,7 @@ def report(schedule: Schedule, make_exchange: Callable[..., Any] = Exchange) -> 
     reason = violation(small, make_exchange, log)
     who = ', '.join(f'{name} = {kind}' for name, kind in zip(NAMES, small.cast, strict=False))
     head = f'seed {schedule.seed}: {found}\n{who}; latency {small.latency * 1000} ms; faults {small.faults}\n'
-    again = f'again: PYTHONPATH=tests python -m simulation 1 --seed {schedule.seed}'
+    again = f'again: PYTHONPATH=tests:tests/support python -m simulation 1 --seed {schedule.seed}'
     if len(log) > 2 * _LINES:
         log[_LINES:-_LINES] = [f'               ... {len(log) - 2 * _LINES} lines ...']
     return head + '\n'.join(log) + f'\n    violated: {reason}\n{again}'

@@ -81,7 +81,7 @@ def test_a_failing_seed_is_made_small_and_replays():
     assert len(small.deeds) <= 3
     assert len(small.faults) <= 3
     text = report(make(seed), mutant)
-    assert f'again: PYTHONPATH=tests python -m simulation 1 --seed {seed}' in text
+    assert f'again: PYTHONPATH=tests:tests/support python -m simulation 1 --seed {seed}' in text
     assert 'violated: ' in text
     assert report(make(seed), mutant) == text
 

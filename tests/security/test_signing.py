@@ -16,8 +16,8 @@ from echorig.delivery._exchange import DELIVER, Exchange
 from echorig.security._signature import OVERHEAD, as_key
 from echorig.security._signing import GENUINE, HANDSHAKE, REPLAYED, UNSIGNED, Signer
 from echorig.wire._tags import read_tag as read_all
+from slow_tags import slow_tag
 from tagging import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
-from test_tags import slow_tag
 
 KEY = b'0123456789abcdef'
 MESSAGE = b'[2, "2022-01-01_1_subject", null]'

@@ -9,12 +9,12 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from test_sync import PATIENCE, in_thread, until
 
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage, sync
 from echorig.events._reply_context import current
 from echorig.sync.portal import current_portal
 from rigs import REF
-from test_sync import PATIENCE, in_thread, until
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
 
 import pytest
 
@@ -193,21 +192,6 @@ async def test_data_may_be_fed_by_hand(lab):
     assert await waiting == (['x'], (server.hostname, server.port))
     with pytest.raises(RuntimeError, match='Unsupported transport'):
         (await lab.client('udp://127.0.0.1:9')).connection_made(client._transport)
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """A certificate for 127.0.0.1, made by the openssl program."""
-    key, cert = tmp_path / 'key.pem', tmp_path / 'cert.pem'
-    command = (
-        f'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=rig '
-        f'-addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout {key} -out {cert}'
-    )
-    try:
-        subprocess.run(command.split(), check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as ex:
-        pytest.skip(f'no openssl program here: {ex}')
-    return cert, key
 
 
 @pytest.mark.blocks  # contexts are loaded from files

@@ -22,10 +22,10 @@ from attacker import TO_MAIN, TO_RIG, BetweenTcp, BetweenUdp
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
 from echorig.wire import _tags
 from echorig.wire._codec import encode
+from hosts import BAD, GOOD, needs_others
 from rigs import RawUdp
 from secrets_watch import token
 from tagging import TAG_SIZE, acknowledged, read_tag, tag, untagged
-from test_allow import BAD, GOOD, needs_others
 
 trustme = pytest.importorskip('trustme')
 pytestmark = [pytest.mark.slow, needs_others, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
@@ -36,7 +36,7 @@ SHORT = 0.5  # seconds after which an attack that can work would have
 COLUMNS = ('plain', 'allow', 'key', 'TLS')
 MODES = (*COLUMNS, 'key over TCP')  # signatures do more on a stream: the row must hold there too
 DONE = [64, 20, 'done']
-TABLE = Path(__file__).parents[1] / 'docs' / 'security.md'
+TABLE = Path(__file__).parents[2] / 'docs' / 'security.md'
 
 
 def rows() -> dict[str, dict[str, bool]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import socket
 import ssl
 import subprocess
@@ -14,67 +13,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from certificates import V2, V3
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
 from echorig.cli.main import entry
 from eventually import eventually
+from hosts import BAD, needs_others, stranger
 from rigs import REF, free_port
-from test_allow import BAD, needs_others, stranger
-
-trustme = pytest.importorskip('trustme')
 
 SECRET = 'what-nobody-may-read'
 QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02, handshake_timeout=5.0)
-V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-DAY = datetime.timedelta(days=1)
-
-
-class Papers:
-    """Authorities, certificates, and the contexts that use them; they are read from files, so before any loop runs."""
-
-    def __init__(self) -> None:
-        now = datetime.datetime.now(datetime.timezone.utc)
-        self.ours, self.theirs = trustme.CA(), trustme.CA()
-        issue = self.ours.issue_cert
-        self.certs = {
-            'good': issue('127.0.0.1', 'localhost'),
-            'expired': issue('127.0.0.1', 'localhost', not_before=now - 3 * DAY, not_after=now - DAY),
-            'not yet': issue('127.0.0.1', 'localhost', not_before=now + DAY, not_after=now + 3 * DAY),
-            'elsewhere': issue('10.0.0.66', 'elsewhere.lab.org'),
-            'stranger': self.theirs.issue_cert('127.0.0.1', 'localhost'),
-        }
-        self.servers = {name: self.server(cert) for name, cert in self.certs.items()}
-        self.server_again = self.server(self.certs['good'])
-        self.demanding = {version: self.server(self.certs['good'], True, version) for version in (V2, V3)}
-        self.client = self._client()
-        self.newest = self._client()
-        self.newest.minimum_version = V3
-        self.with_cert, self.with_strange_cert, self.with_expired_cert = (
-            self._client(self.ours.issue_cert('main@lab.org')),
-            self._client(self.theirs.issue_cert('main@lab.org')),
-            self._client(self.certs['expired']),
-        )
-        self.suspicious = ssl.create_default_context()
-
-    def server(self, cert: trustme.LeafCert, demanding: bool = False, version: ssl.TLSVersion = V3) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.maximum_version = version
-        cert.configure_cert(context)
-        if demanding:
-            self.ours.configure_trust(context)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-    def _client(self, cert: trustme.LeafCert | None = None) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.ours.configure_trust(context)
-        if cert is not None:
-            cert.configure_cert(context)
-        return context
-
-
-@pytest.fixture(scope='module')
-def papers():
-    return Papers()
 
 
 @contextlib.asynccontextmanager

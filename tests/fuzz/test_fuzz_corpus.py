@@ -22,8 +22,8 @@ from echorig.wire._tags import is_ping
 from fuzz import TARGETS, codec, corpus, end, framing, signing
 from fuzz.corpus import inputs, pack, unpack
 
-HERE = Path(__file__).parent / 'fuzz'
-HEADERS = Path(__file__).parents[1] / 'ext' / 'echorig'
+HERE = Path(__file__).parent
+HEADERS = Path(__file__).parents[2] / 'ext' / 'echorig'
 COMPILER = shutil.which(os.environ.get('CC', 'cc'))
 
 

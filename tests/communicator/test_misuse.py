@@ -28,7 +28,7 @@ from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from rigs import REF
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAN, INF = math.nan, math.inf
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-END = Path(__file__).with_name('namespace_end.py')
+END = Path(__file__).parents[1] / 'support' / 'namespace_end.py'
 LONGEST = 60.0  # seconds
 N_MESSAGES = 60
 N_BEFORE = 20  # confirmed before the cable is unplugged

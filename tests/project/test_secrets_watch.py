@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 OTHER = 'feedfacedead'  # what the tokens of such a run are made of: this run must not find them
 
 LEAKS = {

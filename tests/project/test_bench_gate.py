@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
+BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 if not (BENCHMARKS / 'gate.py').exists():
     pytest.skip('the benchmarks are not here', allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))

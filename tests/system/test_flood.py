@@ -16,7 +16,7 @@ import pytest
 
 from echorig import EchoProtocol, Tuning
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / 'support'
 SOURCES = int(os.environ.get('ECHORIG_FLOOD_SOURCES', 20_000))
 PATIENCE = 60.0  # seconds; only a failure waits that long
 MAX_PEERS = 1024

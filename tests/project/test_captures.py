@@ -13,7 +13,7 @@ import pytest
 
 from echorig.wire._tags import crc32c, set_ack, tag
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'docs' / 'captures.py'
 BLOCK = re.compile(r'^<!-- capture: ([\w-]+) -->\n```text\n.*?^```\n', re.MULTILINE | re.DOTALL)
 

@@ -18,7 +18,7 @@ import pytest
 
 import echorig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / 'docs' / 'api.rst').read_text('utf-8')
 DOCUMENTED = set(re.findall(r'^\.\. (?:auto\w+|py:data):: (\S+)$', REFERENCE, re.MULTILINE))
 FACES = [echorig, echorig.base, echorig.app]

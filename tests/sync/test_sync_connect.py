@@ -9,12 +9,12 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from test_sync import PATIENCE
 
 from echorig import EchoTimeoutError, ServicesError, sync
 from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from rigs import REF, free_port
-from test_sync import PATIENCE
 
 
 @pytest.mark.parametrize('source', ['mapping', 'path', 'text'])

@@ -20,7 +20,6 @@ from echorig import (
 )
 from rigs import REF, free_port
 from tagging import TAG_SIZE
-from test_tcp import certificate  # noqa: F401
 
 QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02)
 
@@ -171,7 +170,7 @@ async def test_a_server_that_hangs_up_is_asked_less_and_less_often(lab):
 
 
 @pytest.mark.blocks  # contexts are loaded from files
-async def test_over_tls(lab, certificate):  # noqa: F811
+async def test_over_tls(lab, certificate):
     cert, key = certificate
     ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context(cafile=str(cert))
     ours.load_cert_chain(cert, key)

@@ -5,41 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import sys
 import tracemalloc
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from attack import attackers
 from attackers import MESSAGE
 from echorig import ConnectionClosedError, ExpMessage, Tuning
 from echorig.transports.connection_limits import most_connections
 from eventually import eventually
+from hosts import BAD, needs_others
 from tagging import acknowledged, is_ping, tag
-from test_allow import BAD, needs_others
-from test_tls import papers, trustme  # noqa: F401
 
 pytestmark = needs_others
 
 MIB = 2**20
 SPEAKS = b'[64, 20, null]'
-
-
-@contextlib.asynccontextmanager
-async def attackers(how, server, n, source='127.0.0.66'):
-    """Attackers in a process of their own."""
-    command = [sys.executable, str(Path(__file__).with_name('attackers.py'))]
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, how, source, server.hostname, str(server.port), str(n), stdin=pipe, stdout=pipe
-    )
-    try:
-        assert await process.stdout.readline() == b'ready\n'
-        yield process
-    finally:
-        process.stdin.close()
-        await process.wait()
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +124,7 @@ async def test_a_newcomer_does_not_drive_out_another_host_that_has_spoken(lab):
         assert changes == []
 
 
-async def test_handshakes_count_too(lab, papers):  # noqa: F811
+async def test_handshakes_count_too(lab, papers):
     tuning = Tuning(max_connections=6, handshake_timeout=60)
     server = await lab.server('wss', ssl=papers.servers['good'], host='0.0.0.0', tuning=tuning)
     client = await lab.client(f'wss://localhost:{server.port}', ssl=papers.client)
@@ -304,7 +286,7 @@ async def test_many_small_ones_do_not_drive_out_a_large_one(lab):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('scheme', ['tcp', 'wss'])
-async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):  # noqa: F811
+async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):
     """The server must send echoes to all of them; over the limit, those for which the most waits are cut."""
     extra, theirs = ({'ssl': papers.servers['good']}, {'ssl': papers.client}) if scheme == 'wss' else ({}, {})
     server = await lab.server(scheme, host='0.0.0.0', tuning=Tuning(max_unsent=8 * MIB), **extra)
@@ -349,7 +331,7 @@ async def test_a_reader_that_is_only_slow_gets_everything(lab):
 
 
 @pytest.mark.parametrize('scheme', ['tcp', 'wss'])
-async def test_those_who_bring_much_are_read_by_turns(lab, papers, scheme):  # noqa: F811
+async def test_those_who_bring_much_are_read_by_turns(lab, papers, scheme):
     extra, theirs = ({'ssl': papers.servers['good']}, {'ssl': papers.client}) if scheme == 'wss' else ({}, {})
     server = await lab.server(scheme, **extra)
     heard = listening(server)
