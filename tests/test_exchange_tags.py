@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from echorig import Tuning
 from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
@@ -18,6 +17,7 @@ from echorig.delivery._exchange import (
     TIMED_OUT,
     WAITING,
 )
+from echorig.tuning import InternalTuning
 from echorig.wire._tags import is_damaged
 from echorig.wire._tags import read_tag as read_all
 from exchanges import (
@@ -384,7 +384,7 @@ def test_tags_off_is_a_plain_peer():
 @pytest.mark.parametrize('wrong', [{'first_retry': 0}, {'due_age': -1.0}, {'max_retry': 0.001}, {'max_peers': 0}])
 def test_tuning_is_checked(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).replace('max_retry', 'min_retry')):
-        Tuning(**wrong)
+        InternalTuning(**wrong)
 
 
 def test_a_message_that_is_refused_is_new_when_it_comes_again():

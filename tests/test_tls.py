@@ -16,6 +16,7 @@ import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
 from echorig.cli.main import entry
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from rigs import REF, free_port
 from test_allow import BAD, needs_others, stranger
@@ -23,7 +24,7 @@ from test_allow import BAD, needs_others, stranger
 trustme = pytest.importorskip('trustme')
 
 SECRET = 'what-nobody-may-read'
-QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02, handshake_timeout=5.0)
+QUICK = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02, handshake_timeout=5.0)
 V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 DAY = datetime.timedelta(days=1)
 
@@ -460,7 +461,7 @@ async def test_closing_in_the_middle(lab, papers):
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(close_grace=0.05))
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=InternalTuning(close_grace=0.05))
     async with stranger(server, '127.0.0.1') as (reader, writer):
         writer.write(b'\x16\x03\x01')
         client = await lab.client(server, ssl=papers.client)

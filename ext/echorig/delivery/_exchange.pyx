@@ -160,7 +160,7 @@ cdef class Exchange:
 
     Parameters
     ----------
-    tuning : Tuning
+    tuning : InternalTuning
         The limits.
     stream : bool
         Whether the transport is a stream (nothing is lost or reordered) and not datagrams.

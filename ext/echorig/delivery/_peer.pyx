@@ -37,7 +37,7 @@ cdef class Limits:
         self.max_peers = tuning.max_peers
         self.max_due = tuning.max_due
         self.due_age = tuning.due_age
-        self.min_truncated = tuning.min_truncated
+        self.min_truncated = tuning.min_truncated_echo
         self.max_size = max_size
         self.message_burst = tuning.message_burst
         self.malformed_burst = tuning.malformed_burst

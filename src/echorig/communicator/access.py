@@ -12,7 +12,7 @@ from ..security._signing import REPLAYED as SENT_BEFORE
 from ..security._signing import Signer
 from ..security.allowlist import Allowed
 from ..security.rejections import NOT_ALLOWED, REPLAYED, UNSIGNED, Rejected, Rejections
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 from ..uri import Address
 from .sender import Delivery
 
@@ -21,7 +21,7 @@ __all__ = ['AccessControl', 'signer_for']
 _HELD = 2**20  # bytes that may wait for a handshake over UDP; on a stream as much as may be unsent
 
 
-def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer | None:
+def signer_for(key: bytes | str | None, is_udp: bool, tuning: InternalTuning) -> Signer | None:
     """Return the signatures of a communicator, if it has a key.
 
     Parameters
@@ -30,7 +30,7 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer 
         The key.
     is_udp : bool
         Whether its messages may be lost or overtaken.
-    tuning : Tuning
+    tuning : InternalTuning
         Its limits.
 
     Raises
@@ -47,7 +47,7 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer 
         stream=not is_udp,
         max_peers=tuning.max_peers,
         retry=tuning.first_retry,
-        max_held=_HELD if is_udp else tuning.max_unsent,
+        max_held=_HELD if is_udp else tuning.max_send_buffer,
         idle=tuning.due_age,
     )
 

@@ -17,7 +17,7 @@ from ..resolver import validate_uri
 from ..security.log_limit import LogLimit, OncePerPeer
 from ..security.redaction import printable, redact_error, redact_frame
 from ..security.safe_log import SafeLog
-from ..tuning import DEFAULT_TUNING, Tuning
+from ..tuning import DEFAULT_TUNING, InternalTuning, Tuning
 from ..uri import Address, address_text, parse
 from ..wire import _codec
 from ..wire.notices import event_of_notice, is_about_no_message
@@ -70,6 +70,7 @@ class Communicator(Service):
         '_log',
         '_log_limit',
         '_once',
+        '_tuning',
         '_waiting',
         'logger',
         'name',
@@ -91,11 +92,12 @@ class Communicator(Service):
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
         self._log = SafeLog(self.logger)
+        self._tuning = InternalTuning.of(tuning)
         self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval)
         self._once = OncePerPeer()
         self._callbacks = CallbackTable()
         self._identity = object()
-        self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
+        self._waiting = Waiting(tuning.max_backlog, self._tuning.max_backlog_bytes, self._tuning.backlog_age, self._log)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
 
     # --- the address ---
@@ -189,8 +191,8 @@ class Communicator(Service):
 
         In the server role nothing is missed by a loop around this: once an event has been waited for, its
         messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` of them are kept, or
-        `Tuning.max_backlog_bytes`, others are not confirmed. A message that is passed over, because the program waits
-        for other events, is dropped with a warning after `Tuning.backlog_age`.
+        64 MiB, others are not confirmed. A message that is passed over, because the program waits for other events, is
+        dropped with a warning after 10 s.
 
         Parameters
         ----------

@@ -103,9 +103,9 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         self._allowed: Allowed | None = None
         self._rejections = Rejections(self._log)
         max_datagram = udp_limit(self.hostname)
-        signer = signer_for(key, self._is_udp, tuning)
+        signer = signer_for(key, self._is_udp, self._tuning)
         self._exchange = Exchange(
-            tuning,
+            self._tuning,
             stream=not self._is_udp,
             max_size=self.max_message_size,
             run=secrets.randbits(31),
@@ -143,7 +143,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         self._waiting.on_room = self._flow_control.update
         is_server = self.role == 'server'
         self._limiter = ConnectionLimiter(
-            tuning, self._loop, self._rejections, is_server, self._delivery.ask, self._delivery.set_paused
+            self._tuning, self._loop, self._rejections, is_server, self._delivery.ask, self._delivery.set_paused
         )
         user = ConnectionUser(
             frame_received=self._delivery.frame_received,
@@ -157,7 +157,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
             attempt_failed=self._attempt_failed,
         )
         self._stream_context = StreamContext(
-            user, self.name, is_server, tuning, self._loop, self._log, self._rejections, self._limiter
+            user, self.name, is_server, self._tuning, self._loop, self._log, self._rejections, self._limiter
         )
 
     # --- state ---
@@ -221,7 +221,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
 
     def _matches_by_hand(self, data: bytes, addr: Address) -> bool:
         """Tell whether a frame was dealt with as the echo of a pair put into `_last_sent` by hand."""
-        outcome = self._last_sent.take(data, addr, self.tuning.min_truncated, self.max_message_size)
+        outcome = self._last_sent.take(data, addr, self.tuning.min_truncated_echo, self.max_message_size)
         if outcome is True:
             self._log.info('Confirmation received')
         elif outcome is not None:
@@ -408,7 +408,7 @@ class Link(Messenger, AccessControl, ConnectionChanges, asyncio.DatagramProtocol
         if self.Server is not None:
             # Some loops wait here for whoever has connected and never shaken hands.
             closing = asyncio.ensure_future(self.Server.wait_closed())
-            await asyncio.wait({closing}, timeout=self.tuning.close_grace)
+            await asyncio.wait({closing}, timeout=self._tuning.close_grace)
             closing.cancel()
 
     def _settle(self) -> None:

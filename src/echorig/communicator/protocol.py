@@ -134,7 +134,7 @@ class EchoProtocol(Link):
         try:
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
-                await udp.listen(com, com.tuning, uri, **kwargs)
+                await udp.listen(com, uri, **kwargs)
             else:
                 com.Server = await tcp.listen(com._stream_context, uri, **kwargs)
                 com._socket = com.Server.sockets[0]
@@ -203,7 +203,7 @@ class EchoProtocol(Link):
             com.busy_poll = kwargs.pop('busy_poll', 0.0)
             if com._is_udp:
                 kwargs.pop('reconnect', None)  # without connections none is lost
-                await udp.connect(com, com.tuning, uri, **kwargs)
+                await udp.connect(com, uri, **kwargs)
             else:
                 com._reconnector = await tcp.connect(com._stream_context, uri, given.host, **kwargs)
         except BaseException:
