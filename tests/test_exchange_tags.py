@@ -284,7 +284,7 @@ def test_a_tagging_peer_is_sent_a_message_again():
 
 
 def test_the_interval_follows_the_round_trip_time():
-    ex = exchange(min_retry=0.001)
+    ex = exchange(min_rto=0.001)
     tagging(ex)
     for i in range(50):
         ex.send(START, A, None, float(i), 1.0)
@@ -381,9 +381,9 @@ def test_tags_off_is_a_plain_peer():
         assert send.outcome == CONFIRMED
 
 
-@pytest.mark.parametrize('wrong', [{'first_retry': 0}, {'due_age': -1.0}, {'max_retry': 0.001}, {'max_peers': 0}])
+@pytest.mark.parametrize('wrong', [{'initial_rto': 0}, {'due_age': -1.0}, {'max_rto': 0.001}, {'max_peers': 0}])
 def test_tuning_is_checked(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace('max_retry', 'min_retry')):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace('max_rto', 'min_rto')):
         InternalTuning(**wrong)
 
 

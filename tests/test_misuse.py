@@ -588,9 +588,9 @@ def test_tuning(cls, field):
 def test_numbers_of_other_kinds():
     """What is a number is taken, and kept as a plain one."""
     np = pytest.importorskip('numpy')
-    tuning = InternalTuning(max_peers=np.int64(50), first_retry=np.float32(0.5), idle_timeout=30, tags=np.bool_(True))
-    assert (tuning.max_peers, tuning.first_retry, tuning.idle_timeout, tuning.tags) == (50, 0.5, 30.0, True)
-    kinds = [type(getattr(tuning, name)) for name in ('max_peers', 'first_retry', 'idle_timeout', 'tags')]
+    tuning = InternalTuning(max_peers=np.int64(50), initial_rto=np.float32(0.5), idle_timeout=30, tags=np.bool_(True))
+    assert (tuning.max_peers, tuning.initial_rto, tuning.idle_timeout, tuning.tags) == (50, 0.5, 30.0, True)
+    kinds = [type(getattr(tuning, name)) for name in ('max_peers', 'initial_rto', 'idle_timeout', 'tags')]
     assert kinds == [int, float, float, bool]
     for wrong in (np.bool_(True), np.array([1.0]), np.complex64(1)):
         with refused(TypeError, 'timeout', wrong):

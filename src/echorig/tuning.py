@@ -100,20 +100,20 @@ class InternalTuning(Tuning):
     to shorten a time or to lower a limit.
     """
 
-    first_retry: float = 0.020
-    """float: When a message is sent again to an echorig peer while no round-trip time is known, in seconds: many
-    times that of a local network, and short against what people notice."""
+    initial_rto: float = 0.020
+    """float: The retransmission time-out (RTO, RFC 6298) of a message to an echorig peer while no round-trip time is
+    known, in seconds: many times the round-trip time of a local network, and short against what people notice."""
 
-    min_retry: float = 0.010
-    """float: The shortest time before a message is sent again, in seconds. Peers are programs that may be busy,
-    and each needless repetition costs both ends."""
+    min_rto: float = 0.010
+    """float: The shortest retransmission time-out, in seconds. Peers are programs that may be busy, and each needless
+    repetition costs both ends."""
 
-    quick_retries: int = 3
+    retries_before_backoff: int = 3
     """int: How many repetitions follow each other at the first interval before it begins to double. Where a fifth of
     all packets is lost each way, one round trip in three fails. The 99th percentile then depends on the first five
     tries, and they should not be spread over a tenth of a second."""
 
-    max_retry: float = 0.100
+    max_rto: float = 0.100
     """float: The longest time between two repetitions, in seconds, where round trips take no longer. The interval
     doubles up to it, so that a dead peer costs 10 packets a second."""
 
@@ -160,8 +160,8 @@ class InternalTuning(Tuning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.min_retry <= self.max_retry:
-            raise ValueError(f'min_retry ({self.min_retry} s) is over max_retry ({self.max_retry} s)')
+        if not self.min_rto <= self.max_rto:
+            raise ValueError(f'min_rto ({self.min_rto} s) is over max_rto ({self.max_rto} s)')
 
     @classmethod
     def of(cls, tuning: Tuning) -> InternalTuning:

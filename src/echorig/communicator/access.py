@@ -46,7 +46,7 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: InternalTuning) ->
         _as_bytes(key),
         stream=not is_udp,
         max_peers=tuning.max_peers,
-        retry=tuning.first_retry,
+        retry=tuning.initial_rto,
         max_held=_HELD if is_udp else tuning.max_send_buffer,
         idle=tuning.due_age,
     )
