@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from echorig import Tuning
 from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, Exchange
+from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode
 from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
@@ -23,7 +23,7 @@ LARGEST = 65507  # bytes that a datagram carries
 
 def conversation(tags: bool, rigs: int = 1) -> Measure:
     """Return a measure of one message, said to `rigs` rigs in turn."""
-    tuning = Tuning(tags=tags, message_burst=STORM)
+    tuning = InternalTuning(tags=tags, message_burst=STORM)
     main = Exchange(tuning, False, 65535, 1, 1, LARGEST)
     ends = [(Exchange(tuning, False, 65535, 2 + i, 1, LARGEST), ('10.0.0.2', 11001 + i)) for i in range(rigs)]
     now = 0.0

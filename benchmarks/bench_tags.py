@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from contenders import REF, Contender
-from echorig import EchoProtocol, Tuning
+from echorig import EchoProtocol
 from echorig.testing import LossyLink
+from echorig.tuning import InternalTuning
 from measure import EFFORT, interleave, medians, messages, percentiles, ratios, record, rounds
 
 
 async def pair(tags: bool) -> tuple[Any, Any]:
     # Without tags, thousands of equal messages in a second are a storm; here they are meant.
-    tuning = Tuning(tags=tags, message_burst=2**30)
+    tuning = InternalTuning(tags=tags, message_burst=2**30)
     server = await EchoProtocol.server('127.0.0.1:0', 'server', tuning=tuning)
     server.assign_callback('EXPSTART', lambda data, addr: None)
     client = await EchoProtocol.client(server.server_uri, 'client', tuning=tuning)

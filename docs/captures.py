@@ -11,7 +11,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from echorig import Tuning
 from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
@@ -27,6 +26,7 @@ from echorig.delivery._exchange import (
     TIMED_OUT,
     Exchange,
 )
+from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode, peek
 from echorig.wire._tags import is_ping, read_answered, read_tag, strip_tag, tag
 
@@ -68,7 +68,7 @@ class Tagging:
 
     def __init__(self, run: int, number: int = 1, stream: bool = False) -> None:
         self.stream = stream
-        self.exchange = Exchange(Tuning(), stream=stream, max_size=65535, run=run, number=number)
+        self.exchange = Exchange(InternalTuning(), stream=stream, max_size=65535, run=run, number=number)
 
     def take(self, frame: bytes, source: str, now: float, waited: float) -> tuple[str, list[bytes]]:
         """Receive a frame that lay in the socket for a time; return what is done with it, and the replies."""

@@ -26,6 +26,7 @@ from echorig.cli.main import entry
 from echorig.services.rigs_file import read_rigs
 from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
+from echorig.tuning import InternalTuning
 from rigs import REF
 
 ROOT = Path(__file__).parents[2]
@@ -572,20 +573,24 @@ def test_command_lines(argv):
 FIELDS = {'bool': FLAG, 'int': Values([*COUNT.wrong, None], [*COUNT.bad, 2**70]), 'float': NEEDED_SECONDS}
 
 
-@pytest.mark.parametrize('field', dataclasses.fields(Tuning), ids=lambda field: field.name)
-def test_tuning(field):
+@pytest.mark.parametrize(
+    ('cls', 'field'),
+    [(cls, field) for cls in (Tuning, InternalTuning) for field in dataclasses.fields(cls)],
+    ids=lambda value: getattr(value, 'name', getattr(value, '__name__', None)),
+)
+def test_tuning(cls, field):
     for kind, value in each(FIELDS[str(field.type)]):
-        with refused(kind, rf'Tuning\.{field.name}\b', value):
-            Tuning(**{field.name: value})
-    assert getattr(Tuning(**{field.name: field.default}), field.name) == field.default
+        with refused(kind, rf'\b{cls.__name__}\.{field.name}\b', value):
+            cls(**{field.name: value})
+    assert getattr(cls(**{field.name: field.default}), field.name) == field.default
 
 
 def test_numbers_of_other_kinds():
     """What is a number is taken, and kept as a plain one."""
     np = pytest.importorskip('numpy')
-    tuning = Tuning(max_peers=np.int64(50), first_retry=np.float32(0.5), idle_timeout=30, tags=np.bool_(True))
-    assert (tuning.max_peers, tuning.first_retry, tuning.idle_timeout, tuning.tags) == (50, 0.5, 30.0, True)
-    kinds = [type(getattr(tuning, name)) for name in ('max_peers', 'first_retry', 'idle_timeout', 'tags')]
+    tuning = InternalTuning(max_peers=np.int64(50), initial_rto=np.float32(0.5), idle_timeout=30, tags=np.bool_(True))
+    assert (tuning.max_peers, tuning.initial_rto, tuning.idle_timeout, tuning.tags) == (50, 0.5, 30.0, True)
+    kinds = [type(getattr(tuning, name)) for name in ('max_peers', 'initial_rto', 'idle_timeout', 'tags')]
     assert kinds == [int, float, float, bool]
     for wrong in (np.bool_(True), np.array([1.0]), np.complex64(1)):
         with refused(TypeError, 'timeout', wrong):

@@ -23,6 +23,7 @@ import pytest
 from echorig import Services, ServicesTimeoutError, Tuning, sync
 from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from rigs import REF
 
@@ -230,7 +231,7 @@ async def test_looking_for_a_server(lab, turns):
     """An attempt during which this program stood still is not over."""
     loop = asyncio.get_running_loop()
     with FakeRig('tcp://127.0.0.1:0') as rig:
-        tuning = Tuning(first_reconnect=0.01, max_reconnect=0.02, reconnect_timeout=0.1)
+        tuning = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02, reconnect_timeout=0.1)
         client = await lab.client(rig.uri, tuning=tuning)
         attempts: list[int] = []
         connect = client._endpoint.reconnector._connect
@@ -360,7 +361,7 @@ async def test_who_said_something_meanwhile_is_not_silent(lab, meanwhile):
 
 async def test_a_message_whose_end_came_meanwhile(lab, meanwhile):
     """Far more of it than is read in one turn."""
-    server = await lab.server('tcp', tuning=Tuning(message_timeout=SHORT))
+    server = await lab.server('tcp', tuning=InternalTuning(message_timeout=SHORT))
     heard = asyncio.get_running_loop().create_future()
     server.assign_callback('EXPINFO', lambda data, addr: heard.set_result(len(data[1])))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage
 from echorig.delivery._exchange import DELIVER, Exchange
 from echorig.events import message_log
-from echorig.tuning import DEFAULT_TUNING
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from rigs import REF, RawUdp, free_port
 
@@ -209,7 +209,7 @@ async def test_logging_as_programs_look_for_it(lab, caplog):
 
 def test_any_address_will_do():
     """The exchange takes addresses as they are, none included, and forgets a peer wholly."""
-    exchange = Exchange(DEFAULT_TUNING, False, 65535)
+    exchange = Exchange(InternalTuning(), False, 65535)
     for _ in range(2):
         assert exchange.receive(b'[2]', None, 1.0) == DELIVER
         exchange.lost(None, 1.0)

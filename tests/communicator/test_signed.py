@@ -21,6 +21,7 @@ from echorig import (
     Tuning,
 )
 from echorig.testing import LossyLink
+from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode
 from eventually import eventually
 from rigs import REF, RawUdp, free_port
@@ -179,7 +180,7 @@ async def test_a_rig_that_starts_anew(lab):
 
 
 async def test_a_rig_that_starts_anew_over_tcp(lab):
-    tuning = Tuning(first_reconnect=0.01)
+    tuning = InternalTuning(first_reconnect_delay=0.01)
     server, client = await lab.pair('tcp', key=KEY, tuning=tuning)
     await client.init()
     server.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from echorig import Tuning
 from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, Exchange
 from echorig.delivery.statistics import Peers
+from echorig.tuning import InternalTuning
 from exchanges import INIT, OWN, START, STATUS, A, out, run_until, tagging
 from exchanges import confirmed as confirm
 from tagging import acknowledged, ping, tag
@@ -16,7 +16,7 @@ PROGRAMS = 16 * ROOM  # that are remembered, beyond the peers
 
 
 def exchange(max_peers=ROOM, stream=False, **tuning) -> Exchange:
-    return Exchange(Tuning(max_peers=max_peers, **tuning), stream, 65535, OWN, 5)
+    return Exchange(InternalTuning(max_peers=max_peers, **tuning), stream, 65535, OWN, 5)
 
 
 def flood(ex, n=10 * ROOM, now=100.0, frame=STATUS, first=0, step=1e-5):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from echorig import Tuning
 from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
@@ -18,6 +17,7 @@ from echorig.delivery._exchange import (
     TIMED_OUT,
     WAITING,
 )
+from echorig.tuning import InternalTuning
 from echorig.wire._tags import is_damaged
 from echorig.wire._tags import read_tag as read_all
 from exchanges import (
@@ -284,7 +284,7 @@ def test_a_tagging_peer_is_sent_a_message_again():
 
 
 def test_the_interval_follows_the_round_trip_time():
-    ex = exchange(min_retry=0.001)
+    ex = exchange(min_rto=0.001)
     tagging(ex)
     for i in range(50):
         ex.send(START, A, None, float(i), 1.0)
@@ -381,10 +381,10 @@ def test_tags_off_is_a_plain_peer():
         assert send.outcome == CONFIRMED
 
 
-@pytest.mark.parametrize('wrong', [{'first_retry': 0}, {'due_age': -1.0}, {'max_retry': 0.001}, {'max_peers': 0}])
+@pytest.mark.parametrize('wrong', [{'initial_rto': 0}, {'due_age': -1.0}, {'max_rto': 0.001}, {'max_peers': 0}])
 def test_tuning_is_checked(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace('max_retry', 'min_retry')):
-        Tuning(**wrong)
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace('max_rto', 'min_rto')):
+        InternalTuning(**wrong)
 
 
 def test_a_message_that_is_refused_is_new_when_it_comes_again():

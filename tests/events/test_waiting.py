@@ -10,6 +10,7 @@ import pytest
 from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError, ExpMessage, Tuning
 from echorig.events._message import ReceivedMessage
 from echorig.events.backlog import Backlog
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from rigs import REF
 
@@ -167,7 +168,7 @@ async def test_whoever_waits_is_told_even_if_the_backlog_is_full(lab):
 
 async def test_a_program_that_has_gone_on_to_callbacks_confirms_everything(lab, caplog):
     """It waited for an event once, and nobody will fetch what comes of it now."""
-    server, client = await lab.pair(tuning=Tuning(max_backlog=3, backlog_age=0.02))
+    server, client = await lab.pair(tuning=InternalTuning(max_backlog=3, backlog_age=0.02))
     waiting = asyncio.ensure_future(server.on_event('EXPINFO'))
     await asyncio.sleep(0)
     await client.info(0)
@@ -184,7 +185,7 @@ async def test_a_program_that_has_gone_on_to_callbacks_confirms_everything(lab, 
 
 async def test_messages_are_kept_for_a_loop_that_is_busy_for_long(lab, caplog):
     """Also while another loop of the same program waits for other events."""
-    server, client = await lab.pair(tuning=Tuning(backlog_age=0.01))
+    server, client = await lab.pair(tuning=InternalTuning(backlog_age=0.01))
     busy, got = asyncio.Event(), []
 
     async def slow():
@@ -214,7 +215,7 @@ async def test_messages_are_kept_for_a_loop_that_is_busy_for_long(lab, caplog):
 
 async def test_messages_that_are_passed_over_are_dropped_after_a_while(lab, caplog):
     """A program that goes from event to event must not take that of an earlier session for new."""
-    server, client = await lab.pair(tuning=Tuning(backlog_age=0.01))
+    server, client = await lab.pair(tuning=InternalTuning(backlog_age=0.01))
     for event, tell in (('EXPSTART', lambda: client.start('old')), ('EXPEND', client.stop)):
         waiting = asyncio.ensure_future(server.on_event(event))
         await asyncio.sleep(0)

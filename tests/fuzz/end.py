@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from echorig import Tuning
 from echorig.delivery._exchange import (
     CONFIRMED,
     DAMAGED,
@@ -25,6 +24,7 @@ from echorig.delivery._exchange import (
     Exchange,
     Send,
 )
+from echorig.tuning import InternalTuning
 from echorig.wire._codec import peek
 from fuzz import plain_tags
 from fuzz.plain_tags import WORDS, Tag
@@ -42,11 +42,11 @@ class End:
 
     def __init__(self, name: str, reader: ByteReader, run: int, honest: bool, stream: bool) -> None:
         tags = honest or reader.flag()
-        self.tuning = Tuning(
+        self.tuning = InternalTuning(
             tags=tags,
             max_peers=MAX_PEERS,
             max_due=4,
-            min_truncated=50,
+            min_truncated_echo=50,
             message_burst=64 if honest else 8,
             malformed_burst=4,
         )

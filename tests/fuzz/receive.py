@@ -14,8 +14,9 @@ import socket
 import warnings
 from typing import Any
 
-from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
+from echorig import EchoError, EchoProtocol, ExpMessage
 from echorig.transports.tcp import Connection
+from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode, peek
 from echorig.wire._tags import make_ping, set_ack, strip_tag, tag
 from fuzz import plain_tags
@@ -84,7 +85,7 @@ class Scene:
         loop.set_exception_handler(lambda _, context: self.escaped.append(context))
         logger = logging.Logger('scene', self.level)
         logger.addHandler(self.records)
-        tuning = Tuning(
+        tuning = InternalTuning(
             tags=self.tags, max_stream_message=LIMIT, max_backlog=4 if self.late else 1024, close_grace=0.01
         )
         scheme = 'udp' if self.udp else 'tcp'

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from echorig import Tuning
 from echorig.delivery._exchange import DAMAGED, DELIVER, ECHO, Exchange
 from echorig.security._signature import OVERHEAD
 from echorig.security._signing import GENUINE, Signer
+from echorig.tuning import InternalTuning
 from echorig.wire._tags import tag
 from fuzz import plain_tags
 from fuzz.plain_tags import FIELD, RUNS, SIZE, WORDS, Tag
@@ -34,7 +34,7 @@ class Program:
         # Two runs each: the second one when the numbers come to their end.
         self.run, self.number = (seed + 2 * (2 * lives + NAMES.index(name)) + RUNS - 3) % RUNS, number
         self.signer = Signer(KEY, max_peers=MAX_PEERS, lifetime=64, max_held=1000, idle=1e9, random=self._random)
-        self.exchange = Exchange(Tuning(), False, 65535, self.run, number, signed=True)
+        self.exchange = Exchange(InternalTuning(), False, 65535, self.run, number, signed=True)
         self.last: bytes | None = None  # what it has said
         # What may be believed: which life of which program has signed it and, where that is known, what it was.
         self.signed_for: dict[bytes, tuple[Program, bytes | None]] = {}

@@ -8,7 +8,8 @@ import pytest
 import wires
 
 from attack import attackers
-from echorig import ExpMessage, Tuning
+from echorig import ExpMessage
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from hosts import needs_others
 
@@ -20,7 +21,9 @@ patience, iblutil = wires.patience, wires.iblutil
 @pytest.mark.blocks  # processes are started
 @pytest.mark.parametrize('how', ['silent', 'drip', 'deaf', 'unfinished'])
 async def test_it_stays_and_is_heard(lab, iblutil, how):
-    tuning = Tuning(max_connections=20, idle_timeout=0.5, message_timeout=0.5, max_unsent=2**22, max_unfinished=2**22)
+    tuning = InternalTuning(
+        max_connections=20, idle_timeout=0.5, message_timeout=0.5, max_send_buffer=2**22, max_receive_buffer=2**22
+    )
     ours = await lab.server('tcp', 'ours', host='0.0.0.0', tuning=tuning)
     heard = []
     ours.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((addr[0], data[-1])))

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import echorig
+from echorig.tuning import InternalTuning
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / 'docs' / 'api.rst').read_text('utf-8')
@@ -154,17 +155,20 @@ def test_results_and_errors_are_described(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    'cls', [echorig.Tuning, echorig.PeerStatistics, echorig.Rejected], ids=lambda cls: cls.__name__
+    'cls',
+    [echorig.Tuning, InternalTuning, echorig.PeerStatistics, echorig.Rejected],
+    ids=lambda cls: cls.__name__,
 )
 def test_fields_are_described(cls: Any) -> None:
     tree = ast.parse(Path(inspect.getfile(cls)).read_text('utf-8'))
-    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    [body] = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
     fields = [
         (node.target.id, ast.unparse(node.annotation), behind.value.value)
         for node, behind in pairwise(body)
         if isinstance(node, ast.AnnAssign) and isinstance(behind, ast.Expr)
     ]
-    assert {name for name, _, _ in fields} == set(cls.__dataclass_fields__)
+    inherited = getattr(cls.__base__, '__dataclass_fields__', {})
+    assert {name for name, _, _ in fields} == cls.__dataclass_fields__.keys() - inherited.keys()
     assert all(text.startswith(f'{kind.replace(" | ", " or ")}: ') for _, kind, text in fields)
 
 

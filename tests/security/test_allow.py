@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from echorig import EchoProtocol, ExpMessage, Rejected, Services, ServicesError, Tuning, sync
+from echorig import EchoProtocol, ExpMessage, Rejected, Services, ServicesError, sync
 from echorig.cli.main import entry
 from echorig.security.allowlist import Allowed, allowed
 from echorig.security.rejections import NOT_ALLOWED, UNSIGNED, Rejections
@@ -22,9 +22,10 @@ EVERYTHING = ExpMessage.any()
 MANY_HOSTS = 10_000
 
 
-@pytest.fixture(params=[True, False], ids=['fast', 'loop'])
-def tuning(request):
-    return Tuning(fast_datagrams=request.param)
+@pytest.fixture(params=['fast', 'loop'])
+def datagrams(request, monkeypatch):
+    monkeypatch.setenv('ECHORIG_DATAGRAM', request.param)
+    return request.param
 
 
 # --- what may be written ---
@@ -114,8 +115,8 @@ async def test_each_reason_is_logged_once(caplog):
 
 
 @needs_others
-async def test_a_stranger_is_not_heard_over_udp(lab, tuning, caplog):
-    server = await lab.server(tuning=tuning, allow=[GOOD], host='0.0.0.0')
+async def test_a_stranger_is_not_heard_over_udp(lab, datagrams, caplog):
+    server = await lab.server(allow=[GOOD], host='0.0.0.0')
     heard = []
     server.assign_callback(EVERYTHING, lambda data, addr, event: heard.append((data, addr[0])))
     client, enemy = await lab.client(f'udp://127.0.0.1:{server.port}'), await RawUdp.open(BAD)
@@ -138,9 +139,9 @@ async def test_a_stranger_is_not_heard_over_udp(lab, tuning, caplog):
 
 
 @needs_others
-async def test_one_sender_after_the_other(lab, tuning):
+async def test_one_sender_after_the_other(lab, datagrams):
     """The last sender is known by its address object; one that is refused must not become the last one."""
-    server = await lab.server(tuning=tuning, allow=GOOD, host='0.0.0.0')
+    server = await lab.server(allow=GOOD, host='0.0.0.0')
     friend, enemy = await RawUdp.open(GOOD), await RawUdp.open(BAD)
     for peer in (enemy, friend, enemy, enemy, friend, friend, enemy):
         peer.say(b'[1, null]', (GOOD, server.port))

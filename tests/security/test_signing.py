@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig import Tuning
 from echorig.delivery._exchange import DELIVER, Exchange
 from echorig.security._signature import OVERHEAD, as_key
 from echorig.security._signing import GENUINE, HANDSHAKE, REPLAYED, UNSIGNED, Signer
+from echorig.tuning import InternalTuning
 from echorig.wire._tags import read_tag as read_all
 from slow_tags import slow_tag
 from tagging import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
@@ -32,7 +32,7 @@ class Program:
         self.name = name
         self.run = next(self.runs)
         self.signer = Signer(key, **kwargs)
-        self.exchange = Exchange(Tuning(), kwargs.get('stream', False), 65535, self.run, signed=True)
+        self.exchange = Exchange(InternalTuning(), kwargs.get('stream', False), 65535, self.run, signed=True)
         self.accepted: list[bytes] = []
         self.sent: list[tuple[bytes, str]] = []  # everything that an attacker may have recorded
 

@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from echorig import EchoError, EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from rigs import REF, RawUdp, free_port
 from tagging import ACK, acknowledged, is_ping, read_tag, tag
@@ -42,7 +43,7 @@ async def reopened(lab, server):
 
 async def test_rigs_come_and_go(lab, transport):
     servers = [await lab.server(transport, f'rig{i}') for i in range(2)]
-    quick = Tuning(first_reconnect=0.005, max_reconnect=0.01)
+    quick = InternalTuning(first_reconnect_delay=0.005, max_reconnect_delay=0.01)
     rigs = Services([await lab.client(server, server.name, tuning=quick) for server in servers])
     for rig in rigs.values():
         await rig.init()  # over TCP only what is known to be tagging is pinged
@@ -403,7 +404,9 @@ async def test_mocks_may_be_watched():
 async def test_over_tcp_a_rig_that_may_not_bear_it_is_not_pinged(lab):
     """Its connection tells whether it is there."""
     server = await lab.server('tcp', tuning=Tuning(tags=False))
-    client = await lab.client(server, 'daq', tuning=Tuning(first_reconnect=0.005, max_reconnect=0.01))
+    client = await lab.client(
+        server, 'daq', tuning=InternalTuning(first_reconnect_delay=0.005, max_reconnect_delay=0.01)
+    )
     async with Services([client]).watch(OFTEN) as presence, presence.events() as changes:
         assert (await changes.__anext__()).state == 'online'
         assert presence['daq'].round_trip is None

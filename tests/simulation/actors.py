@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from echorig import Tuning
 from echorig.delivery._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
+from echorig.tuning import InternalTuning
 
 from . import tags
 from .invariants import ViolationError, Watch, need
@@ -16,7 +16,7 @@ from .network import MESSAGE, NEVER, PING, STRAY, Message, Network, Packet, Prog
 from .network import NOTICE as NOTICE_KIND
 
 MAX_PEERS = 8
-_TAGGING, _PLAIN = Tuning(max_peers=MAX_PEERS), Tuning(max_peers=MAX_PEERS, tags=False)
+_TAGGING, _PLAIN = InternalTuning(max_peers=MAX_PEERS), InternalTuning(max_peers=MAX_PEERS, tags=False)
 _MIN_SLEEP = 0.001  # what the shell's timer waits at least
 _SOCKET = 300  # datagrams that wait in a socket; what comes then is lost
 _THOUGHT = (0.0, 0.0, 0.002, 0.0, 0.03, 0.4, 0.0, 1.5)  # how long an answer takes, in seconds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from echorig import Tuning
 from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, Exchange
+from echorig.tuning import InternalTuning
 from tagging import acknowledged, ping
 
 A, B, C = ('10.0.0.1', 11001), ('10.0.0.2', 11001), ('10.0.0.3', 11001)
@@ -29,7 +29,7 @@ def exchange(
     **tuning: Any,
 ) -> Exchange:
     """Return an exchange whose first message has a given number."""
-    return Exchange(Tuning(**tuning), stream, max_size, run, number, max_frame, signed)
+    return Exchange(InternalTuning(**tuning), stream, max_size, run, number, max_frame, signed)
 
 
 def emptied(items: list[Any]) -> list[Any]:

@@ -14,12 +14,12 @@ from echorig import (
     RemoteCallbackError,
     Services,
     ServicesTimeoutError,
-    Tuning,
 )
+from echorig.tuning import InternalTuning
 from eventually import eventually
 
 KINDS = ('silent', 'refusing', 'raising', 'late', 'restarting')
-_QUICK = Tuning(first_reconnect=0.005, max_reconnect=0.05)
+_QUICK = InternalTuning(first_reconnect_delay=0.005, max_reconnect_delay=0.05)
 
 # Which error each kind ends with, and what its text says; nothing where it answers.
 ENDS: dict[str, dict[str, tuple[type[Exception], str] | None]] = {

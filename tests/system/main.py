@@ -108,7 +108,7 @@ class Main(Program):
 
 async def run(folder: str, seed: str, *uris: str) -> None:
     """Be the main program until stdin ends."""
-    quick: Any = {'tuning': Tuning(max_reconnect=0.5)}
+    quick: Any = {'tuning': Tuning(max_reconnect_delay=0.5)}
     pairs = [uri.split('=') for uri in uris]
     rigs = {name: await EchoProtocol.client(uri, name, **quick) for name, uri in pairs}
     main = Main(Notes(folder, 'main'), seed, rigs)

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from echorig import ConnectionClosedError, EchoTimeoutError, Tuning
+from echorig import ConnectionClosedError, EchoTimeoutError
 from echorig.testing import CuttingLink, LossyLink
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from rigs import RawUdp
 
@@ -218,7 +219,7 @@ async def test_stream_in_pieces(lab, scheme):
 @pytest.mark.parametrize('abort', [True, False])
 async def test_stream_that_breaks(lab, abort):
     """A part of a message gets through, and then the connection ends, with a reset or in order."""
-    server = await lab.server('tcp', tuning=Tuning(close_grace=0.1))
+    server = await lab.server('tcp', tuning=InternalTuning(close_grace=0.1))
     heard = []
     server.assign_callback('EXPINIT', lambda data, addr: heard.append(data))
     async with CuttingLink(server.server_uri, cut_after=(250, 0), abort=abort) as link:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from echorig import EchoProtocol, Tuning
+from echorig import EchoProtocol
 from rigs import REF
 
 if os.name != 'posix':
@@ -520,14 +520,12 @@ async def test_it_is_the_default(lab, monkeypatch):
         assert type(com._transport) is DatagramTransport
 
 
-@pytest.mark.parametrize('how', ['tuning', 'environment', 'options'])
+@pytest.mark.parametrize('how', ['environment', 'options'])
 async def test_the_loops_own_is_used_where_asked_for(lab, monkeypatch, how):
     monkeypatch.delenv('ECHORIG_DATAGRAM', raising=False)
     kwargs: dict[str, Any] = {}
     if how == 'environment':
         monkeypatch.setenv('ECHORIG_DATAGRAM', 'loop')
-    elif how == 'tuning':
-        kwargs['tuning'] = Tuning(fast_datagrams=False)
     else:
         kwargs['allow_broadcast'] = True
     with bound() as free:

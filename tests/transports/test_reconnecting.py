@@ -16,12 +16,12 @@ from echorig import (
     PeerUnreachableError,
     Services,
     ServicesError,
-    Tuning,
 )
+from echorig.tuning import InternalTuning
 from rigs import REF, free_port
 from tagging import TAG_SIZE
 
-QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02)
+QUICK = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02)
 
 
 async def restarted(lab, server, **kwargs):
@@ -133,7 +133,7 @@ async def test_a_socket_that_was_passed_is_not_made_anew(lab):
 async def test_closing_ends_the_search(lab):
     for delay in (10.0, 0.001):  # while it waits, and while it tries
         server = await lab.server('tcp')
-        client = await lab.client(server, tuning=Tuning(first_reconnect=delay, max_reconnect=delay))
+        client = await lab.client(server, tuning=InternalTuning(first_reconnect_delay=delay, max_reconnect_delay=delay))
         async with client.connection_events() as changes:
             await gone(server)
             assert (await asyncio.wait_for(changes.__anext__(), 5)).state == 'lost'
@@ -158,7 +158,8 @@ async def test_a_server_that_hangs_up_is_asked_less_and_less_often(lab):
 
     raw = await asyncio.start_server(hang_up, '127.0.0.1', 0)
     client = await lab.client(
-        f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}', tuning=Tuning(first_reconnect=0.001, max_reconnect=60.0)
+        f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}',
+        tuning=InternalTuning(first_reconnect_delay=0.001, max_reconnect_delay=60.0),
     )
     for _ in range(5):
         await asyncio.wait_for(accepted.get(), 5)

@@ -10,6 +10,7 @@ import ssl
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, Tuning
+from echorig.tuning import InternalTuning
 from echorig.wire._framing import FrameSplitter
 from eventually import eventually
 from rigs import REF
@@ -141,15 +142,15 @@ async def test_the_end_inside_a_message_is_logged(lab, caplog):
 
 
 async def test_a_client_that_never_reads_is_cut_off_and_does_not_delay_closing(lab, caplog):
-    server = await lab.server('tcp', tuning=Tuning(max_unsent=2**20, close_grace=0.05))
+    server = await lab.server('tcp', tuning=InternalTuning(max_send_buffer=2**20, close_grace=0.05))
     _, writer = await asyncio.open_connection(server.hostname, server.port)
     frame = server.encode([64, 'x' * 100_000])
-    while 'more than 1048576 bytes wait to be sent (Tuning.max_unsent)' not in caplog.text:
+    while 'more than 1048576 bytes wait to be sent (Tuning.max_send_buffer)' not in caplog.text:
         if not writer.is_closing():
             writer.write(frame)
         await asyncio.sleep(0.001)
     writer.transport.abort()
-    other = await lab.server('tcp', tuning=Tuning(close_grace=0.05))
+    other = await lab.server('tcp', tuning=InternalTuning(close_grace=0.05))
     _, writer = await asyncio.open_connection(other.hostname, other.port)
     waiting = asyncio.ensure_future(other.on_event('EXPINFO'))
     for _ in range(80):
@@ -164,7 +165,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_does_not_delay_closing(l
 async def test_a_client_that_never_shakes_hands_does_not_delay_closing(lab, certificate):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate)
-    server = await lab.server('wss', ssl=context, tuning=Tuning(close_grace=0.05))
+    server = await lab.server('wss', ssl=context, tuning=InternalTuning(close_grace=0.05))
     with socket.create_connection((server.hostname, server.port)):
         await asyncio.sleep(0.02)
         server.close()

@@ -14,6 +14,7 @@ from attack import attackers
 from attackers import MESSAGE
 from echorig import ConnectionClosedError, ExpMessage, Tuning
 from echorig.transports.connection_limits import most_connections
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from hosts import BAD, needs_others
 from tagging import acknowledged, is_ping, tag
@@ -146,8 +147,12 @@ async def test_handshakes_count_too(lab, papers):
 async def test_a_flood_of_connections(lab, how):
     """2,000 connections of one host; whoever behaves is heard exactly once each time."""
     n = 2000 if how == 'silent' else 200
-    tuning = Tuning(
-        max_connections=100, max_unsent=16 * MIB, max_unfinished=16 * MIB, message_timeout=0.5, idle_timeout=1.0
+    tuning = InternalTuning(
+        max_connections=100,
+        max_send_buffer=16 * MIB,
+        max_receive_buffer=16 * MIB,
+        message_timeout=0.5,
+        idle_timeout=1.0,
     )
     server = await lab.server('tcp', host='0.0.0.0', tuning=tuning)
     heard = listening(server)
@@ -180,7 +185,7 @@ async def test_a_flood_of_connections(lab, how):
 
 
 async def test_one_byte_at_a_time(lab):
-    server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
+    server = await lab.server('tcp', tuning=InternalTuning(message_timeout=0.2))
     good = await lab.client(server)
     async with connections(server, 2) as ((reader, writer), (_, slow)):
         slow.write(b'[64, 20, ')
@@ -203,7 +208,7 @@ async def test_a_message_after_the_other_is_no_unfinished_one(lab, monkeypatch):
     """What is cut into pieces all the time, but always ends, is welcome."""
     now = [0.0]
     monkeypatch.setattr('echorig.transports.connection_limits.monotonic', lambda: now[0])
-    server = await lab.server('tcp', tuning=Tuning(message_timeout=0.2))
+    server = await lab.server('tcp', tuning=InternalTuning(message_timeout=0.2))
     heard = listening(server)
     async with connections(server, 1) as [(_, writer)]:
         writer.write(b'[64, 20, ')
@@ -244,7 +249,7 @@ async def test_the_system_looks_after_dead_computers(lab):
 
 
 async def test_unfinished_messages_are_bounded_together(lab, caplog):
-    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_unfinished=4 * MIB))
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_receive_buffer=4 * MIB))
     good = await lab.client(f'tcp://127.0.0.1:{server.port}')
     heard = listening(server)
     begin = b'[64, 20, "' + b'x' * (3 * MIB // 2)
@@ -266,7 +271,7 @@ async def test_unfinished_messages_are_bounded_together(lab, caplog):
 
 
 async def test_many_small_ones_do_not_drive_out_a_large_one(lab):
-    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_unfinished=2 * MIB))
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_receive_buffer=2 * MIB))
     heard = listening(server)
     async with connections(server, 15) as strangers, connections(server, 1, '127.0.0.1') as [(reader, good)]:
         for _, writer in strangers:
@@ -289,7 +294,7 @@ async def test_many_small_ones_do_not_drive_out_a_large_one(lab):
 async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):
     """The server must send echoes to all of them; over the limit, those for which the most waits are cut."""
     extra, theirs = ({'ssl': papers.servers['good']}, {'ssl': papers.client}) if scheme == 'wss' else ({}, {})
-    server = await lab.server(scheme, host='0.0.0.0', tuning=Tuning(max_unsent=8 * MIB), **extra)
+    server = await lab.server(scheme, host='0.0.0.0', tuning=Tuning(max_send_buffer=8 * MIB), **extra)
     good = await lab.client(f'{scheme}://127.0.0.1:{server.port}', 'good', **theirs)
     loop = asyncio.get_running_loop()
     deaf = []
@@ -319,7 +324,7 @@ async def test_peers_that_never_read_are_bounded_together(lab, papers, scheme):
 
 
 async def test_a_reader_that_is_only_slow_gets_everything(lab):
-    server = await lab.server('tcp', tuning=Tuning(max_unsent=64 * MIB))
+    server = await lab.server('tcp', tuning=Tuning(max_send_buffer=64 * MIB))
     async with connections(server, 1) as [(reader, writer)]:
         frames = [tag(MESSAGE.replace(b'20', b'%d' % i), i + 1) for i in range(300)]
         everything = b''.join(map(acknowledged, frames))
@@ -371,7 +376,7 @@ async def test_ends_inside_messages_are_not_all_logged(lab, caplog):
 @pytest.mark.blocks
 async def test_memory(lab):
     """64 connections that send as much as is taken of messages without an end: 64 times 64 MiB is what they might."""
-    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_unfinished=16 * MIB))
+    server = await lab.server('tcp', host='0.0.0.0', tuning=Tuning(max_receive_buffer=16 * MIB))
     good = await lab.client(f'tcp://127.0.0.1:{server.port}')
     await good.init()
     tracemalloc.start()
@@ -399,8 +404,8 @@ async def test_the_client_of_a_flooding_server(lab):
 
     raw = await asyncio.start_server(flood, '127.0.0.1', 0)
     uri = f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}'
-    client = await lab.client(uri, tuning=Tuning(max_unfinished=MIB), reconnect=False)
-    with pytest.raises(ConnectionClosedError, match=r'Tuning\.max_unfinished'):
+    client = await lab.client(uri, tuning=Tuning(max_receive_buffer=MIB), reconnect=False)
+    with pytest.raises(ConnectionClosedError, match=r'Tuning\.max_receive_buffer'):
         await client.confirmed_send([1, None], timeout=10)
     for writer in writers:
         writer.transport.abort()
@@ -413,7 +418,7 @@ async def test_the_client_of_a_flooding_server(lab):
 
 async def test_what_waits_is_bounded_in_bytes(lab, transport):
     """Two messages of 40 kB fill a backlog of 60 kB; the third is confirmed when there is room, and none is lost."""
-    server = await lab.server(transport, tuning=Tuning(max_backlog_bytes=60_000))
+    server = await lab.server(transport, tuning=InternalTuning(max_backlog_bytes=60_000))
     client = await lab.client(server)
     client.default_echo_timeout = 30.0
     texts = [chr(97 + i) * 40_000 for i in range(6)]
@@ -441,7 +446,7 @@ async def test_what_waits_is_bounded_in_bytes(lab, transport):
 
 
 async def test_streams_are_bounded_in_bytes(lab, caplog):
-    server = await lab.server('tcp', tuning=Tuning(max_backlog_bytes=100_000))
+    server = await lab.server('tcp', tuning=InternalTuning(max_backlog_bytes=100_000))
     client = await lab.client(server)
     async with server.events() as stream:
         for text in ('a', 'b', 'c', 'd', 'e'):
@@ -457,7 +462,7 @@ async def test_streams_are_bounded_in_bytes(lab, caplog):
 
 async def test_without_limits_in_time(lab):
     endless = float('inf')
-    tuning = Tuning(message_timeout=endless, idle_timeout=endless, handshake_timeout=endless)
+    tuning = InternalTuning(message_timeout=endless, idle_timeout=endless, handshake_timeout=endless)
     server, client = await lab.pair('tcp', tuning=tuning)
     await client.init()
     assert len(server._connections) == 1

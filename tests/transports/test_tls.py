@@ -16,12 +16,13 @@ import pytest
 from certificates import V2, V3
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
 from echorig.cli.main import entry
+from echorig.tuning import InternalTuning
 from eventually import eventually
 from hosts import BAD, needs_others, stranger
 from rigs import REF, free_port
 
 SECRET = 'what-nobody-may-read'
-QUICK = Tuning(first_reconnect=0.01, max_reconnect=0.02, handshake_timeout=5.0)
+QUICK = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02, handshake_timeout=5.0)
 
 
 @contextlib.asynccontextmanager
@@ -343,7 +344,7 @@ async def test_an_end_inside_a_message(lab, papers, caplog):
 
 async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
     """A peer that reads a little now and then, after which the loops give everything to the TCP transport."""
-    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_unsent=8_000_000))
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_send_buffer=8_000_000))
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(
         asyncio.Protocol, '127.0.0.1', server.port, ssl=papers.client, server_hostname='localhost'
@@ -374,7 +375,7 @@ async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
 
 
 async def test_one_long_write_counts(lab, papers):
-    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_unsent=8_000_000))
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_send_buffer=8_000_000))
     client = await lab.client(server, ssl=papers.client, reconnect=False)
     await client.init()
     [connection] = server._connections.values()
@@ -526,7 +527,7 @@ async def test_closing_in_the_middle(lab, papers):
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-    server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(close_grace=0.05))
+    server = await lab.server('wss', ssl=papers.servers['good'], tuning=InternalTuning(close_grace=0.05))
     async with stranger(server, '127.0.0.1') as (reader, writer):
         writer.write(b'\x16\x03\x01')
         client = await lab.client(server, ssl=papers.client)

@@ -160,7 +160,7 @@ cdef class Exchange:
 
     Parameters
     ----------
-    tuning : Tuning
+    tuning : InternalTuning
         The limits.
     stream : bool
         Whether the transport is a stream (nothing is lost or reordered) and not datagrams.
@@ -354,7 +354,7 @@ cdef class Exchange:
             peer.current_kind(now, self.limits)
         if taggable and self._may_tag(peer, frame):
             frame = self._tagged_frame(frame, self._next_number(), 0, answered if peer.kind != LEGACY else -1)
-            if peer.kind != ECHORIG and PyBytes_GET_SIZE(frame) > self.limits.min_truncated and event != 0:
+            if peer.kind != ECHORIG and PyBytes_GET_SIZE(frame) > self.limits.min_truncated_echo and event != 0:
                 peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
         elif event != 0:
             peer.owe(frame, now, self.limits)
@@ -949,7 +949,7 @@ cdef class Exchange:
             return V_SWALLOWED
         for i in range(len(peer.flying)):
             send = peer.flying[i]
-            event = compare(send.frame, frame, self.limits.min_truncated, self.limits.max_size)
+            event = compare(send.frame, frame, self.limits.min_truncated_echo, self.limits.max_size)
             if event != 0:
                 self._hear(peer, now)
                 send.truncated = event == 2
@@ -1005,10 +1005,10 @@ cdef class Exchange:
         """Tell whether a frame without a tag is the echo of something that was sent to a peer."""
         cdef Send send
         for send in peer.flying:
-            if compare(send.frame, frame, self.limits.min_truncated, self.limits.max_size) != 0:
+            if compare(send.frame, frame, self.limits.min_truncated_echo, self.limits.max_size) != 0:
                 return True
         for sent, _ in peer.due or ():
-            if compare(sent, frame, self.limits.min_truncated, self.limits.max_size) != 0:
+            if compare(sent, frame, self.limits.min_truncated_echo, self.limits.max_size) != 0:
                 return True
         return False
 
@@ -1198,8 +1198,8 @@ cdef class Exchange:
         """Send a message again to an echorig peer, or ask by a ping whether it was lost; or send another ping."""
         cdef bint tags = peer.current_kind(now, self.limits) == ECHORIG
         send.repetitions += 1
-        if send.repetitions > self.limits.quick_retries:
-            send.interval = min(2 * send.interval, max(self.limits.max_retry, peer.retry_interval(self.limits)))
+        if send.repetitions > self.limits.retries_before_backoff:
+            send.interval = min(2 * send.interval, max(self.limits.max_rto, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
             # To others it could hurt what is on its way, and a legacy one is sent nothing again.
@@ -1621,7 +1621,7 @@ cdef class Exchange:
     cdef _schedule(self, Peer peer, Send send, double now):
         """Set when a send is repeated for the first time."""
         # One slow round trip, when this program stood still, must not leave a message without a second try.
-        send.interval = min(peer.retry_interval(self.limits), max(self.limits.max_retry, (send.deadline - now) / 4))
+        send.interval = min(peer.retry_interval(self.limits), max(self.limits.max_rto, (send.deadline - now) / 4))
         send.retry_at = now + send.interval
         if send.retry_at < self.alarm:
             self.alarm = send.retry_at
@@ -1775,7 +1775,9 @@ cdef class Exchange:
             # Even after a mismatch the echo proper may still come; from where nobody listens it cannot. One with a
             # tag is known by its number, unless it is cut short.
             if outcome != V_CONFIRMED and not peer.refused:
-                if not send.tagged or (peer.kind != ECHORIG and PyBytes_GET_SIZE(send.frame) > self.limits.min_truncated):
+                if not send.tagged or (
+                    peer.kind != ECHORIG and PyBytes_GET_SIZE(send.frame) > self.limits.min_truncated_echo
+                ):
                     peer.owe(send.frame, now, self.limits)
         else:
             peer.queue.remove(send)

@@ -10,9 +10,9 @@ cdef enum:
 
 cdef class Limits:
     cdef bint tags, signed
-    cdef double first_retry, min_retry, max_retry, due_age, burst_time
-    cdef Py_ssize_t max_peers, max_due, min_truncated, max_size
-    cdef int message_burst, malformed_burst, quick_retries
+    cdef double initial_rto, min_rto, max_rto, due_age, burst_time
+    cdef Py_ssize_t max_peers, max_due, min_truncated_echo, max_size
+    cdef int message_burst, malformed_burst, retries_before_backoff
 
 cdef class Run:
     cdef unsigned int run

@@ -21,7 +21,7 @@ cdef inline uint64_t mix(bytes frame) noexcept:
 
 
 # Seconds; a round trip seems longer if this program stood still. RFC 6298 allows such a limit, of 60 s or more.
-cdef double LONGEST_RETRY = 10.0
+cdef double LONGEST_RTO = 10.0
 
 
 cdef class Limits:
@@ -30,14 +30,14 @@ cdef class Limits:
     def __init__(self, tuning, Py_ssize_t max_size, bint signed):
         self.tags = tuning.tags
         self.signed = signed
-        self.first_retry = tuning.first_retry
-        self.min_retry = tuning.min_retry
-        self.max_retry = tuning.max_retry
-        self.quick_retries = tuning.quick_retries
+        self.initial_rto = tuning.initial_rto
+        self.min_rto = tuning.min_rto
+        self.max_rto = tuning.max_rto
+        self.retries_before_backoff = tuning.retries_before_backoff
         self.max_peers = tuning.max_peers
         self.max_due = tuning.max_due
         self.due_age = tuning.due_age
-        self.min_truncated = tuning.min_truncated
+        self.min_truncated_echo = tuning.min_truncated_echo
         self.max_size = max_size
         self.message_burst = tuning.message_burst
         self.malformed_burst = tuning.malformed_burst
@@ -133,7 +133,7 @@ cdef class Peer:
         while self.due and now - <double>self.due[0][1] > limits.due_age:
             del self.due[0]
         for i in range(len(self.due)):
-            if compare(self.due[i][0], frame, limits.min_truncated, limits.max_size) != 0:
+            if compare(self.due[i][0], frame, limits.min_truncated_echo, limits.max_size) != 0:
                 if self.due[i][0] is self.unechoed:
                     self.unechoed = None
                 del self.due[i]
@@ -195,5 +195,5 @@ cdef class Peer:
     cdef double retry_interval(self, Limits limits) noexcept:
         """Return how long to wait before the first repetition, in seconds."""
         if self.srtt == 0.0:
-            return limits.first_retry
-        return min(max(self.srtt + 4 * self.rttvar, limits.min_retry), LONGEST_RETRY)
+            return limits.initial_rto
+        return min(max(self.srtt + 4 * self.rttvar, limits.min_rto), LONGEST_RTO)

@@ -24,7 +24,7 @@ from ..resolver import validate_uri
 from ..security.log_limit import LogLimit
 from ..security.safe_log import SafeLog
 from ..stall import wait_for
-from ..tuning import DEFAULT_TUNING, Tuning
+from ..tuning import DEFAULT_TUNING, InternalTuning, Tuning
 from ..uri import Address, checked_address, parse
 from ..wire import _codec
 from .documented import documented_like
@@ -100,6 +100,7 @@ class Communicator(Service):
         '_keeps_messages',
         '_log',
         '_log_limit',
+        '_tuning',
         '_waiting',
         'logger',
         'name',
@@ -125,11 +126,12 @@ class Communicator(Service):
         self.name = name or self.server_uri
         self.logger = logger or logging.getLogger(self.name)
         self._log = SafeLog(self.logger)
+        self._tuning = InternalTuning.of(tuning)
         self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval, call_later)
         self._callbacks = CallbackTable()
         self._changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self._log)
         self.receiver_id = object()
-        self._waiting = Waiting(tuning.max_backlog, tuning.max_backlog_bytes, tuning.backlog_age, self._log)
+        self._waiting = Waiting(tuning.max_backlog, self._tuning.max_backlog_bytes, self._tuning.backlog_age, self._log)
         faults = MessageLog(self._log, self._log_limit, self.protocol, self._notify, self._count_malformed)
         self._dispatcher = Dispatcher(self._waiting, self._callbacks, faults, self.receiver_id)
         self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
@@ -225,8 +227,8 @@ class Communicator(Service):
 
         In the server role nothing is missed by a loop around this: once an event has been waited for, its
         messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` of them are kept, or
-        `Tuning.max_backlog_bytes`, others are not confirmed. A message that is passed over, because the program waits
-        for other events, is dropped with a warning after `Tuning.backlog_age`.
+        64 MiB, others are not confirmed. A message that is passed over, because the program waits for other events, is
+        dropped with a warning after 10 s.
 
         Parameters
         ----------

@@ -22,7 +22,7 @@ from ..transports.connection import Connection, StreamContext
 from ..transports.connection_limits import ConnectionLimiter
 from ..transports.interfaces import ConnectionUser
 from ..transports.reconnect import Reconnector
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 from ..uri import Uri, as_address
 from ._pipeline import MessagePipeline
 from .addressing import AddressBook
@@ -41,7 +41,7 @@ class Endpoint:
     ----------
     labels : Labels
         The names of the communicator and its peers.
-    tuning : Tuning
+    tuning : InternalTuning
         The limits.
     pipeline, sender : MessagePipeline, Sender
         Take what is received, and what is lost.
@@ -71,7 +71,7 @@ class Endpoint:
     def __init__(
         self,
         labels: Labels,
-        tuning: Tuning,
+        tuning: InternalTuning,
         pipeline: MessagePipeline,
         sender: Sender,
         addresses: AddressBook,
@@ -124,7 +124,7 @@ class Endpoint:
     async def listen(self, protocol: asyncio.DatagramProtocol, uri: Uri, kwargs: dict[str, Any]) -> None:
         """Open the socket of a server."""
         if self.is_udp:
-            await udp.listen(protocol, self._tuning, uri, **kwargs)
+            await udp.listen(protocol, uri, **kwargs)
             return
         self.server = await tcp.listen(self._context, uri, **kwargs)
         self.socket = self.server.sockets[0]
@@ -136,7 +136,7 @@ class Endpoint:
         """Open the socket of a client."""
         if self.is_udp:
             kwargs.pop('reconnect', None)  # without connections none is lost
-            await udp.connect(protocol, self._tuning, uri, **kwargs)
+            await udp.connect(protocol, uri, **kwargs)
             return
         self.reconnector = await tcp.connect(self._context, uri, hostname, **kwargs)
         self._pipeline.reconnects = self.reconnector is not None

@@ -16,7 +16,7 @@ from ..security.access import AccessPolicy, signer_for
 from ..security.log_limit import LogLimit
 from ..security.safe_log import SafeLog
 from ..transports.udp import max_size as udp_limit
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 from ..uri import Address
 from ._pipeline import MessagePipeline
 from .addressing import AddressBook
@@ -47,7 +47,7 @@ def assembled(
     labels: Labels,
     server: Address,
     key: bytes | str | None,
-    tuning: Tuning,
+    tuning: InternalTuning,
     waiting: Waiting,
     dispatcher: Dispatcher,
     changes: Changes[ConnectionChange],
@@ -67,7 +67,7 @@ def assembled(
         The address of the server.
     key : bytes or str, optional
         The key that messages are signed with.
-    tuning : Tuning
+    tuning : InternalTuning
         The limits.
     waiting, dispatcher : Waiting, Dispatcher
         Take new messages.
@@ -98,7 +98,7 @@ def assembled(
     )
     access = AccessPolicy(labels.name, log)
     addresses = AddressBook(labels, server, access.admits, log, log_limit)
-    sender = Sender(pipeline, labels, tuning.min_truncated, lambda: com.max_message_size)
+    sender = Sender(pipeline, labels, tuning.min_truncated_echo, lambda: com.max_message_size)
     flow_control = FlowControl(
         *(exchange, waiting, loop, is_udp),
         lambda frame, addr: com._receive(frame, addr),

@@ -99,7 +99,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         labels = Labels(self.name, self.server_uri, self.protocol, self._is_client)
         server = self.hostname, self.port
         log = self.logger, self._log, self._log_limit
-        parts = assembled(self, labels, server, key, tuning, self._waiting, self._dispatcher, self._changes, *log)
+        parts = assembled(self, labels, server, key, self._tuning, self._waiting, self._dispatcher, self._changes, *log)
         self._exchange, self._pipeline, self._sender = parts.exchange, parts.pipeline, parts.sender
         self._access, self._addresses = parts.access, parts.addresses
         self._flow_control, self._endpoint = parts.flow_control, parts.endpoint

@@ -1,7 +1,7 @@
 from collections.abc import Hashable
 from typing import Any, Final, final
 
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 
 IGNORED: Final[int]
 CONFIRMED: Final[int]
@@ -53,7 +53,7 @@ class Send:
 class Exchange:
     def __init__(
         self,
-        tuning: Tuning,
+        tuning: InternalTuning,
         stream: bool,
         max_size: int,
         run: int = 0,

@@ -1,10 +1,10 @@
 from typing import final
 
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 
 @final
 class Limits:
-    def __init__(self, tuning: Tuning, max_size: int, signed: bool) -> None: ...
+    def __init__(self, tuning: InternalTuning, max_size: int, signed: bool) -> None: ...
 
 @final
 class Peer: ...

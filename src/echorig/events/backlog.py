@@ -148,9 +148,10 @@ class Backlog:
         if not self.refused:
             self._logger.warning(
                 '%d messages (%d bytes) wait for on_event; others are not confirmed until there is room '
-                '(Tuning.max_backlog, Tuning.max_backlog_bytes)',
+                '(Tuning.max_backlog, and at most %d bytes)',
                 len(self._kept),
                 self.held,
+                self.max_bytes,
             )
         self.refused += 1
 
@@ -177,4 +178,4 @@ class Backlog:
         before = self.dropped
         self.dropped += n
         if n and before.bit_length() != self.dropped.bit_length():  # not each of what may be very many
-            self._logger.warning('%d messages %s are dropped (%d so far, Tuning.backlog_age)', n, why, self.dropped)
+            self._logger.warning('%d messages %s are dropped (%d so far)', n, why, self.dropped)

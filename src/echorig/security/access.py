@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 from ..uri import Address
 from ._signing import REPLAYED as SENT_BEFORE
 from ._signing import Signer
@@ -21,7 +21,7 @@ __all__ = ['AccessPolicy', 'signer_for']
 _HELD = 2**20  # bytes that may wait for a handshake over UDP; on a stream as much as may be unsent
 
 
-def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer | None:
+def signer_for(key: bytes | str | None, is_udp: bool, tuning: InternalTuning) -> Signer | None:
     """Return the signatures of a communicator, if it has a key.
 
     Parameters
@@ -30,7 +30,7 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer 
         The key.
     is_udp : bool
         Whether its messages may be lost or overtaken.
-    tuning : Tuning
+    tuning : InternalTuning
         Its limits.
 
     Raises
@@ -46,8 +46,8 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: Tuning) -> Signer 
         _as_bytes(key),
         stream=not is_udp,
         max_peers=tuning.max_peers,
-        retry=tuning.first_retry,
-        max_held=_HELD if is_udp else tuning.max_unsent,
+        retry=tuning.initial_rto,
+        max_held=_HELD if is_udp else tuning.max_send_buffer,
         idle=tuning.due_age,
     )
 

@@ -16,7 +16,7 @@ from typing import cast
 from ..errors import ConnectionClosedError, TLSError
 from ..security.rejections import HANDSHAKE, Rejections
 from ..security.safe_log import SafeLog
-from ..tuning import Tuning
+from ..tuning import InternalTuning, Tuning
 from ..uri import Address, as_address
 from ..wire._framing import FrameSplitter
 from .connection_limits import ConnectionLimiter
@@ -35,7 +35,7 @@ class StreamContext:
     user: ConnectionUser
     name: str
     is_server: bool
-    tuning: Tuning
+    tuning: InternalTuning
     loop: asyncio.AbstractEventLoop
     log: SafeLog
     rejections: Rejections
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
             transport.abort()  # type: ignore[attr-defined]
             return
         self.transport = cast('asyncio.Transport', transport)
-        self.transport.set_write_buffer_limits(high=min(_MUCH, self._context.tuning.max_unsent))
+        self.transport.set_write_buffer_limits(high=min(_MUCH, self._context.tuning.max_send_buffer))
         _prepare(transport, self._context.tuning)
         self.addr = as_address(transport.get_extra_info('peername'))
         self._context.user.peer_connected(self)

@@ -18,7 +18,7 @@ from typing import cast
 
 from ..security.rejections import CUT, Rejections
 from ..stall import TO_READER, Later, after_poll, call_later
-from ..tuning import Tuning
+from ..tuning import InternalTuning
 from ..uri import Address
 from ..wire._framing import FrameSplitter
 from .interfaces import Closable, LimitedConnection
@@ -107,7 +107,7 @@ class ConnectionLimiter:
 
     Parameters
     ----------
-    tuning : Tuning
+    tuning : InternalTuning
         The limits.
     loop : asyncio.AbstractEventLoop
         The event loop.
@@ -130,7 +130,7 @@ class ConnectionLimiter:
 
     def __init__(
         self,
-        tuning: Tuning,
+        tuning: InternalTuning,
         loop: asyncio.AbstractEventLoop,
         rejections: Rejections,
         is_server: bool,
@@ -143,8 +143,8 @@ class ConnectionLimiter:
         self._hosts: dict[str, dict[Closable, ConnectionRecord]] = {}
         self.limit = most_connections(tuning.max_connections)
         self.ended_inside = 0
-        self._unfinished = ByteBudget(tuning.max_unfinished, lambda connection: connection.splitter.pending)
-        self._unsent = ByteBudget(tuning.max_unsent, lambda connection: connection.unsent)
+        self._unfinished = ByteBudget(tuning.max_receive_buffer, lambda connection: connection.splitter.pending)
+        self._unsent = ByteBudget(tuning.max_send_buffer, lambda connection: connection.unsent)
         self._interval = min(tuning.message_timeout / _LOOKS, tuning.idle_timeout / 2 / _LOOKS)
         self._timer: Later | None = None
         self._throttled: deque[LimitedConnection] = deque()
@@ -236,7 +236,7 @@ class ConnectionLimiter:
             self._unfinished.holders[connection] = frames, monotonic()
         while (most := self._unfinished.add(n)) is not None:
             self._unfinished.drop(most)
-            most.cut(f'it held most of the unfinished {self._unfinished.limit} bytes (Tuning.max_unfinished)')
+            most.cut(f'it held most of the unfinished {self._unfinished.limit} bytes (Tuning.max_receive_buffer)')
             n = 0
 
     def on_pause_writing(self, connection: LimitedConnection) -> None:
@@ -254,7 +254,9 @@ class ConnectionLimiter:
         """Take in that `n` bytes more may wait to be sent; the connection with the most is closed if it is too much."""
         while (most := self._unsent.add(n)) is not None:
             self.on_resume_writing(most)
-            most.cut(f'it does not read, and more than {self._unsent.limit} bytes wait to be sent (Tuning.max_unsent)')
+            most.cut(
+                f'it does not read, and more than {self._unsent.limit} bytes wait to be sent (Tuning.max_send_buffer)'
+            )
             n = 0
 
     # --- by turns ---
@@ -307,7 +309,7 @@ class ConnectionLimiter:
             if not connection.splitter.pending or connection.splitter.frames != frames:
                 self._unfinished.drop(connection)
             elif now - since >= tuning.message_timeout:
-                why = f'a message was not over within {tuning.message_timeout:g} s (Tuning.message_timeout)'
+                why = f'a message was not over within {tuning.message_timeout:g} s'
                 late.append((connection, why))
         for record in list(self._records.values()):
             record.activity(now)

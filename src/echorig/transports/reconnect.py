@@ -37,15 +37,17 @@ class Reconnector:
         self._context = context
         self._uri = uri
         self._connect = connect
-        self._delay = context.tuning.first_reconnect
+        tuning = context.tuning
+        self._first_delay = min(tuning.first_reconnect_delay, tuning.max_reconnect_delay)
+        self._delay = self._first_delay
         self._since = monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, now that the connection is lost."""
         if self._task is None or self._task.done():
-            if monotonic() - self._since > self._context.tuning.max_reconnect:
-                self._delay = self._context.tuning.first_reconnect
+            if monotonic() - self._since > self._context.tuning.max_reconnect_delay:
+                self._delay = self._first_delay
             self._task = self._context.loop.create_task(self._run())
 
     def stop(self) -> None:
@@ -62,7 +64,7 @@ class Reconnector:
         user, tuning, log, attempts = self._context.user, self._context.tuning, self._context.log, 0
         while not user.is_closed():
             delay = self._delay * random.uniform(1 - _JITTER, 1 + _JITTER)
-            self._delay = min(2 * self._delay, tuning.max_reconnect)
+            self._delay = min(2 * self._delay, tuning.max_reconnect_delay)
             await asyncio.sleep(delay)
             attempts += 1
             try:

@@ -7,7 +7,6 @@ import os
 import socket
 from typing import Any
 
-from ..tuning import Tuning
 from ..uri import Uri
 
 try:
@@ -35,19 +34,19 @@ def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:
         raise ValueError(f'{uri} is UDP, which has no TLS, but ssl= was given: use wss:// for TLS')
 
 
-def _wants_fast(tuning: Tuning) -> bool:
+def _wants_fast() -> bool:
     """Tell whether the compiled transport is there and wanted."""
     choice = os.environ.get(ENVIRONMENT, '').strip().lower()
     if choice not in ('', 'fast', 'loop'):
         raise ValueError(f"{ENVIRONMENT} is {choice!r}; it must be 'fast' or 'loop', or not be set")
-    return FastTransport is not None and tuning.fast_datagrams and choice != 'loop'
+    return FastTransport is not None and choice != 'loop'
 
 
-async def _open(protocol: asyncio.DatagramProtocol, tuning: Tuning, kwargs: dict[str, Any]) -> None:
+async def _open(protocol: asyncio.DatagramProtocol, kwargs: dict[str, Any]) -> None:
     """Make the transport: the compiled one, or the loop's where the loop or the arguments ask for it."""
     loop = asyncio.get_running_loop()
     sock = kwargs.get('sock')
-    if sock is not None and kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast(tuning):
+    if sock is not None and kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast():
         try:
             FastTransport(loop, sock, protocol)
             return
@@ -56,15 +55,13 @@ async def _open(protocol: asyncio.DatagramProtocol, tuning: Tuning, kwargs: dict
     await loop.create_datagram_endpoint(lambda: protocol, **kwargs)
 
 
-async def listen(protocol: asyncio.DatagramProtocol, tuning: Tuning, uri: Uri, **kwargs: Any) -> None:
+async def listen(protocol: asyncio.DatagramProtocol, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a server.
 
     Parameters
     ----------
     protocol : asyncio.DatagramProtocol
         Takes what is received.
-    tuning : Tuning
-        The limits.
     uri : Uri
         Where to listen; the host is numeric.
     kwargs
@@ -82,7 +79,7 @@ async def listen(protocol: asyncio.DatagramProtocol, tuning: Tuning, uri: Uri, *
         sock.setblocking(False)
     else:
         kwargs.setdefault('local_addr', uri.address)
-    await _open(protocol, tuning, kwargs)
+    await _open(protocol, kwargs)
 
 
 def _is_connected(sock: socket.socket) -> bool:
@@ -93,15 +90,13 @@ def _is_connected(sock: socket.socket) -> bool:
     return True
 
 
-async def connect(protocol: asyncio.DatagramProtocol, tuning: Tuning, uri: Uri, **kwargs: Any) -> None:
+async def connect(protocol: asyncio.DatagramProtocol, uri: Uri, **kwargs: Any) -> None:
     """Open the socket of a client and connect it to its server.
 
     Parameters
     ----------
     protocol : asyncio.DatagramProtocol
         Takes what is received.
-    tuning : Tuning
-        The limits.
     uri : Uri
         The server; the host is numeric.
     kwargs
@@ -121,4 +116,4 @@ async def connect(protocol: asyncio.DatagramProtocol, tuning: Tuning, uri: Uri, 
             sock.connect(uri.address)
     else:
         kwargs.setdefault('remote_addr', uri.address)
-    await _open(protocol, tuning, kwargs)
+    await _open(protocol, kwargs)
