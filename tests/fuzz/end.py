@@ -23,7 +23,6 @@ from echorig.delivery._exchange import (
     UNREACHABLE,
     WAITING,
     Exchange,
-    Send,
 )
 from echorig.wire._codec import peek
 from fuzz import plain_tags
