@@ -250,18 +250,7 @@ cdef class Exchange:
         return self.transmitter.transmit_unconfirmed(peer, frame, taggable, answered, now)
 
     def place(self, addr):
-        """Return where the program is now that was at an address.
-
-        Parameters
-        ----------
-        addr : hashable
-            Where it was.
-
-        Returns
-        -------
-        hashable
-            The same, unless its messages have come from elsewhere since.
-        """
+        """Return where the program is now that was at an address."""
         cdef Peer peer
         if self.table.moved and addr not in self.peers:
             peer = self.table.moved.get(addr)
@@ -270,15 +259,7 @@ cdef class Exchange:
         return addr
 
     def cancel(self, Send send not None, double now) -> None:
-        """Stop waiting for a send, which leaves nothing behind; it does not get into `finished`.
-
-        Parameters
-        ----------
-        send : Send
-            What :meth:`send` returned; nothing happens if it has already ended.
-        now : float
-            The time in seconds.
-        """
+        """Stop waiting for a send, which leaves nothing behind; it does not get into `finished`."""
         if send.outcome == V_WAITING:
             self.transmitter.end(self.table.find(send.addr), send, V_LOST, now)
 
@@ -616,13 +597,7 @@ cdef class Exchange:
         return False
 
     cpdef void set_max_size(self, Py_ssize_t max_size) noexcept:
-        """Set the size of a truncated echo.
-
-        Parameters
-        ----------
-        max_size : int
-            The size in bytes of an echo that legacy peers may cut a longer message down to.
-        """
+        """Set the size of a truncated echo."""
         self.limits.max_size = max_size
 
     def refuse(self, int events) -> None:
@@ -636,15 +611,7 @@ cdef class Exchange:
         self.refusing = events
 
     def malformed(self, addr, double now) -> None:
-        """Count a frame that was delivered and turned out to be no message.
-
-        Parameters
-        ----------
-        addr : hashable
-            The peer.
-        now : float
-            The time in seconds.
-        """
+        """Count a frame that was delivered and turned out to be no message."""
         cdef Peer peer = self.table.get_or_add(addr, now)
         peer.n_malformed += 1
         self.n_malformed += 1
@@ -686,15 +653,7 @@ cdef class Exchange:
                     self.finished.append(send)
 
     def lost(self, addr, double now) -> None:
-        """Take in that the connection to a peer is gone: its sends end as ``LOST``, and it is forgotten.
-
-        Parameters
-        ----------
-        addr : hashable
-            The peer.
-        now : float
-            The time in seconds.
-        """
+        """Take in that the connection to a peer is gone: its sends end as ``LOST``, and it is forgotten."""
         cdef Peer peer = self.table.find(addr)
         cdef Send send
         if peer is None:
@@ -716,13 +675,7 @@ cdef class Exchange:
                 self.outbox.append((peer.paced.popleft()[0], peer.addr))
 
     def lose_all(self, double now) -> None:
-        """End every send as ``LOST`` and forget every peer.
-
-        Parameters
-        ----------
-        now : float
-            The time in seconds.
-        """
+        """End every send as ``LOST`` and forget every peer."""
         for addr in list(self.peers):
             self.lost(addr, now)
         self.outbox.clear()
@@ -731,13 +684,7 @@ cdef class Exchange:
     # --- time ---
 
     def expire(self, double now) -> None:
-        """End the sends whose time is up, repeat those that are due for it, and set the next `alarm`.
-
-        Parameters
-        ----------
-        now : float
-            The time in seconds.
-        """
+        """End the sends whose time is up, repeat those that are due for it, and set the next `alarm`."""
         cdef Peer peer
         cdef Send send
         self.output.alarm = NEVER
@@ -755,31 +702,10 @@ cdef class Exchange:
                         self._time_out(peer, send, now)
                     elif send.retry_at <= now:
                         self.transmitter.retry(peer, send, now)
-            if peer.probes is not None:
-                if now >= peer.probe_until or not peer.queue:
-                    if peer.queue:
-                        (<Send>peer.queue[0]).probed = True
-                    peer.probes = None
-                    self.transmitter.transmit_waiting(peer, now)
-                else:
-                    if now >= peer.probe_at:
-                        self.transmitter.probe(peer, now)
-                    self.output.alarm = min(self.output.alarm, peer.probe_at, peer.probe_until)
             if peer.doubted:
                 self.doubts.expire(peer, now)
-            if self.stream and (peer.paced or peer.queue):
-                self.transmitter.drain(peer, now)
-            if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
-                if peer.is_at_work(now):
-                    self.output.alarm = min(self.output.alarm, peer.unechoed_at + REST)
-                else:
-                    self.transmitter.transmit_waiting(peer, now)
-            for send in peer.flying:
-                self.output.alarm = min(self.output.alarm, send.deadline, send.retry_at)
-            if peer.queue:
-                for send in peer.queue:
-                    self.output.alarm = min(self.output.alarm, send.deadline)
-        if self.transmitter.waiting > MANY:  # to go through them takes a while, and there would always be one whose time has come
+            self.transmitter.resume(peer, now)
+        if self.transmitter.waiting > MANY:  # a look at all takes a while, and one would always be due
             self.output.alarm = max(self.output.alarm, now + self.transmitter.waiting * SWEEP)
 
     cdef _time_out(self, Peer peer, Send send, double now):
@@ -790,18 +716,7 @@ cdef class Exchange:
         self.finished.append(send)
 
     def next_wanted(self, double now):
-        """Return the next message that was ``DOUBTED`` and is wanted: it is to be received, as one not just read.
-
-        Parameters
-        ----------
-        now : float
-            The time in seconds.
-
-        Returns
-        -------
-        tuple of (bytes, address) or None
-            The message and where it came from; None if there is none.
-        """
+        """Return the next message that was ``DOUBTED`` and is wanted: it is to be received, as one not just read."""
         return self.doubts.next_wanted(now)
 
     # --- what a shell may ask ---
@@ -846,57 +761,23 @@ cdef class Exchange:
         return len(self.peers)
 
     def newest(self, addr) -> 'Send | None':
-        """Return the newest message to a peer that has not ended, or None. Pings are none.
-
-        Parameters
-        ----------
-        addr : hashable
-            The peer.
-
-        Returns
-        -------
-        Send or None
-            The send.
-        """
+        """Return the newest message to a peer that has not ended, or None. Pings are none."""
         cdef Peer peer = self.table.find(addr)
         if peer is None:
             return None
         return newest_message(peer.queue) or newest_message(peer.flying)
 
     def is_waiting(self, addr) -> bool:
-        """Tell whether a message or a ping to a peer has not ended.
-
-        Parameters
-        ----------
-        addr : hashable
-            The peer.
-
-        Returns
-        -------
-        bool
-            True while one has not.
-        """
+        """Tell whether a message or a ping to a peer has not ended."""
         cdef Peer peer = self.table.find(addr)
         return peer is not None and bool(peer.flying or peer.queue)
 
     def waiting_for(self) -> list:
-        """List the peers to which a message has not ended.
-
-        Returns
-        -------
-        list of hashable
-            Their addresses.
-        """
+        """List the peers to which a message has not ended."""
         return [addr for addr in self.peers if self.newest(addr) is not None]
 
     def addresses(self) -> list:
-        """List the peers that are remembered.
-
-        Returns
-        -------
-        list of hashable
-            Their addresses.
-        """
+        """List the peers that are remembered."""
         return list(self.peers)
 
     def statistics(self, addr) -> 'tuple | None':

@@ -30,6 +30,7 @@ cdef class Transmitter:
     cdef retry(self, Peer peer, Send send, double now)
     cdef repeat(self, Peer peer, Send send, double now)
     cdef set_kind(self, Peer peer, int kind, double now)
+    cdef resume(self, Peer peer, double now)
     cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept
     cdef probe(self, Peer peer, double now)
 

@@ -346,6 +346,32 @@ cdef class Transmitter:
             peer.probes = None
         self.transmit_waiting(peer, now)
 
+    cdef resume(self, Peer peer, double now):
+        """Send what the time allows by now, and set the alarm for what waits."""
+        cdef Send send
+        if peer.probes is not None:
+            if now >= peer.probe_until or not peer.queue:
+                if peer.queue:
+                    (<Send>peer.queue[0]).probed = True
+                peer.probes = None
+                self.transmit_waiting(peer, now)
+            else:
+                if now >= peer.probe_at:
+                    self.probe(peer, now)
+                self.output.alarm = min(self.output.alarm, peer.probe_at, peer.probe_until)
+        if self.stream and (peer.paced or peer.queue):
+            self.drain(peer, now)
+        if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
+            if peer.is_at_work(now):
+                self.output.alarm = min(self.output.alarm, peer.unechoed_at + REST)
+            else:
+                self.transmit_waiting(peer, now)
+        for send in peer.flying:
+            self.output.alarm = min(self.output.alarm, send.deadline, send.retry_at)
+        if peer.queue:
+            for send in peer.queue:
+                self.output.alarm = min(self.output.alarm, send.deadline)
+
     # --- asking a peer not yet known what it is, before its first message ---
 
     cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept:
