@@ -22,8 +22,8 @@ from echorig.delivery._exchange import (
     UNREACHABLE,
     WAITING,
     Exchange,
-    Send,
 )
+from echorig.delivery._send import Send
 from echorig.tuning import InternalTuning
 from echorig.wire._codec import peek
 from fuzz import plain_tags

@@ -27,8 +27,10 @@ from echorig.events._reply_context import asking as _asking
 from echorig.events._reply_context import current as _current
 from echorig.security._signature import OVERHEAD as _OVERHEAD
 from echorig.wire._framing cimport FrameSplitter
-from echorig.delivery._exchange cimport (
-    V_CONFIRMED, V_DAMAGED, V_DELIVER, V_ECHO, V_EXPIRED, V_NOTICE, V_REFUSED, V_STORM, Exchange, Send,
+from echorig.delivery._exchange cimport Exchange
+from echorig.delivery._send cimport Send
+from echorig.delivery._verdicts cimport (
+    V_CONFIRMED, V_DAMAGED, V_DELIVER, V_ECHO, V_EXPIRED, V_NOTICE, V_REFUSED, V_STORM,
 )
 from echorig.security._signing cimport F_HANDSHAKE, Signer
 from echorig.wire._tags cimport TAG_SIZE, read_answered
@@ -253,7 +255,7 @@ cdef class MessagePipeline:
                 raise
             finally:
                 self.current_send = None
-        if self.exchange.outbox or self.exchange.finished or self.exchange.alarm < self.armed:
+        if self.exchange.outbox or self.exchange.finished or self.exchange.output.alarm < self.armed:
             self.flush()
         self.stay_awake()
         return send
@@ -421,7 +423,7 @@ cdef class MessagePipeline:
             return
         if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
             exchange.set_max_size(self.max_message_size())
-        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.n_doubted):  # no mere echo
+        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.doubts.n_doubted):  # no mere echo
             # What is read so soon behind a message that had just come has just come, too: nothing overtakes in a socket.
             if now - self.fresh_at > RECENT:
                 waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
@@ -442,7 +444,7 @@ cdef class MessagePipeline:
             except Exception as ex:
                 if self.log_limit.allows('echoes that were not sent', addr):
                     self.log.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
-        if exchange.finished or exchange.outbox or exchange.alarm < self.armed:
+        if exchange.finished or exchange.outbox or exchange.output.alarm < self.armed:
             self.flush()
         if kind == V_DELIVER or kind == V_NOTICE:
             if self._logs_info():
@@ -469,7 +471,7 @@ cdef class MessagePipeline:
         """Take in the messages of which it was in doubt whether they are still wanted."""
         self.releasing = True
         try:
-            while (wanted := self.exchange.next_wanted(_now())) is not None:
+            while (wanted := self.exchange.doubts.next_wanted(_now())) is not None:
                 self.handle_frame(wanted[0], wanted[1])
         finally:
             self.releasing = False
@@ -480,7 +482,7 @@ cdef class MessagePipeline:
         cdef long long answered = read_answered(frame)
         if answered < 0:
             return -1
-        return answered if self.exchange.is_own(<unsigned int>(answered >> 32)) else 0
+        return answered if self.exchange.output.is_own(<unsigned int>(answered >> 32)) else 0
 
     cpdef flush(self):
         """Send what is to be sent and wake those whose send has ended."""
@@ -491,8 +493,8 @@ cdef class MessagePipeline:
                 self._send(frame, addr)
             else:
                 self._wake(exchange.finished.pop(0))
-        if exchange.alarm < self.armed:
-            self._arm(exchange.alarm)
+        if exchange.output.alarm < self.armed:
+            self._arm(exchange.output.alarm)
 
     cdef _send(self, bytes frame, addr):
         try:
@@ -645,7 +647,7 @@ cdef class MessagePipeline:
 
     def _turn(self):
         # A client has nothing to wait for once everything is confirmed; a server never knows.
-        if self.closed or _now() >= self.awake_until or (self.connected and not self.exchange.waiting):
+        if self.closed or _now() >= self.awake_until or (self.connected and not self.exchange.transmitter.waiting):
             self.awake = False
         else:
             self.loop.call_soon(self._turn)

@@ -8,6 +8,8 @@ cdef enum:
     ECHORIG = 1
     LEGACY = 2
 
+cdef double REST
+
 cdef class Limits:
     cdef bint tags, signed
     cdef double initial_rto, min_rto, max_rto, due_age, burst_time
@@ -68,6 +70,7 @@ cdef class Peer:
     cdef int current_kind(self, double now, Limits limits) noexcept
     cdef bint is_busy(self) noexcept
     cdef void sent_message(self, bytes frame, int event, double now) noexcept
+    cdef bint is_at_work(self, double now) noexcept
     cdef void owe(self, bytes frame, double now, Limits limits)
     cdef bint is_due(self, bytes frame, double now, Limits limits)
     cdef bint is_storm(self, bytes frame, int event, double now, Limits limits)

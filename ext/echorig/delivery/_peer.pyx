@@ -22,6 +22,8 @@ cdef inline uint64_t mix(bytes frame) noexcept:
 
 # Seconds; a round trip seems longer if this program stood still. RFC 6298 allows such a limit, of 60 s or more.
 cdef double LONGEST_RTO = 10.0
+# Seconds for a peer not yet known to deal with a message, before it is pinged again.
+cdef double REST = 15.0
 
 
 cdef class Limits:
@@ -116,6 +118,13 @@ cdef class Peer:
             for i in range(REPEATERS):  # another message may be answered with the same bytes
                 if self.repeated_event[i] == event and not self.stopped[i]:
                     self.repeats[i] = 0
+
+    cdef bint is_at_work(self, double now) noexcept:
+        """Tell whether the peer may be dealing with a message.
+
+        A ping behind it would make a legacy one take our next echo for a message.
+        """
+        return self.unechoed is not None and now < self.unechoed_at + REST
 
     # --- untagged frames whose echo is due ---
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
-from ..delivery._exchange import Exchange, Send
+from ..delivery._exchange import Exchange
+from ..delivery._send import Send
 from ..events._dispatch import Dispatcher
 from ..security._signing import Signer
 from ..security.log_limit import LogLimit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..delivery._exchange import Send
+from ..delivery._send import Send
 from ..uri import Address
 
 __all__ = ['FrameReceiver', 'SendObserver']

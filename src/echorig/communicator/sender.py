@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from ..delivery._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING, Send
+from ..delivery._exchange import CONFIRMED, LOST, MISMATCH, TIMED_OUT, UNREACHABLE, WAITING
+from ..delivery._send import Send
 from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTimeoutError, PeerUnreachableError
 from ..messages import ExpMessage
 from ..security.redaction import redact_frame
