@@ -17,8 +17,8 @@ from functools import partial
 from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 
 from echorig.wire._codec cimport decode
-from echorig.events._message cimport ReceivedMessage
-from echorig.events._reply_context cimport Origin
+from echorig.events._message cimport received_message
+from echorig.events._reply_context cimport Origin, origin_of
 from echorig.events._turn cimport Turn
 from echorig.events._reply_context import current as _current
 from echorig.security.redaction import hide_values
@@ -93,8 +93,8 @@ cdef class Dispatcher:
         if not code and not self.log.notice(message, addr):
             return
         if number >= 0:
-            origin = Origin(self.receiver, code, addr, number, answers)
-        received = ReceivedMessage(event, message, addr, origin, len(data))
+            origin = origin_of(self.receiver, code, addr, number, answers)
+        received = received_message(event, message, addr, origin, len(data))
         if not (self.waiting.asked & bit and self.waiting.deliver(bit, received)):
             (<Turn>self.waiting.turn).keep(bit, received)
         listeners = self.callbacks[event]

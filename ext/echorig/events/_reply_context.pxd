@@ -3,3 +3,5 @@ cdef class Question:
 
 cdef class Origin:
     cdef readonly object receiver, event, addr, number, answers
+
+cdef Origin origin_of(receiver, event, addr, number, answers)
