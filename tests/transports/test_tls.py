@@ -219,6 +219,8 @@ async def test_a_server_that_wants_a_certificate_is_not_asked_in_silence(lab, pa
         with contextlib.suppress(ConnectionClosedError):
             await client.init(SECRET)
         await asyncio.sleep(0.001)
+        if server.rejected:  # asyncio of 3.10 cannot pause what is closed
+            break
 
 
 @pytest.mark.blocks
@@ -366,6 +368,8 @@ async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
         if i % 4 == 3:
             transport.resume_reading()
         await asyncio.sleep(0.001)
+        if server.rejected:  # asyncio of 3.10 cannot pause what is closed
+            break
         transport.pause_reading()
         given_over |= parts[1].get_write_buffer_size() > 1_000_000
     transport.abort()
