@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from typing import Any, cast
 
 from ..security.rejections import HANDSHAKE
@@ -202,4 +203,6 @@ class _TlsTransport:
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait to be sent."""
         size = self._tcp.get_write_buffer_size()
-        return size if self._tcp.is_closing() else size + self._tls.get_write_buffer_size()
+        if self._tcp.is_closing() or (sys.version_info < (3, 11) and type(self._tls).__module__ == 'asyncio.sslproto'):
+            return size  # that transport of asyncio counts nothing but this
+        return size + self._tls.get_write_buffer_size()
