@@ -21,7 +21,7 @@ import pytest
 from echorig import EchoProtocol
 from measure import EFFORT, percentiles, record
 
-TESTS = Path(__file__).parents[1] / 'tests'
+SUPPORT = Path(__file__).parents[1] / 'tests' / 'support'
 PATIENCE = 5.0  # seconds for one confirmation
 SECONDS = {'smoke': 0.3, 'quick': 2.0}.get(EFFORT, 5.0)
 KEY = 'the key of the laboratory'
@@ -42,7 +42,7 @@ class Rig:
 
     def __init__(self, *arguments: str) -> None:
         pipe = subprocess.PIPE
-        command = [sys.executable, TESTS / 'flooded.py', *arguments]
+        command = [sys.executable, SUPPORT / 'flooded.py', *arguments]
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )
@@ -75,7 +75,7 @@ async def attack(uri: str, what: str, rate: int | None) -> dict[str, Any]:
     arguments = [host, port, '--sources', 10_000_000, '--seconds', SECONDS, '--what', what]
     arguments += [] if rate is None else ['--rate', rate]
     attacker = await asyncio.create_subprocess_exec(
-        *('nice', '-n', '19', sys.executable, str(TESTS / 'flooder.py')), *map(str, arguments), stdout=subprocess.PIPE
+        *('nice', '-n', '19', sys.executable, str(SUPPORT / 'flooder.py')), *map(str, arguments), stdout=subprocess.PIPE
     )
     return dict(json.loads((await attacker.communicate())[0]))
 

@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tests'))
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tests' / 'support'))
 
 import echorig
 from fleet import Fleet
