@@ -1,14 +1,14 @@
-# Everything there is to do with the project. Each target makes the virtual environment that it needs.
+# The commands of the project. Each target creates the virtual environment that it needs.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# How many simulated schedules, and the seed of the first.
+# The number of simulated schedules, and the seed of the first.
 N ?= 1000000
 SEED ?= 0
-# Where a run of the benchmarks is stored, and how long it takes: smoke, quick or full.
+# The file of a run of the benchmarks, and its effort: smoke, quick or full.
 RUN ?= .benchmarks/run.json
 EFFORT ?= full
-# "required": real peers that cannot be installed fail the build.
+# "required": the build fails if the real peers cannot be installed.
 PEERS ?= wanted
 
 PY := $(VENV)/bin/python
@@ -20,13 +20,13 @@ MODULES := $(subst /,.,$(patsubst ext/%.pyx,%,$(wildcard ext/echorig/*/*.pyx)))
 .PHONY: help demo test test-all simulate lint types stubs docs bench bench-compare clean
 
 help:
-	@echo 'make demo        a whole session on real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
-	@echo 'make test        the tests, three minutes (ARGS="-k tcp"); test-all: also the slow ones, and those with real peers'
+	@echo 'make demo        a session with real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
+	@echo 'make test        the fast tests, three minutes (ARGS="-k tcp"); test-all: also slow tests and real peers'
 	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0; ARGS=--signed: with a key, and an attacker)'
 	@echo 'make bench       the benchmarks and the budgets (EFFORT=quick: one minute; smoke: each once)'
-	@echo 'make bench-compare   is it as fast as the baseline? (ARGS=--record: record that)'
-	@echo 'make lint types stubs docs    the other gates; fuzzing and sanitizers: tests/fuzz/Makefile'
-	@echo 'PYTHON=python3.12 VENV=.venv-3.12 choose another interpreter'
+	@echo 'make bench-compare   compare the speed with the baseline (ARGS=--record: record it)'
+	@echo 'make lint types stubs docs    the other gates; for fuzzing and sanitizers see tests/fuzz/Makefile'
+	@echo 'PYTHON=python3.12 VENV=.venv-3.12 select another interpreter'
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { echo 'echorig needs Python 3.10 or newer, and there is no $(PYTHON) here'; exit 1; }
@@ -50,6 +50,8 @@ $(VENV)/.peers: $(VENV)/.test
 
 $(VENV)/.lint: $(VENV)/.peers
 	$(PIP) --group lint --group docs
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --version || if [ '$(PEERS)' = required ]; then exit 1; else \
+	    echo 'pyright does not run here: its tests will be skipped'; fi
 	@touch $@
 
 demo: $(VENV)/.built
@@ -60,7 +62,7 @@ test: $(VENV)/.test
 test-all: $(VENV)/.peers
 	$(PYTEST) $(ARGS)
 
-# A failing seed is shown with its trace; `make simulate N=1 SEED=...` shows it again.
+# The trace of a failing seed is printed; `make simulate N=1 SEED=...` repeats it.
 simulate: $(VENV)/.test
 	PYTHONPATH=tests:tests/support $(PY) -m simulation $(N) --seed $(SEED) $(ARGS)
 
@@ -73,17 +75,16 @@ stubs: $(VENV)/.lint
 docs: $(VENV)/.lint
 	$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 
-# asyncio reads into 256 KiB that the allocator may take from the system each time, or not: held constant here.
+# See ALLOCATOR in benchmarks/support/processes.py.
 bench: export MALLOC_TRIM_THRESHOLD_ = 1073741824
 bench: export MALLOC_MMAP_THRESHOLD_ = 1073741824
 bench: $(VENV)/.peers
 	@mkdir -p $(dir $(RUN))
 	ECHORIG_BENCH=$(EFFORT) $(PY) -m pytest benchmarks --benchmark-only --benchmark-json=$(RUN) --benchmark-columns=min,median,max,rounds -q $(ARGS)
-	@$(PY) benchmarks/budgets.py $(RUN)
+	@$(PY) -m benchmarks.gate.budgets $(RUN)
 
-# The ratios are measured anew.
 bench-compare: $(VENV)/.peers
-	$(PY) benchmarks/gate.py $(ARGS)
+	$(PY) -m benchmarks.gate.gate $(ARGS)
 
 clean:
 	rm -rf .venv* .fuzz build dist docs/_build src/*.egg-info src/echorig/*/*.so ext/echorig/*/*.c

@@ -19,8 +19,8 @@ watched = {
 }.get(watch, [f'-fsanitize={watch}', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'])
 
 SOURCES = sorted(glob('ext/echorig/*/_*.pyx'))
-if os.name != 'posix':  # there the event loop's own datagram transport serves
-    SOURCES = [path for path in SOURCES if not path.endswith('_datagram.pyx')]
+if os.name != 'posix':  # there the event loop's own transports serve
+    SOURCES = [path for path in SOURCES if not path.endswith(('_datagram.pyx', '_stream.pyx'))]
 
 extensions = [
     Extension(

@@ -1,4 +1,4 @@
-"""Say plainly what this machine lacks for building echorig; runs on any Python, even an old one."""
+"""List what this machine lacks for building echorig; runs on any Python, even an old one."""
 
 import os
 import shutil

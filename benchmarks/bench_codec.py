@@ -1,7 +1,7 @@
-"""Encoding, decoding and reading of messages beside orjson, json and the comparison of bytes.
+"""Encoding, decoding and comparison of messages, beside orjson, json and the comparison of bytes.
 
-Held constant in each round: the message. Each is called many times in a round; the percentiles are those of
-the rounds.
+Held constant in each round: the message. Each function is called many times in a round. Percentiles are those of the
+rounds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 import pytest
 
+from benchmarks.support.measure import Measure, interleave, medians, ratios, record, repeated, rounds
 from echorig.wire import _codec, _tags
-from measure import Measure, interleave, medians, ratios, record, repeated, rounds
 
 MESSAGES: dict[str, Any] = {
     '30B': [2, '2022-01-01_1_subject', None],
@@ -26,12 +26,12 @@ MESSAGES: dict[str, Any] = {
 }
 CALLS = {'30B': 2000, '1kB': 500, '60kB': 10, 'nested': 500, 'accents': 1000}
 START = _codec.encode(MESSAGES['30B'])
-TAGGED = _tags.tag(START, 123456, 7, 1000)
+TAGGED = _tags.add_tag(START, 123456, 7, 1000)
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 
 def compared(benchmark: Any, group: str, measures: dict[str, Measure]) -> None:
-    """Time echorig and the others, and note it all."""
+    """Time echorig and the others, and store the figures."""
     times = interleave(benchmark, measures, rounds(100))
     benchmark.group = group
     record(benchmark, times['echorig'], 1, cpu_us=medians(times), ratio=ratios(times))
@@ -68,7 +68,7 @@ HEADER = {
     function.__name__: (function, args)
     for function, args in [
         (_codec.peek, (START,)),
-        (_tags.tag, (START, 123456, 7, 1000)),
+        (_tags.add_tag, (START, 123456, 7, 1000)),
         (_tags.read_tag, (TAGGED,)),
         (_tags.is_damaged, (TAGGED,)),
         (_tags.set_ack, (TAGGED,)),

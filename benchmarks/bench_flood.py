@@ -1,9 +1,9 @@
-"""Round trips of one client while a flood comes in from very many addresses, at full speed and at 10,000 a second.
+"""Round trips of one client during a flood from very many addresses, at full speed and at 10,000 datagrams a second.
 
-Three processes: the rig, the attacker, which sends each datagram from a socket of its own, and this one, the client.
-The attacker has the lowest priority, since one on another computer takes no processor time from those whom it attacks.
-What the rig does not read in time the kernel drops, whoever has sent it; the client says it again. Held constant: the
-loop (uvloop), the message, and a pause of 2 ms between two. Every message must be confirmed, and heard exactly once.
+Three processes: the rig, the attacker, which sends each datagram from another socket, and this one, the client. The
+attacker has the lowest priority, since an attacker on another computer would take no CPU time from the rig. The kernel
+drops datagrams that the rig does not read in time; the client sends its message again. Held constant: the loop
+(uvloop), the message, and a pause of 2 ms between two. Every message must be confirmed and delivered exactly once.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.measure import EFFORT, percentiles, record
 from echorig import EchoProtocol
-from measure import EFFORT, percentiles, record
 
 SUPPORT = Path(__file__).parents[1] / 'tests' / 'support'
 PATIENCE = 5.0  # seconds for one confirmation
 SECONDS = {'smoke': 0.3, 'quick': 2.0}.get(EFFORT, 5.0)
 KEY = 'the key of the laboratory'
-# What is said, how often in a second at most, and the arguments of the rig.
+# The kind of datagrams, their maximum rate per second, and the arguments of the rig.
 ATTACKS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
     'none': ('mixed', 0, ()),
     'mixed, 10,000/s': ('mixed', 10_000, ()),
@@ -38,18 +38,18 @@ ATTACKS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
 
 
 class Rig:
-    """The rig that is attacked, in a process of its own."""
+    """The target of the flood, in a process of its own."""
 
     def __init__(self, *arguments: str) -> None:
         pipe = subprocess.PIPE
-        command = [sys.executable, SUPPORT / 'flooded.py', *arguments]
+        command = [sys.executable, SUPPORT / 'flood_target.py', *arguments]
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )
         self.uri: str = json.loads(self._process.stdout.readline())
 
     def state(self) -> dict[str, Any]:
-        """Return what it has heard and what that has cost."""
+        """Return the counts and the resource usage of the rig."""
         self._process.stdin.write('?\n')
         return dict(json.loads(self._process.stdout.readline()))
 
@@ -58,8 +58,8 @@ class Rig:
         self._process.communicate(timeout=30)
 
 
-async def introduced(client: EchoProtocol) -> None:
-    """Say something for so long that the client is no stranger."""
+async def become_known(client: EchoProtocol) -> None:
+    """Send messages until the rig regards the client as a confirmed peer."""
     begun = time.monotonic()
     while time.monotonic() - begun < (0.1 if EFFORT == 'smoke' else 1.2):
         await client.confirmed_send([64, 20, ['before', 0]], timeout=PATIENCE)
@@ -67,7 +67,7 @@ async def introduced(client: EchoProtocol) -> None:
 
 
 async def attack(uri: str, what: str, rate: int | None) -> dict[str, Any]:
-    """Let the attacker do its work, or nobody; return what it says of it."""
+    """Run the attacker, unless the rate is 0; return its report."""
     if rate == 0:
         await asyncio.sleep(SECONDS)
         return {'rate': 0.0}
@@ -75,15 +75,17 @@ async def attack(uri: str, what: str, rate: int | None) -> dict[str, Any]:
     arguments = [host, port, '--sources', 10_000_000, '--seconds', SECONDS, '--what', what]
     arguments += [] if rate is None else ['--rate', rate]
     attacker = await asyncio.create_subprocess_exec(
-        *('nice', '-n', '19', sys.executable, str(SUPPORT / 'flooder.py')), *map(str, arguments), stdout=subprocess.PIPE
+        *('nice', '-n', '19', sys.executable, str(SUPPORT / 'flood_sender.py')),
+        *map(str, arguments),
+        stdout=subprocess.PIPE,
     )
     return dict(json.loads((await attacker.communicate())[0]))
 
 
 async def talk(uri: str, what: str, rate: int | None, times: list[float], key: str | None) -> dict[str, Any]:
-    """Make round trips while the attack lasts; return what there is to tell of it."""
+    """Make round trips during the attack; return figures about it."""
     async with await EchoProtocol.client(uri, 'client', key=key) as client:
-        await introduced(client)
+        await become_known(client)
         over = asyncio.ensure_future(attack(uri, what, rate))
         while not over.done():
             begun = time.perf_counter()
@@ -105,9 +107,9 @@ def bench_flood(benchmark: Any, stack: Any, loops: Any, how: str) -> None:
     before, begun = rig.state(), time.monotonic()
     times: list[float] = []
     benchmark.group = 'flood'
-    told = benchmark.pedantic(lambda: loops['uvloop'].run_until_complete(talk(rig.uri, what, rate, times, key)))
+    figures = benchmark.pedantic(lambda: loops['uvloop'].run_until_complete(talk(rig.uri, what, rate, times, key)))
     after, seconds = rig.state(), time.monotonic() - begun
-    assert after['heard']['good'] == [len(times), len(times)], 'a message was lost, or heard twice'
+    assert after['heard']['good'] == [len(times), len(times)], 'a message was lost, or delivered twice'
     record(
         benchmark,
         times,
@@ -116,5 +118,5 @@ def bench_flood(benchmark: Any, stack: Any, loops: Any, how: str) -> None:
         processor=round((after['cpu'] - before['cpu']) / seconds, 2),
         resident_mib=[round(state['resident'] / 2**20, 1) for state in (before, after)],
         **{key: after[key] for key in ('peers', 'forgotten', 'turned_away')},
-        **told,
+        **figures,
     )

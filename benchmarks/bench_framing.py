@@ -1,6 +1,6 @@
-"""Splitting of a TCP stream into messages: in bulk, and when it comes byte by byte.
+"""Splitting of a TCP stream into messages: in bulk, and byte by byte.
 
-Held constant: the messages, of 1 kB each. The splitter alone is timed; there is no socket.
+Held constant: the messages, of 1 kB each. Only the splitter is timed; there is no socket.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.measure import interleave, medians, messages, ratios, record, repeated, rounds
 from echorig.wire._codec import encode
 from echorig.wire._framing import FrameSplitter
-from measure import interleave, medians, messages, ratios, record, repeated, rounds
 
 MESSAGE = encode([64, 20, {f'field_{i:02}': [i, i * 1.5, 'text', None] for i in range(29)}])
-CHUNK = 65536  # what one read of a stream brings at most
+CHUNK = 65536  # bytes that one read of a stream returns at most
 LIMIT = 2**26
 CALLS = 160
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 
 def fed(chunks: list[bytes]) -> int:
-    """Feed a new splitter, and return how many messages came out."""
+    """Feed a new splitter, and return the number of messages."""
     splitter = FrameSplitter(LIMIT)
     return sum(len(splitter.feed(chunk)) for chunk in chunks)
 

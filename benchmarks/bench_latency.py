@@ -1,9 +1,9 @@
-"""One confirmed round trip between two processes, asleep between messages or not: latency is what counts.
+"""Latency of one confirmed round trip between two processes, with and without polling.
 
-Held constant in each round: the message, that one is under way at a time, and that each end has a core of its own, as
-two computers have: the system would put two processes that take turns on one core, where waking up costs little. What
-it does by itself is measured as "not pinned". All servers run all the time, each contender has its burst in turn; one
-that polls stops soon after it.
+Held constant in each round: the message, one message in flight, and a separate core for each end, as on two computers.
+The system would run two processes that take turns on one core, where a wake-up costs little; this is measured as "not
+pinned". All servers run all the time, and the competitors run their bursts in turn. A polling one stops soon after its
+burst.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import os
 import time
 from typing import Any
 
-import bare
-import incumbent
-from contenders import REF, Contender
+from benchmarks.support import asyncio_echo, iblutil_rigs
+from benchmarks.support.competitors import REF, Competitor
+from benchmarks.support.measure import interleave, medians, messages, percentiles, record, rounds
+from benchmarks.support.processes import Rigs, Unavailable
 from echorig import EchoProtocol
-from measure import interleave, medians, messages, percentiles, record, rounds
-from processes import Rigs, Unavailable
 
 POLL = 0.002  # seconds: longer than a round trip, so that a burst never sleeps, and over soon after it
 PINNED = hasattr(os, 'sched_setaffinity') and len(os.sched_getaffinity(0)) > 1
@@ -38,25 +37,25 @@ class Peer:
         except TypeError as ex:
             self._rigs.close()
             raise Unavailable('this echorig has no busy_poll') from ex
-        self.contender = Contender(loop, [trip], client.close)
+        self.competitor = Competitor(loop, [trip], client.close)
 
     @staticmethod
     async def _connect(kind: str, uri: str, more: dict[str, Any]) -> tuple[Any, Any]:
         if kind == 'bare':
-            client = await bare.connect(uri)
+            client = await asyncio_echo.connect(uri)
             return client.transport, client.round_trip
-        com = await (incumbent.connect(uri) if kind == 'iblutil' else EchoProtocol.client(uri, 'client', **more))
+        com = await (iblutil_rigs.connect(uri) if kind == 'iblutil' else EchoProtocol.client(uri, 'client', **more))
         return com, lambda: com.start(REF)
 
     def burst(self, n: int) -> float:
-        """Make n round trips, after a pause that lets others go to sleep; return the time of each in seconds."""
+        """Make n round trips, after a pause in which the others stop polling; return the time of one in seconds."""
         time.sleep(2 * POLL)
         allowed = os.sched_getaffinity(0) if self._cores else None
         if self._cores:
             os.sched_setaffinity(0, self._cores)
         try:
             begun = time.perf_counter()
-            self.contender.burst(n)
+            self.competitor.burst(n)
             return (time.perf_counter() - begun) / n
         finally:
             if allowed:
@@ -64,7 +63,7 @@ class Peer:
 
     def close(self) -> None:
         """Close both ends."""
-        self.contender.close()
+        self.competitor.close()
         self._rigs.close()
 
 
@@ -88,9 +87,9 @@ def bench_latency(benchmark: Any, stack: Any, loop: Any, loop_name: str, transpo
             skipped[name] = str(ex)
     for peer in peers.values():
         peer.burst(burst)
-        peer.contender.latencies.clear()
+        peer.competitor.latencies.clear()
     interleave(benchmark, {name: lambda who=who: who.burst(burst) for name, who in peers.items()}, rounds(60))
-    latencies = {name: who.contender.latencies for name, who in peers.items()}
+    latencies = {name: who.competitor.latencies for name, who in peers.items()}
     p50 = medians(latencies)
     benchmark.group = f'latency {loop_name} {transport}'
     record(

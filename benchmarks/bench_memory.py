@@ -1,7 +1,7 @@
-"""How much memory 1,000 remembered peers take on a server, and 1,000 client communicators in a program.
+"""Memory of 1,000 remembered peers of a server, and of 1,000 client communicators.
 
-Held constant: the loop (uvloop), and ten confirmed messages with each, so that what a conversation needs is there.
-What counts is the resident memory of a process of its own; the first 200 are not counted.
+Held constant: the loop (uvloop), and ten confirmed messages with each peer, so that all its state is allocated. The
+figure is the resident memory of a separate process; the first 200 peers are not counted.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from typing import Any
 
 import pytest
 
-from contenders import REF
+from benchmarks.support.competitors import REF
+from benchmarks.support.measure import messages, record
+from benchmarks.support.processes import Rigs, python
 from echorig import EchoProtocol
-from measure import messages, record
-from processes import Rigs, python
 
 FIRST, TURNS = 200, 10
 CLIENTS = """
 import gc, json, sys, uvloop
-import bare, incumbent
+from benchmarks.support import asyncio_echo, iblutil_rigs
+from benchmarks.support.rig_process import resident
 from echorig import EchoProtocol
-from rig_process import resident
 kind, uri, first, n, turns = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 kept = []
 
 async def opened(i):
     if kind == 'bare':
-        client = await bare.connect(uri)
-        say = client.round_trip
+        client = await asyncio_echo.connect(uri)
+        send = client.round_trip
     else:
-        client = await (EchoProtocol.client(uri, f'{i}') if kind == 'echorig' else incumbent.connect(uri, f'{i}'))
-        say = lambda: client.start('2022-01-01_1_subject')
+        client = await (EchoProtocol.client(uri, f'{i}') if kind == 'echorig' else iblutil_rigs.connect(uri, f'{i}'))
+        send = lambda: client.start('2022-01-01_1_subject')
     for _ in range(turns):
-        await say()
+        await send()
     kept.append(client)
 
 async def main():
@@ -53,7 +53,7 @@ os._exit(0)
 
 
 async def visit(uri: str, n: int) -> None:
-    """Be n peers of a server, one after another."""
+    """Connect to a server as n peers, one after another."""
     for i in range(n):
         client = await EchoProtocol.client(uri, f'client {i}')
         for _ in range(TURNS):
@@ -63,7 +63,7 @@ async def visit(uri: str, n: int) -> None:
 
 
 def bench_server_memory(benchmark: Any, stack: Any, loops: Any) -> None:
-    """Over UDP: peers are remembered when they have gone."""
+    """Over UDP, where a server remembers peers that have closed."""
     n = messages(1000)
     rigs = Rigs('echorig', 'udp', 'uvloop', plain=True)
     stack.callback(rigs.close)

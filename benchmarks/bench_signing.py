@@ -1,6 +1,6 @@
-"""What signatures cost: with a key and without, in interleaved rounds of CPU time.
+"""Cost of signatures: CPU time with a key and without, in interleaved rounds.
 
-A confirmed message is signed, checked, its echo signed and checked again, all in this one process.
+One process signs and checks each message and its echo.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from contenders import REF, Contender
+from benchmarks.support.competitors import REF, Competitor
+from benchmarks.support.measure import interleave, medians, messages, ratios, record, repeated, rounds
 from echorig import EchoProtocol
 from echorig.security._signing import Signer
-from echorig.wire._tags import tag
-from measure import interleave, medians, messages, ratios, record, repeated, rounds
+from echorig.wire._tags import add_tag
 
 KEY = b'the key of the laboratory'
 
@@ -31,7 +31,7 @@ async def pair(transport: str, **kwargs: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize('transport', ['udp', 'tcp'])
 def bench_cost(benchmark: Any, stack: Any, loop: Any, loop_name: str, transport: str) -> None:
     burst = messages(300)
-    signed, plain = (Contender(loop, *loop.run_until_complete(pair(transport, **kw))) for kw in ({'key': KEY}, {}))
+    signed, plain = (Competitor(loop, *loop.run_until_complete(pair(transport, **kw))) for kw in ({'key': KEY}, {}))
     stack.callback(signed.close)
     stack.callback(plain.close)
     measures = {'signed': lambda: signed.burst(burst), 'without a key': lambda: plain.burst(burst)}
@@ -52,7 +52,7 @@ def bench_cost(benchmark: Any, stack: Any, loop: Any, loop_name: str, transport:
 @pytest.mark.parametrize('size', [33, 1000, 60_000])
 def bench_sign_and_check(benchmark: Any, size: int) -> None:
     """One message, signed at one end and checked at the other."""
-    frame = tag(b'[2, "%s", null]' % (b'x' * (size - 13)), 7, 1)
+    frame = add_tag(b'[2, "%s", null]' % (b'x' * (size - 13)), 7, 1)
     a, b = Signer(KEY), Signer(KEY)
     a.seal(frame, 'b', 0.0)
     for _ in range(2):

@@ -1,7 +1,7 @@
-"""How long the import takes, in fresh processes, beside what it cannot do without; and what it must never import.
+"""Duration of the import in fresh processes, beside that of its dependencies; and packages that it must not import.
 
-Held constant: the Python, the files in the cache of the system, and the environment. All modules are compiled, as those
-of an installed package are: each statement has been run once before.
+Held constant: the Python, the files in the cache of the system, and the environment. All modules are compiled, as in an
+installed package, because each statement ran once before.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measure import interleave, medians, ratios, record, rounds
-from processes import Unavailable, python
+from benchmarks.support.measure import interleave, medians, ratios, record, rounds
+from benchmarks.support.processes import Unavailable, python
 
 CODE = """
 import json, sys, time
@@ -27,7 +27,7 @@ STATEMENTS = {
 
 
 def imported(name: str, compiled: Path) -> float:
-    """Return how long an import takes in a fresh process, in seconds."""
+    """Return the duration of an import in a fresh process, in seconds."""
     took, heavy = python(CODE.format(statement=STATEMENTS[name]), compiled=compiled)
     assert not heavy or name == 'iblutil', f'{name} imports {heavy}'
     return float(took)

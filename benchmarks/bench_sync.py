@@ -1,9 +1,9 @@
-"""What a blocking call costs over the asynchronous one, beside what programs without an event loop do instead.
+"""Cost of a blocking call over the asynchronous one, beside the usual alternatives.
 
-Held constant: the rig, a process of its own on loopback, the message, the loop (uvloop where it is installed). The ways
-take turns, so that a machine that changes its pace does so for all alike; what counts is the time until the message is
-confirmed. `polled` is the usual way round the event loop: task code puts messages into a queue, which a coroutine in a
-thread empties every 200 ms. `future` is a blocking call made of `asyncio.run_coroutine_threadsafe`.
+Held constant: the rig, a separate process on loopback, the message, the loop (uvloop if it is installed). The variants
+take turns, so that a change of the CPU speed affects all alike. The figure is the time until the message is confirmed.
+In `polled` task code puts messages into a queue, which a coroutine in a thread empties every 200 ms. `future` is a
+blocking call made of `asyncio.run_coroutine_threadsafe`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 
-from contenders import REF
+from benchmarks.support.competitors import REF
+from benchmarks.support.measure import messages, rounds
 from echorig import EchoProtocol, sync
 from echorig.loop import new_event_loop
-from measure import messages, rounds
 
 RIG = """
 import asyncio, sys
@@ -36,7 +36,7 @@ async def main():
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 asyncio.run(main())
 """
-INTERVAL = 0.2  # seconds between two looks into the queue
+INTERVAL = 0.2  # seconds between two polls of the queue
 
 
 @pytest.fixture(params=['udp', 'tcp'])
@@ -51,7 +51,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 class Polled:
-    """The thread that looks into a queue."""
+    """A thread that polls a queue."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -85,7 +85,7 @@ class Polled:
 
 
 def times(function: Callable[[str], Any], n: int) -> list[float]:
-    """Return how long each of n calls took."""
+    """Return the durations of n calls."""
     found = []
     for _ in range(n):
         begun = time.perf_counter()

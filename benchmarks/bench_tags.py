@@ -1,7 +1,7 @@
-"""What delivery tags cost, and what they buy on a bad network.
+"""Cost of delivery tags, and latency on a network that loses packets.
 
-`bench_cost`: the same build, loop and message with tags and without, in interleaved rounds of CPU time. `bench_loss`:
-confirmed round trips through a link that loses 20 % each way and delays 0.2 ms; latency is what counts.
+`bench_cost`: CPU time of the same build, loop and message with tags and without, in interleaved rounds. `bench_loss`:
+latency of confirmed round trips through a link that loses 20 % in each direction and delays 0.2 ms.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from contenders import REF, Contender
+from benchmarks.support.competitors import REF, Competitor
+from benchmarks.support.measure import EFFORT, interleave, medians, messages, percentiles, ratios, record, rounds
 from echorig import EchoProtocol
 from echorig.testing import LossyLink
 from echorig.tuning import InternalTuning
-from measure import EFFORT, interleave, medians, messages, percentiles, ratios, record, rounds
 
 
 async def pair(tags: bool) -> tuple[Any, Any]:
-    # Without tags, thousands of equal messages in a second are a storm; here they are meant.
+    # Without tags, thousands of equal messages in a second count as a storm, so there is no limit here.
     tuning = InternalTuning(tags=tags, message_burst=2**30)
     server = await EchoProtocol.server('127.0.0.1:0', 'server', tuning=tuning)
     server.assign_callback('EXPSTART', lambda data, addr: None)
@@ -31,7 +31,7 @@ async def pair(tags: bool) -> tuple[Any, Any]:
 @pytest.mark.benchmark(timer=time.process_time)
 def bench_cost(benchmark: Any, stack: Any, loop: Any, loop_name: str) -> None:
     burst = messages(300)
-    tagged, plain = (Contender(loop, *loop.run_until_complete(pair(tags))) for tags in (True, False))
+    tagged, plain = (Competitor(loop, *loop.run_until_complete(pair(tags))) for tags in (True, False))
     stack.callback(tagged.close)
     stack.callback(plain.close)
     measures = {'echorig': lambda: tagged.burst(burst), 'without tags': lambda: plain.burst(burst)}

@@ -1,22 +1,19 @@
-"""The loops that the benchmarks share, and what a stored run says of its machine."""
+"""Fixtures of the benchmarks, and the description of the machine in a stored run."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
-import uvloop
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    'uvloop': uvloop.new_event_loop,
-    'asyncio': asyncio.SelectorEventLoop,
-}
+from benchmarks.support.loops import LOOPS
+
 PACKAGES = ('echorig', 'uvloop', 'orjson', 'iblutil', 'Cython', 'pytest-benchmark')
 
 
@@ -32,7 +29,7 @@ def loops() -> Iterator[dict[str, asyncio.AbstractEventLoop]]:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Closes what a benchmark has opened, even if it fails: uvloop waits for ever for what is left open."""
+    """Close the resources of a benchmark even if it fails, since uvloop waits for open ones forever."""
     with ExitStack() as stack:
         yield stack
 
@@ -56,7 +53,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Say what matters for speed, and nothing that names the machine."""
+    """Describe the machine without naming it."""
     machine_info.pop('node', None)
     machine_info['cores'] = os.cpu_count()
     machine_info['kernel'] = f'{platform.system()} {platform.release()}'
@@ -64,7 +61,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:
-    """Leave out the commit: pytest-benchmark would note who made it and on which branch."""
+    """Store no commit, since pytest-benchmark would add the author and the branch."""
     return {}
 
 

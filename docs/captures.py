@@ -11,39 +11,26 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from echorig.delivery._exchange import (
-    CONFIRMED,
-    DAMAGED,
-    DELIVER,
-    DOUBTED,
-    ECHO,
-    EXPIRED,
-    IGNORED,
-    MISMATCH,
-    NOTICE,
-    STORM,
-    SWALLOWED,
-    TIMED_OUT,
-    Exchange,
-)
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Outcome, Verdict
 from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode, peek
-from echorig.wire._tags import is_ping, read_answered, read_tag, strip_tag, tag
+from echorig.wire._tags import add_tag, is_ping, read_reply_number, read_tag, strip_tag
 
 LATENCY = 0.001  # seconds, each way
 INDENT = f'\n{"":29}'
 VERDICTS = {
-    CONFIRMED: 'confirmed',
-    DELIVER: 'echoed and delivered',
-    ECHO: 'echoed, not delivered',
-    SWALLOWED: 'dropped',
-    MISMATCH: 'mismatch',
-    NOTICE: 'delivered, not echoed',
-    IGNORED: 'neither echoed nor delivered',
-    STORM: 'dropped, storm guard',
-    DAMAGED: 'dropped, damaged',
-    EXPIRED: 'dropped, expired',
-    DOUBTED: 'kept until the sender has answered',
+    Verdict.CONFIRMED: 'confirmed',
+    Verdict.DELIVER: 'echoed and delivered',
+    Verdict.ECHO: 'echoed, not delivered',
+    Verdict.STRAY_ECHO: 'dropped',
+    Verdict.MISMATCH: 'mismatch',
+    Verdict.ERROR_NOTICE: 'delivered, not echoed',
+    Verdict.IGNORED: 'neither echoed nor delivered',
+    Verdict.RATE_LIMITED: 'dropped, storm guard',
+    Verdict.DAMAGED: 'dropped, damaged',
+    Verdict.EXPIRED: 'dropped, expired',
+    Verdict.MAYBE_EXPIRED: 'kept until the sender has answered',
 }
 START = [2, '2026-01-31_1_mouse7', None]
 RUNS = {0x2F6E1B03: 'A', 0x51C0A7E4: 'B', 0x0D93F2B8: 'C'}  # of the main PC; of the rig; of the rig, started again
@@ -56,11 +43,11 @@ def drawn(frame: bytes) -> str:
     text = strip_tag(frame).decode()
     if found is None:
         return text
-    ack, run, number, life = found
-    field, answered = '', read_answered(frame)
+    ack, run, number, lifetime = found
+    field, answered = '', read_reply_number(frame)
     if answered >= 0:
         field = f'⟨{RUNS[answered >> 32]} {answered & 0xFFFFFFFF}⟩'
-    return f'{text[:-1]}{field}⟦{"ACK " if ack else ""}{RUNS[run]} {number}{f", {life} ms" if life else ""}⟧]'
+    return f'{text[:-1]}{field}⟦{"ACK " if ack else ""}{RUNS[run]} {number}{f", {lifetime} ms" if lifetime else ""}⟧]'
 
 
 class Tagging:
@@ -75,20 +62,23 @@ class Tagging:
         exchange = self.exchange
         kind, restarts, expired = self.known(source)
         known_at = exchange.addresses()
-        verdict = exchange.receive(frame, source, now, waited, not self.stream)
-        text = 'echoed' if verdict == ECHO and is_ping(frame) else VERDICTS[verdict]
+        verdict = exchange.classify(frame, source, now, waited, not self.stream)
+        text = 'echoed' if verdict == Verdict.ECHO and is_ping(frame) else VERDICTS[verdict]
         kind_now, restarts_now, expired_now = self.known(source)
         for addr in known_at:
             if addr not in exchange.addresses():
-                text += f'; {addr} is now {exchange.place(addr)}'
+                text += f'; {addr} is now {exchange.current_addr(addr)}'
                 kind, restarts = kind_now, restarts_now
-        if expired_now > expired and verdict != EXPIRED:
+        if expired_now > expired and verdict != Verdict.EXPIRED:
             text += '; what was kept is dropped, expired'
         if kind_now != kind:
             text += f'; {source} is {kind_now}'
         if restarts_now > restarts:
             text += f'; {source} was restarted'
-        return text, [exchange.reply] if verdict in (DELIVER, ECHO) and exchange.reply is not None else []
+        return text, [exchange.reply] if verdict in (
+            Verdict.DELIVER,
+            Verdict.ECHO,
+        ) and exchange.reply is not None else []
 
     def known(self, addr: str) -> tuple[str, int, int]:
         """Return the kind of a peer, how often it was restarted, and how many messages of it have expired."""
@@ -169,11 +159,11 @@ class Recording:
         """Let the main PC send many messages with `send()`; the rig receives all of them."""
         exchange, rig = self._exchange('main'), self.ends['rig']
         for _ in range(n):
-            frame = exchange.sent(encode([64, 20, None]), 'rig', self.now)
+            frame = exchange.send_unconfirmed(encode([64, 20, None]), 'rig', self.now)
             assert frame is not None
             text, replies = rig.take(frame, 'main', self.now, 0.0)
-            assert text == VERDICTS[DELIVER]
-            exchange.receive(replies[0], 'rig', self.now)
+            assert text == VERDICTS[Verdict.DELIVER]
+            exchange.classify(replies[0], 'rig', self.now)
         self.note(f'main: sends {n:,} messages with send(); each is echoed and delivered')
 
     def restart_rig(self) -> None:
@@ -246,7 +236,7 @@ class Recording:
             self.post(whom, reply, sender)
         if not isinstance(end, Tagging):
             return
-        while (wanted := end.exchange.next_wanted(self.now)) is not None:
+        while (wanted := end.exchange.next_verified(self.now)) is not None:
             text, replies = end.take(*wanted, self.now, -1.0)
             self.lines.append(f'{self.clock()}  {whom}: {drawn(wanted[0])}{INDENT}{whom}: {text}')
             for reply in replies:
@@ -264,7 +254,7 @@ class Recording:
                 for frame, addr in out:
                     self.post(name, frame, addr)
                 for send in exchange.finished:
-                    if send.outcome == TIMED_OUT:
+                    if send.outcome == Outcome.TIMED_OUT:
                         self.note(f'{name}: EchoTimeoutError')
                 exchange.finished.clear()
             alarms = [exchange.alarm for exchange in exchanges.values() if exchange.n_waiting]
@@ -391,11 +381,11 @@ def damaged() -> str:
 
 def layout() -> str:
     """The bytes of a tagged message."""
-    frame = tag(b'[1, null]', A, 1234, 1000)
-    ack, run, number, life = read_tag(frame)
+    frame = add_tag(b'[1, null]', A, 1234, 1000)
+    ack, run, number, lifetime = read_tag(frame)
     words = [int(frame[8 + 32 * i : 40 + 32 * i].replace(b' ', b'0').replace(b'\t', b'1'), 2) for i in range(4)]
-    assert words[:3] == [ack << 31 | run, number, life]
-    notes = ['flag and run', 'number', 'life', 'check']
+    assert words[:3] == [ack << 31 | run, number, lifetime]
+    notes = ['flag and run', 'number', 'lifetime', 'check']
     lines = [f'{frame[:8].hex(" "):<47}   [1, null']
     for i, (word, note) in enumerate(zip(words, notes, strict=True)):
         start = 8 + 32 * i

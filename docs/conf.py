@@ -33,7 +33,7 @@ nitpick_ignore_regex = [
     (r'py:.*', r'bool|bytes|dict|float|int|list|object|str|tuple|Any|Exception|BaseException'),
     (r'py:.*', r'(Attribute|Connection|ConnectionRefused|OS|Runtime|Timeout|Type|Value)Error'),
     # What blocking use has from the docstrings of the asynchronous classes, and its inner parts.
-    (r'py:class', r'Tuning|Background|ConnectionChange|PresenceChange|SafeLog'),
+    (r'py:class', r'Tuning|Background|ConnectionEvent|PresenceChange|Progress|SafeLog'),
     # Words of numpy docstrings that are no classes.
     (r'py:class', r"(callable|coroutine|iterable|mapping|optional|path|sequence|\{?'\w+'\}?|str to \w+)"),
 ]

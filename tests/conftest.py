@@ -1,10 +1,10 @@
-"""What every test is guarded by, and how tests get loops, ports and communicators.
+"""The guards of all tests, and fixtures for loops and communicators.
 
-1. Every test coroutine runs on each event loop (``ECHORIG_TEST_LOOPS=uvloop`` chooses).
-2. An exception that reaches the loop's handler, a blocking call in the loop, a task or a transport left behind:
-   each fails the test. ``@pytest.mark.blocks`` allows blocking where the test itself must.
-3. Ports come from the system (``udp://127.0.0.1:0``), so tests run in any order and next to each other.
-4. Whatever is written anywhere is searched for the Alyx tokens of the tests, see `secrets_watch`.
+1. Every test coroutine runs on each event loop (``ECHORIG_TEST_LOOPS=uvloop`` selects one).
+2. A test fails if an exception reaches the handler of the loop, if a call blocks the loop, or if a task or transport is
+   left open. ``@pytest.mark.blocks`` allows blocking calls in the test itself.
+3. Ports are chosen by the system (``udp://127.0.0.1:0``), so tests run in any order and in parallel.
+4. All output is searched for the Alyx tokens of the tests, see `secrets_watch`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
 from eventually import eventually
-from rigs import Lab, RawUdp
+from lab import Lab, RawUdp
 
 try:
     import uvloop
@@ -57,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if sys.version_info < (3, 11):
-        # asyncio of 3.10 gives its TLS transport to nobody where the handshake fails, and warns that it is not closed.
+        # asyncio of 3.10 does not close its TLS transport after a failed handshake, and warns about that.
         unclosed = 'ignore:unclosed transport <asyncio.sslproto._SSLProtocolTransport:ResourceWarning'
         config.addinivalue_line('filterwarnings', unclosed)
 
@@ -75,9 +75,9 @@ _escaped: list[dict[str, Any]] = []
 
 @pytest.fixture(scope='module', autouse=True)
 def nothing_escapes_late() -> Iterator[None]:
-    """Fail at the end of a module on what reached the handler of a loop when its tests were over.
+    """Fail at the end of a module if an exception reached the handler of a loop after its test.
 
-    An exception of a task that nobody has asked for is seen when the task is collected. To collect after each test
+    An exception of a task that is never retrieved is reported when the task is collected. A collection after each test
     would take longer than most tests.
     """
     yield
@@ -89,7 +89,7 @@ def nothing_escapes_late() -> Iterator[None]:
 
 @pytest_asyncio.fixture
 async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """Fail the test on whatever escapes into the loop, blocks it or is left behind."""
+    """Fail the test if an exception reaches the loop, a call blocks it, or a task is left running."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _escaped.append(context))
     before = asyncio.all_tasks()
@@ -102,16 +102,16 @@ async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     finally:
         if watch:
             blockbuster.deactivate()
-    while RawUdp.opened:  # those of a test that failed before it closed them
+    while RawUdp.opened:  # peers of a test that failed before it closed them
         RawUdp.opened.pop().close()
 
     def left() -> set[asyncio.Task[Any]]:
         return {task for task in asyncio.all_tasks() - before if not task.done()} - {asyncio.current_task()}
 
     with contextlib.suppress(AssertionError):
-        await eventually(lambda: not left(), 'no task is left behind')
+        await eventually(lambda: not left(), 'no task is left running')
     await asyncio.sleep(0)
-    assert not left(), f'tasks left behind: {left()}'
+    assert not left(), f'tasks left running: {left()}'
     escaped = [*_escaped]
     _escaped.clear()
     assert not escaped, f'reached the exception handler of the loop: {escaped}'

@@ -1,6 +1,6 @@
-"""The program of a main PC: it takes any number of rigs through one experiment and prints what they answer.
+"""The program of a main PC: it takes any number of rigs through one experiment and prints their answers.
 
-Usage: python main_pc.py NAME=URI ...   such as: python main_pc.py camera=udp://192.168.0.12 ephys=ws://192.168.0.13
+Usage: python main_pc.py NAME=URI ...   such as: python main_pc.py camera=udp://192.168.0.12 ephys=tcp://192.168.0.13
 """
 
 import asyncio
@@ -20,14 +20,14 @@ async def session(rigs: Services, exp_ref: str) -> None:
         print('stop', await rigs.stop())
         print('cleanup', await rigs.cleanup())
     except ServicesError:
-        for end in (lambda: rigs.stop(immediately=True), rigs.cleanup):  # the others must not go on alone
-            with suppress(ServicesError):  # what went wrong first is what counts
+        for end in (lambda: rigs.stop(immediately=True), rigs.cleanup):  # the other rigs must not continue alone
+            with suppress(ServicesError):  # the first failure is the one to report
                 await end()
         raise
 
 
 async def main(uris: dict[str, str]) -> str | None:
-    """Open a client of each rig; return what went wrong."""
+    """Open a client of each rig; return the text of the failures."""
     try:
         async with await Services.connect(uris) as rigs:
             await session(rigs, '2026-01-31_1_mouse7')
@@ -41,5 +41,5 @@ async def main(uris: dict[str, str]) -> str | None:
 
 
 if __name__ == '__main__':
-    logging.basicConfig(level=logging.CRITICAL)  # what goes wrong is said at the end
+    logging.basicConfig(level=logging.CRITICAL)  # failures are printed at the end
     sys.exit(asyncio.run(main(dict(argument.split('=', 1) for argument in sys.argv[1:]))))

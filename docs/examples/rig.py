@@ -1,4 +1,4 @@
-"""The program of a rig PC: it does what the main PC says, and answers every message.
+"""The program of a rig PC: it does what the main PC asks for, and answers every message.
 
 Usage: python rig.py NAME URI        such as: python rig.py camera udp://0.0.0.0:11001
 """
@@ -10,7 +10,7 @@ from echorig import EchoError, EchoProtocol, ExpMessage, ExpStatus
 
 
 async def main(name: str, uri: str) -> None:
-    """Listen until the main PC says that the experiment is over."""
+    """Handle messages until the main PC sends the cleanup message."""
     status = ExpStatus.CONNECTED
     async with await EchoProtocol.server(uri, name) as com:
         print(f'{name} listens on {com.server_uri}', flush=True)
@@ -37,7 +37,7 @@ async def main(name: str, uri: str) -> None:
                         await com.info(status, {'free_space_gb': 812}, addr=addr)
                     case ExpMessage.EXPCLEANUP:
                         await com.cleanup(addr=addr)
-            except EchoError as error:  # the main PC has gone: the rig goes on
+            except EchoError as error:  # the main PC has left: the rig continues
                 print(f'the answer to {event.name} was not confirmed: {error}', flush=True)
             print(f'{event.name}: {status.name}', flush=True)
 

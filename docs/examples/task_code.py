@@ -1,6 +1,6 @@
 """Task code without an event loop: it runs a few trials and keeps any number of rigs informed.
 
-Usage: python task_code.py NAME=URI ...   such as: python task_code.py camera=udp://192.168.0.12 ephys=ws://192.168.0.13
+Usage: python task_code.py NAME=URI ...   such as: python task_code.py camera=udp://192.168.0.12 ephys=tcp://192.168.0.13
 """
 
 import logging
@@ -18,23 +18,23 @@ def trials(rigs: sync.Services, number: int) -> None:
         print(f'{rig.name} interrupts: {data[0]}')
         interrupted.set()
 
-    told = None
+    informing = None
     try:
         rigs.assign_callback(ExpMessage.EXPINTERRUPT, interrupt, return_service=True)
         for trial in range(number):
             if interrupted.wait(0.1):  # here the animal works
                 break
-            if told is not None:
-                told.result()  # the rigs have had a whole trial to answer; raises if one has failed
-            told = rigs.submit.info(ExpStatus.RUNNING, {'trial': trial})  # does not wait
-        if told is not None:
-            print('info', told.result())
+            if informing is not None:
+                informing.result()  # the rigs had a whole trial to answer; raises if one has failed
+            informing = rigs.submit.info(ExpStatus.RUNNING, {'trial': trial})  # does not wait
+        if informing is not None:
+            print('info', informing.result())
     finally:
         rigs.clear_callbacks(ExpMessage.EXPINTERRUPT, interrupt)
 
 
 def session(rigs: sync.Services, exp_ref: str) -> None:
-    """Take the rigs through one experiment; however it ends, they are told."""
+    """Take the rigs through one experiment, and end it for all of them, even after an error."""
     ended = False
     try:
         print('init', rigs.init())
@@ -43,13 +43,13 @@ def session(rigs: sync.Services, exp_ref: str) -> None:
         print('stop', rigs.stop())
         ended = True
     finally:
-        if not ended:  # a rig has failed, or somebody has pressed Ctrl-C
+        if not ended:  # a rig has failed, or Ctrl-C was pressed
             rigs.submit.stop(immediately=True).exception()
-        rigs.submit.cleanup().exception()  # waits, and leaves it to the error above to say what is wrong
+        rigs.submit.cleanup().exception()  # waits, and raises nothing, so that the error above is reported
 
 
 def main(uris: dict[str, str]) -> str | None:
-    """Open a client of each rig; return what went wrong."""
+    """Open a client of each rig; return the text of the failures."""
     try:
         with sync.Services.connect(uris) as rigs:
             session(rigs, '2026-01-31_1_mouse7')
@@ -61,5 +61,5 @@ def main(uris: dict[str, str]) -> str | None:
 
 
 if __name__ == '__main__':
-    logging.basicConfig(level=logging.CRITICAL)  # what goes wrong is said at the end
+    logging.basicConfig(level=logging.CRITICAL)  # failures are printed at the end
     sys.exit(main(dict(argument.split('=', 1) for argument in sys.argv[1:])))

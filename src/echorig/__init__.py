@@ -28,15 +28,19 @@ from .errors import (
     MessageTooLongError,
     PeerUnreachableError,
     RemoteCallbackError,
+    RigLostError,
     ServicesError,
     ServicesTimeoutError,
     TLSError,
 )
-from .events.notifier import ConnectionChange
+from .events.notifier import ConnectionEvent
 from .events.stream import Stream
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
+from .progress import Progress
+from .rig import Rig
 from .security.rejections import Rejected
+from .services.experiment import Experiment
 from .services.presence import Presence, PresenceChange, RigPresence
 from .tuning import Tuning
 
@@ -44,21 +48,25 @@ __all__ = [
     'LISTEN_PORT',
     'PROTOCOL_VERSION',
     'Communicator',
-    'ConnectionChange',
     'ConnectionClosedError',
+    'ConnectionEvent',
     'EchoError',
     'EchoMismatchError',
     'EchoProtocol',
     'EchoTimeoutError',
     'ExpMessage',
     'ExpStatus',
+    'Experiment',
     'MessageTooLongError',
     'PeerStatistics',
     'PeerUnreachableError',
     'Presence',
     'PresenceChange',
+    'Progress',
     'Rejected',
     'RemoteCallbackError',
+    'Rig',
+    'RigLostError',
     'RigPresence',
     'Service',
     'Services',
@@ -81,3 +89,7 @@ __all__ = [
 ]
 
 _install_policy()
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

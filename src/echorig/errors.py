@@ -1,20 +1,21 @@
-"""What can go wrong, as one tree.
+"""The errors, as one tree.
 
 ::
 
     EchoError(Exception)
     ├── EchoTimeoutError(TimeoutError, asyncio.TimeoutError)   no echo or no answer in time
-    │   └── PeerUnreachableError(ConnectionRefusedError)        the system said so: nobody listens there
-    ├── EchoMismatchError(RuntimeError)                         the echo is not what was sent
-    ├── ConnectionClosedError(ConnectionError)                  closed here, or the peer went away
-    ├── TLSError(ConnectionError)                               the two ends of a wss:// connection do not agree
-    ├── MessageTooLongError(ValueError)                         the transport cannot carry it
-    ├── RemoteCallbackError(RuntimeError)                       the rig's callback raised
+    │   └── PeerUnreachableError(ConnectionRefusedError)        no program listens at the address
+    ├── EchoMismatchError(RuntimeError)                         the echo differs from the message
+    ├── ConnectionClosedError(ConnectionError)                  closed here or by the peer
+    ├── TLSError(ConnectionError)                               no TLS connection
+    ├── MessageTooLongError(ValueError)                         longer than one datagram
+    ├── RemoteCallbackError(RuntimeError)                       a callback of the rig failed
     └── ServicesError                                           at least one rig of a set failed
-        └── ServicesTimeoutError(EchoTimeoutError)              at least one of them timed out
+        ├── ServicesTimeoutError(EchoTimeoutError)              at least one of them timed out
+        └── RigLostError                                        at least one went away during an experiment
 
-Each also inherits the built-in type that the documented API names, so that ``except TimeoutError`` and,
-on Python 3.10, ``except asyncio.TimeoutError`` go on working.
+Each also inherits the built-in type of the documented API, so that ``except TimeoutError`` and, on Python 3.10,
+``except asyncio.TimeoutError`` still work.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     'MessageTooLongError',
     'PeerUnreachableError',
     'RemoteCallbackError',
+    'RigLostError',
     'ServicesError',
     'ServicesTimeoutError',
     'TLSError',
@@ -39,61 +41,52 @@ __all__ = [
 
 
 class EchoError(Exception):
-    """The root of every error that echorig raises for what happened on the network."""
+    """The base of all errors of communication."""
 
 
 if sys.version_info >= (3, 11):
 
     class EchoTimeoutError(EchoError, TimeoutError):
-        """No echo, or no answer, came within the time allowed."""
+        """No echo or no answer was received in time."""
 else:
 
     class EchoTimeoutError(EchoError, TimeoutError, asyncio.TimeoutError):
-        """No echo, or no answer, came within the time allowed."""
+        """No echo or no answer was received in time."""
 
 
 class PeerUnreachableError(EchoTimeoutError, ConnectionRefusedError):
-    """The operating system reported that nobody listens at the address."""
+    """The operating system reported that no program listens at the address."""
 
 
 class EchoMismatchError(EchoError, RuntimeError):
-    """The remote host sent back something other than what it was sent."""
+    """The echo differs from the message."""
 
 
 class ConnectionClosedError(EchoError, ConnectionError):
-    """The communicator was closed here, or its peer went away."""
+    """The communicator was closed, or the connection was lost."""
 
 
 class TLSError(EchoError, ConnectionError):
-    """There is no TLS connection; the text says why and what to do, ``__cause__`` is the error of the `ssl` module."""
+    """A TLS connection failed; the text has the reason and advice, ``__cause__`` is the error of the `ssl` module."""
 
 
 class MessageTooLongError(EchoError, ValueError):
-    """The message is larger than one datagram can carry."""
+    """The message is longer than one datagram."""
 
 
 class RemoteCallbackError(EchoError, RuntimeError):
-    """A callback on the remote rig raised, or the rig interrupted the experiment.
+    """A callback of the rig failed, or the rig aborted the experiment.
 
     Parameters
     ----------
     text : str
         The description for the user.
     event : int
-        The event whose callback failed.
+        The event whose callback failed; also an attribute.
     message : str
-        The error text that the rig sent.
+        The error text that the rig sent; also an attribute.
     addr : tuple of (str, int), optional
-        The address of the rig.
-
-    Attributes
-    ----------
-    event : int
-        The event whose callback failed.
-    message : str
-        The error text that the rig sent.
-    addr : tuple of (str, int) or None
-        The address of the rig.
+        The address of the rig; also an attribute.
     """
 
     def __init__(self, text: str, event: int, message: str, addr: tuple[str, int] | None = None) -> None:
@@ -107,23 +100,16 @@ class RemoteCallbackError(EchoError, RuntimeError):
 
 
 class ServicesError(EchoError):
-    """At least one rig of a set failed; the others were told all the same.
+    """At least one rig of a set failed; the message was sent to all of them.
 
     Parameters
     ----------
     text : str
-        The description, which names each failed rig and why it failed.
+        The description, which names each failed rig and its error.
     responses : mapping of str to Any
-        What the other rigs answered, by name.
+        The answers of the other rigs, by name; also an attribute.
     failures : mapping of str to BaseException
-        What went wrong, by name of the rig.
-
-    Attributes
-    ----------
-    responses : dict of str to Any
-        What the other rigs answered, by name.
-    failures : dict of str to BaseException
-        What went wrong, by name of the rig.
+        The error of each failed rig, by name; also an attribute.
     """
 
     def __init__(self, text: str, responses: Mapping[str, Any], failures: Mapping[str, BaseException]) -> None:
@@ -137,3 +123,7 @@ class ServicesError(EchoError):
 
 class ServicesTimeoutError(ServicesError, EchoTimeoutError):
     """At least one rig of a set did not echo or answer in time."""
+
+
+class RigLostError(ServicesError):
+    """At least one rig went offline, was restarted or ended its program during an experiment."""

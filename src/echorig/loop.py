@@ -1,14 +1,13 @@
-"""Which event loop runs: uvloop (winloop on Windows) wherever the program has not chosen otherwise.
+"""The event loop: uvloop (winloop on Windows), unless the program has chosen another one.
 
-1. Importing the package sets the policy, so that a plain ``asyncio.run()`` runs on uvloop.
-2. ``ECHORIG_LOOP=asyncio``, a policy chosen by the program, or no uvloop: everything is left alone.
-3. Nothing is printed and no warning reaches the user, on any Python.
+1. Importing the package sets the event loop policy, so that a plain ``asyncio.run()`` runs on uvloop.
+2. With ``ECHORIG_LOOP=asyncio``, a policy set by the program, or without uvloop, nothing is changed.
+3. Nothing is printed and no warning is shown, on any Python.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import sys
 import warnings
@@ -25,53 +24,45 @@ _T = TypeVar('_T')
 
 
 def _fast_loop() -> ModuleType | None:
-    """Return uvloop or winloop, or None if it is not installed or not wanted."""
+    """Return uvloop or winloop; None if it is not installed or the environment excludes it."""
     choice = os.environ.get(ENVIRONMENT, '').strip().lower()
     if choice == 'asyncio':
         return None
     if choice not in ('', 'uvloop', 'winloop'):
         raise ValueError(f"{ENVIRONMENT} is {choice!r}; it must be 'uvloop' or 'asyncio', or not be set")
-    try:
-        return importlib.import_module('winloop' if sys.platform == 'win32' else 'uvloop')
+    try:  # as import statements, which programs that freeze packages read
+        if sys.platform == 'win32':
+            import winloop as module
+        else:
+            import uvloop as module
     except ImportError:
         return None
+    return module
 
 
-def install_policy() -> bool:
-    """Make uvloop the event loop policy of the process, unless there is a reason not to.
-
-    Returns
-    -------
-    bool
-        Whether the policy was set.
-
-    Raises
-    ------
-    ValueError
-        ``ECHORIG_LOOP`` has a value that is not known.
-    """
+def install_policy() -> None:
+    """Make uvloop the event loop policy of the process, unless the program or the environment chooses another."""
     module = _fast_loop()
     if module is None:
-        return False
+        return
     with warnings.catch_warnings():
-        # Policies are deprecated from Python 3.14 on, but they are what asyncio.run() still goes by.
+        # Policies are deprecated from Python 3.14 on, but asyncio.run() still uses them.
         warnings.simplefilter('ignore', DeprecationWarning)
         current = asyncio.get_event_loop_policy()
         if type(current) is not asyncio.DefaultEventLoopPolicy:
-            return False
+            return
         policy = _with_child_watcher(module.EventLoopPolicy, current)()
-        # A loop that the program has already set stays the one that get_event_loop() returns.
+        # get_event_loop() must still return a loop that the program has already set.
         loop = getattr(getattr(current, '_local', None), '_loop', None)
         asyncio.set_event_loop_policy(policy)
         if loop is not None:
             policy.set_event_loop(loop)
-    return True
 
 
 def _with_child_watcher(base: Any, default: Any) -> Any:
     """Return a policy under which the loops of asyncio can still start processes.
 
-    Before Python 3.14 they ask the policy who waits for them, and uvloop's has no answer.
+    Before Python 3.14 they ask the policy for a child watcher, which the policy of uvloop does not have.
     """
     if sys.platform == 'win32' or not hasattr(default, 'get_child_watcher'):
         return base
@@ -87,40 +78,30 @@ def _with_child_watcher(base: Any, default: Any) -> Any:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Make an event loop of the kind that `run` uses, whatever the policy is.
-
-    Returns
-    -------
-    asyncio.AbstractEventLoop
-        The loop; whoever asked for it closes it.
-    """
+    """Return a new event loop of the kind that `run` uses, whatever the policy is."""
     module = _fast_loop()
     if module is not None:
         loop: asyncio.AbstractEventLoop = module.new_event_loop()
         return loop
-    return _plain_loop()
-
-
-def _plain_loop() -> asyncio.AbstractEventLoop:
     if sys.platform == 'win32':
         return asyncio.ProactorEventLoop()
     return asyncio.SelectorEventLoop()
 
 
 def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
-    """Run a coroutine to its end on uvloop, without touching the event loop policy.
+    """Run a coroutine on uvloop, whatever the event loop policy is.
 
     Parameters
     ----------
     main : coroutine
-        What to run.
+        The coroutine.
     debug : bool, optional
         Whether the loop runs in debug mode.
 
     Returns
     -------
     Any
-        What `main` returned.
+        The result of `main`.
 
     Raises
     ------
@@ -133,18 +114,17 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
         return uvloop_run(main, debug=debug)
     if sys.version_info < (3, 11):
         return asyncio.run(main, debug=debug)
-    with asyncio.Runner(debug=debug, loop_factory=_plain_loop) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
         return runner.run(main)
 
 
 def loop_name() -> str:
-    """Tell which event loop is in use.
+    """Return the name of the running event loop, or of the one that ``asyncio.run()`` would use.
 
     Returns
     -------
     str
-        ``'uvloop'``, ``'winloop'`` or ``'asyncio'`` (or the package of another loop): of the running loop,
-        or where none runs, of the one that ``asyncio.run()`` would use.
+        ``'uvloop'``, ``'winloop'`` or ``'asyncio'``, or the package of another loop.
     """
     try:
         source: object = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The words of the protocol: event codes and statuses."""
+"""The codes of the protocol: events and statuses."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ PROTOCOL_VERSION = '1.0.0'
 
 
 class ExpMessage(IntFlag):
-    """The events that rigs tell each other; combine them with ``|`` to listen for several.
+    """The events of an experiment; ``|`` combines them.
 
-    ``ExpMessage(0)`` is the notice: it reports that a callback on the remote rig failed.
+    ``ExpMessage(0)`` is the notice, which reports that a callback of the peer failed.
     """
 
     EXPINIT = 1
-    """Get ready for an experiment."""
+    """Prepare an experiment."""
     EXPSTART = 2
     """The experiment begins."""
     EXPEND = 4
     """The experiment ends."""
     EXPCLEANUP = 8
-    """Tidy up after the experiment."""
+    """Clean up after the experiment."""
     EXPINTERRUPT = 16
-    """The experiment ends now, out of turn."""
+    """The experiment is aborted."""
     EXPSTATUS = 32
     """The status of a rig, see :class:`ExpStatus`."""
     EXPINFO = 64
@@ -40,7 +40,7 @@ class ExpMessage(IntFlag):
     ALYX = 128
     """An Alyx token, or the request for one."""
     __version__ = PROTOCOL_VERSION
-    # That of Enum is written in Python, and every message that comes is looked up by its event.
+    # That of Enum is written in Python, and every received message is looked up by its event.
     __hash__ = int.__hash__
 
     @classmethod
@@ -56,7 +56,7 @@ class ExpMessage(IntFlag):
 
     @staticmethod
     def validate(event: str | int | ExpMessage, allow_bitwise: bool = True) -> ExpMessage:
-        """Return the event meant by a name, a number or a member.
+        """Return the event of a name, a code or a member.
 
         Parameters
         ----------
@@ -110,8 +110,8 @@ class ExpMessage(IntFlag):
 
 _names = tuple(ExpMessage.__members__)
 _SINGLE = frozenset(ExpMessage.__members__.values())
-_ALL = 255
-_TOP = 128
+_ALL = sum(map(int, _SINGLE))
+_TOP = max(map(int, _SINGLE))
 
 
 class ExpStatus(IntEnum):

@@ -1,12 +1,12 @@
-"""Timers for what is about to be declared lost: that this program stood still is not the silence of a peer.
+"""Timers that read the sockets once more before they expire, and a monitor of stalls of the event loop.
 
-A callback that blocks, a stopped process or a machine under load keeps the event loop from reading what has come. When
-it goes on, its timers may run before it reads: libuv runs them right after the poll in which a callback blocked, and a
-stopped process wakes from its poll empty-handed.
+A callback that blocks, a stopped process or a loaded machine keeps the event loop from reading its sockets. Afterwards
+its timers may run before it reads: libuv runs them right after the poll in which a callback blocked, and the poll of a
+stopped process returns without events.
 
-1. Whatever expires does so after the loop has read its sockets once more, and after what it has read has reached its
-   reader. No clock decides whether that is needed: it costs some microseconds, and seldom is anything declared lost.
-2. What came over a stream may have lain in its socket for as long as the loop stood still; `StallMonitor` says so.
+1. A timer expires only after the loop has read its sockets once more, and the reader has got the data. This is done
+   always, without looking at the clock: it costs some microseconds, and time-outs are rare.
+2. Data of a stream may have waited in its socket as long as the loop was stalled; `StallMonitor` measures that.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ['TO_READER', 'Later', 'StallMonitor', 'after_poll', 'call_later', 'wait', 'wait_for']
+__all__ = ['READER_TURNS', 'DelayedCall', 'StallMonitor', 'after_poll', 'call_later', 'wait', 'wait_for']
 
 _T = TypeVar('_T')
 Progress = Callable[[], object]
+"""Returns a value that changes as long as there is more to read.
 
-TO_READER = 8
-"""int: In how many turns of the loop what was read reaches its reader: it wakes a task, which wakes one that waits for
-it, and so on; and a connection of which much has been read rests for some turns."""
+In one turn a loop reads only a part; of datagrams, asyncio reads one from each socket.
+"""
 
-_TO_POLL = (
-    2  # turns; what a timer calls soon may run before the loop looks at its sockets, what that calls runs after it
-)
-_MOST_TURNS = 1000
-_LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
-_TICK = 0.25  # seconds; a loop that comes so much too late has stood still
+READER_TURNS = 8
+"""int: Loop iterations until received data has reached its reader: the data wakes a task, which wakes another one that
+waits for it, and so on; and a connection that has read much pauses for some iterations."""
 
-# Where the machine itself was asleep, the clock of the loop stood still too. These go on: the first one on Linux, the
-# second one on macOS; the monotonic clock of Windows does so by itself.
+# A timer's call_soon() may run before the loop polls its sockets; a call_soon() of that callback runs after it.
+_POLL_TURNS = 2
+_MAX_TURNS = 1000
+_LONGEST_SLEEP = 3600.0  # seconds; a time-out may be infinite, a timer of a loop may not
+_TICK = 0.25  # seconds; a tick that is late by as much shows a stall
+
+# While the machine is suspended, the clock of the loop stops. These clocks go on: the first one on Linux, the second
+# one on macOS. On Windows the monotonic clock goes on by itself.
 _CLOCK_ID = getattr(time, 'CLOCK_BOOTTIME', getattr(time, 'CLOCK_MONOTONIC', None))
 
 
@@ -42,10 +45,10 @@ def _now() -> float:
     return time.monotonic() if _CLOCK_ID is None else time.clock_gettime(_CLOCK_ID)
 
 
-class Later:
-    """A callback that is yet to be called, once; see `after_poll` and `call_later`."""
+class DelayedCall:
+    """A callback that is called once, unless it is cancelled; see `after_poll` and `call_later`."""
 
-    __slots__ = ('_callback', '_handle', '_left', '_loop', '_progress', '_seen', '_turns', '_turns_to_reader')
+    __slots__ = ('_callback', '_handle', '_left', '_loop', '_progress', '_reader_turns', '_seen', '_turns')
 
     def __init__(
         self,
@@ -58,12 +61,12 @@ class Later:
         self._loop = loop
         self._callback: Callable[[], object] | None = callback
         self._progress = progress
-        self._turns_to_reader = turns
+        self._reader_turns = turns
         self._handle: asyncio.Handle
         self._sleep(delay)
 
     def cancel(self) -> None:
-        """See that it is not called, unless it has been."""
+        """Prevent the call, if it has not happened."""
         self._callback = self._progress = None
         self._handle.cancel()
 
@@ -71,22 +74,22 @@ class Later:
         if delay > _LONGEST_SLEEP:
             self._handle = self._loop.call_later(_LONGEST_SLEEP, self._sleep, delay - _LONGEST_SLEEP)
         elif delay > 0.0:
-            self._handle = self._loop.call_later(delay, self._begin)
+            self._handle = self._loop.call_later(delay, self._poll)
         else:
-            self._begin()
+            self._poll()
 
-    def _begin(self) -> None:
-        self._turns, self._left = 0, _TO_POLL + self._turns_to_reader
+    def _poll(self) -> None:
+        self._turns, self._left = 0, _POLL_TURNS + self._reader_turns
         self._seen = None if self._progress is None else self._progress()
         self._handle = self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._turns += 1
         self._left -= 1
-        if self._progress is not None and self._turns < _MOST_TURNS:
+        if self._progress is not None and self._turns < _MAX_TURNS:
             seen, self._seen = self._seen, self._progress()
             if seen != self._seen:
-                self._left = 1 + self._turns_to_reader  # from here to the next turn there is one look at the sockets
+                self._left = 1 + self._reader_turns  # between here and the next turn the loop polls once
         if self._left > 0:
             self._handle = self._loop.call_soon(self._turn)
         elif (callback := self._callback) is not None:
@@ -99,67 +102,22 @@ def after_poll(
     callback: Callable[[], object],
     progress: Progress | None = None,
     turns: int = 0,
-) -> Later:
-    """Call something when the loop has read what lies in its sockets by now.
-
-    Parameters
-    ----------
-    loop : asyncio.AbstractEventLoop
-        The loop, in whose thread this is called.
-    callback : callable
-        What to call.
-    progress : callable, optional
-        Returns something that changes as long as there is more to be read: a loop reads but a part in each turn, of
-        datagrams asyncio only one from each socket. After 1,000 turns it is not asked any more.
-    turns : int
-        How many turns of the loop what was read is given to reach its reader, such as `TO_READER`.
-
-    Returns
-    -------
-    Later
-        It can be cancelled.
-    """
-    return Later(loop, 0.0, callback, progress, turns)
+) -> DelayedCall:
+    """Call a function when the loop has read its sockets; `turns` later, such as `READER_TURNS`."""
+    return DelayedCall(loop, 0.0, callback, progress, turns)
 
 
 def call_later(
     loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], object], progress: Progress | None = None
-) -> Later:
-    """Call something after a time, and after what lies in the sockets of the loop by then has reached its reader.
-
-    Parameters
-    ----------
-    loop : asyncio.AbstractEventLoop
-        The loop, in whose thread this is called.
-    delay : float
-        The time, in seconds; it may be infinite.
-    callback : callable
-        What to call.
-    progress : callable, optional
-        See `after_poll`.
-
-    Returns
-    -------
-    Later
-        It can be cancelled.
-    """
-    return Later(loop, delay, callback, progress, TO_READER)
+) -> DelayedCall:
+    """Call a function after a delay (which may be infinite), when all data received by then has reached its reader."""
+    return DelayedCall(loop, delay, callback, progress, READER_TURNS)
 
 
 async def wait(
     futures: Collection[asyncio.Future[Any]], timeout: float | None, progress: Progress | None = None
 ) -> None:
-    """Wait until all futures are done, or the time is over and the sockets have been read; nothing is cancelled.
-
-    Parameters
-    ----------
-    futures : collection of asyncio.Future
-        The futures, each of them once.
-    timeout : float or None
-        The time, in seconds; None waits without limit.
-    progress : callable, optional
-        See `after_poll`.
-    """
+    """Wait until all (distinct) futures are done or the timeout is over; cancel none of them. See `after_poll`."""
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
     left = len(futures)
@@ -188,130 +146,90 @@ async def wait(
             future.remove_done_callback(done)
 
 
-async def wait_for(awaitable: Awaitable[_T], timeout: float | None, progress: Progress | None = None) -> _T:
-    """Return what comes of an awaitable, which is cancelled when the time is over and the sockets have been read.
+async def wait_for(awaitable: Awaitable[_T], timeout: float | None) -> _T:
+    """Return the result of an awaitable; after the timeout cancel it and raise `asyncio.TimeoutError`.
 
-    Unlike the function of asyncio before Python 3.12 it never loses a cancellation.
-
-    Parameters
-    ----------
-    awaitable : awaitable
-        What to wait for.
-    timeout : float or None
-        The time, in seconds; None waits without limit.
-    progress : callable, optional
-        See `after_poll`.
-
-    Returns
-    -------
-    Any
-        The result.
-
-    Raises
-    ------
-    asyncio.TimeoutError
-        The time is over.
+    Unlike `asyncio.wait_for` before Python 3.12 it never loses a cancellation.
     """
     task = asyncio.ensure_future(awaitable)
     try:
-        await wait([task], timeout, progress)
+        await wait([task], timeout)
         is_late = not task.done()
     finally:
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # nobody may be left to see it
+            task.exception()  # so that it counts as retrieved
     if is_late and task.cancelled():
         raise asyncio.TimeoutError
     return task.result()
 
 
 class StallMonitor:
-    """Tells for how long a loop has stood still, when it reads what came meanwhile.
-
-    It looks at the clock four times a second while anybody has subscribed. There is one for each loop, see `of`.
-
-    Parameters
-    ----------
-    loop : asyncio.AbstractEventLoop
-        The loop.
-    """
+    """Measures stalls of a loop, by a timer that ticks four times a second while there are subscribers; see `of`."""
 
     _of_loops: ClassVar[WeakValueDictionary[int, StallMonitor]] = WeakValueDictionary()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._subscribers: list[Progress | None] = []
-        self._looked = 0.0
-        self._still_since: float | None = None
+        self._last_tick = 0.0
+        self._stalled_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._reading: Later | None = None
+        self._reading: DelayedCall | None = None
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> StallMonitor:
-        """Return the monitor of a loop, which lasts as long as anybody has it."""
-        # It holds its loop, so that no other loop can have the same id meanwhile.
+        """Return the monitor of a loop, which exists as long as it is referenced."""
+        # It references its loop, so that no other loop can have the same id meanwhile.
         monitor = cls._of_loops.get(id(loop))
         if monitor is None:
             cls._of_loops[id(loop)] = monitor = cls(loop)
         return monitor
 
     def subscribe(self, progress: Progress | None = None) -> None:
-        """Begin to look at the clock, unless it is being looked at.
-
-        Parameters
-        ----------
-        progress : callable, optional
-            Returns something that changes as long as there is more to be read, see `after_poll`.
-        """
+        """Start the timer, unless it is running."""
         self._subscribers.append(progress)
         if self._timer is None:
-            self._looked = _now()
+            self._last_tick = _now()
             self._timer = self._loop.call_later(_TICK, self._tick)
 
     def unsubscribe(self, progress: Progress | None = None) -> None:
-        """Take a subscription back; with the last one it ends."""
+        """Remove a subscription; the timer stops with the last one."""
         self._subscribers.remove(progress)
         if not self._subscribers and self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._all_read()
 
-    def stood_still(self) -> float:
-        """Return for how long what is being read may have lain in its socket, in seconds.
-
-        Returns
-        -------
-        float
-            0.0 while the loop runs; after a stall the time since it was last seen to run, until it has read what had
-            come by then.
-        """
+    def stall_time(self) -> float:
+        """Return how long data that is read now may have waited in its socket, in seconds; 0.0 without a stall."""
         if self._timer is None:
             return 0.0
         now = _now()
-        since = self._looked if self._still_since is None else self._still_since
-        return now - since if self._still_since is not None or self._is_overdue(now) else 0.0
+        since = self._last_tick if self._stalled_since is None else self._stalled_since
+        return now - since if self._stalled_since is not None or self._is_overdue(now) else 0.0
 
     def _is_overdue(self, now: float) -> bool:
-        return now - self._looked > 2 * _TICK
+        return now - self._last_tick > 2 * _TICK
 
     def _tick(self) -> None:
         now = _now()
-        if self._is_overdue(now):  # what came meanwhile may not have been read yet
-            if self._still_since is None:
-                self._still_since = self._looked
+        if self._is_overdue(now):  # data received during the stall may still be unread
+            if self._stalled_since is None:
+                self._stalled_since = self._last_tick
             if self._reading is not None:
                 self._reading.cancel()
-            self._reading = after_poll(self._loop, self._all_read, self._progress, TO_READER)
-        self._looked = now
+            self._reading = after_poll(self._loop, self._all_read, self._progress, READER_TURNS)
+        self._last_tick = now
         self._timer = self._loop.call_later(_TICK, self._tick)
 
     def _progress(self) -> object:
         return [progress() for progress in self._subscribers if progress is not None]
 
     def _all_read(self) -> None:
-        self._still_since = None
+        self._stalled_since = None
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None

@@ -1,6 +1,6 @@
-"""Addresses: a URI is parsed once, into a frozen :class:`Uri`; everything after that uses its fields.
+"""URIs and addresses: a URI is parsed once, into a frozen `Uri`.
 
-An address is ``(host, port)``, for IPv6 as for IPv4; a scope travels in the host (``fe80::1%4``). IP addresses are
+An address is ``(host, port)``, for IPv6 as for IPv4; the host contains the scope (``fe80::1%4``). IP addresses are
 always in their shortest form, so that equal ones compare equal.
 """
 
@@ -23,47 +23,43 @@ __all__ = [
     'Uri',
     'address_text',
     'as_address',
-    'canonical',
     'checked_address',
     'is_valid_ip',
+    'mapped',
     'parse',
     'require_port',
+    'unmapped',
 ]
 
 LISTEN_PORT = 11001
-"""int: The port that rigs listen on unless told otherwise."""
+"""int: The default port of rigs."""
 
-SCHEMES = ('udp', 'tcp', 'ws', 'wss')
-"""tuple of str: The transports of a communicator; ws is plain TCP, wss is TLS."""
+SCHEMES = ('udp', 'tcp', 'tls', 'ws', 'wss')
+"""tuple of str: The transports of a communicator; ws is another name of tcp, and wss of tls."""
 
 Address = tuple[str, int]
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _SCHEME = re.compile(r'([a-zA-Z][a-zA-Z0-9+.-]*)://')
-_LABEL = re.compile(r'(?!-)[A-Za-z0-9_-]{1,63}(?<!-)')
+_LABEL = re.compile(rb'[A-Za-z0-9_-]{1,63}')  # in ASCII, as name servers know it
 
 
 @dataclass(frozen=True)
 class Uri:
-    """A complete URI in its parts.
-
-    Attributes
-    ----------
-    scheme : str
-        ``udp``, ``tcp``, ``ws`` or ``wss`` for a communicator.
-    host : str
-        A host name or IP address, IPv6 without brackets.
-    port : int
-        1 to 65535, or 0 where a server may take any that is free.
-    """
+    """A complete URI."""
 
     scheme: str
-    host: str
-    port: int
+    host: str  # a name or an IP address, IPv6 without brackets; '' for this computer
+    port: int  # 0 for any free port
 
     def __str__(self) -> str:
         host = f'[{self.host}]' if ':' in self.host else self.host
         return f'{self.scheme}://{host}:{self.port}'
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the transport is TLS."""
+        return self.scheme in ('tls', 'wss')
 
     @property
     def address(self) -> Address:
@@ -72,31 +68,26 @@ class Uri:
 
 
 def address_text(scheme: str, addr: Address) -> str:
-    """Return an address as a URI, for people."""
+    """Return an address as the text of a URI."""
     return str(Uri(scheme, *addr))
 
 
 @lru_cache(maxsize=4096)
 def _shortest(host: str) -> str | None:
-    """Return an IP address in its shortest form; None if it is none. Messages come from and go to the same few."""
+    """Return an IP address in its shortest form; None for any other text."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
         return None
 
 
-def canonical(host: str) -> str:
-    """Return an IP address in its shortest form; anything else as it is."""
-    return _shortest(host) or host
-
-
 def is_valid_ip(ip_address: object) -> bool:
-    """Tell whether something is an IP address.
+    """Return whether a value is an IP address.
 
     Parameters
     ----------
     ip_address : str
-        The text to look at.
+        The value.
 
     Returns
     -------
@@ -113,29 +104,7 @@ def is_valid_ip(ip_address: object) -> bool:
 
 
 def parse(uri: str | IPAddress, default_port: int | str = LISTEN_PORT, default_proc: str = 'udp') -> Uri:
-    """Take a URI apart, without resolving names.
-
-    Parameters
-    ----------
-    uri : str, ipaddress.IPv4Address or ipaddress.IPv6Address
-        A URI, a host with or without a port, or an IP address. ``':9998'`` and ``''`` mean this computer.
-    default_port : int or str
-        The port if there is none.
-    default_proc : str
-        The scheme if there is none.
-
-    Returns
-    -------
-    Uri
-        The parts; an empty `host` means this computer.
-
-    Raises
-    ------
-    TypeError
-        `uri` is none of these types.
-    ValueError
-        The host or the port is not valid.
-    """
+    """Parse a URI, a host with or without a port, or an IP address; ``''`` is this computer. No name is resolved."""
     text(default_proc, 'default_proc')
     if not isinstance(default_port, str):
         default_port = _port(default_port, 'the argument', 'default_port')
@@ -159,22 +128,30 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
             raise ValueError(f'Invalid IPv6 address in the URI {short(uri)}')
         port = port[1:]
     elif is_valid_ip(rest):
-        host = rest  # also a bare IPv6 address, whose colons are no port
+        host = rest  # maybe an IPv6 address, whose colons do not separate a port
     else:
         host, _, port = rest.partition(':')
         if host and not is_valid_ip(host) and not _is_hostname(host):
             raise ValueError(f'Invalid host name {short(host)} in the URI {short(uri)}')
-    return Uri(scheme, canonical(host), _port(port or default_port, 'the URI', uri))
+    return Uri(scheme, _shortest(host) or host, _port(port or default_port, 'the URI', uri))
 
 
 def _is_hostname(host: str) -> bool:
-    """Tell whether this can be a host name: labels of letters, digits, - and _, the last not a number."""
-    labels = host.removesuffix('.').split('.')
-    return len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not (len(labels) > 1 and labels[-1].isdigit())
+    """Return whether the system may know a name: labels of letters, digits, - and _, the last one no number.
+
+    The letters are those of any language (IDNA, RFC 3490).
+    """
+    try:
+        name = host.encode('idna').removesuffix(b'.')
+    except UnicodeError:  # an empty label, one that is too long, or characters that no name can have
+        return False
+    labels = name.split(b'.')
+    is_valid = len(name) <= 253 and not host.startswith('-') and all(map(_LABEL.fullmatch, labels))
+    return is_valid and not (len(labels) > 1 and labels[-1].isdigit())
 
 
 def _port(port: Any, what: str, value: object) -> int:
-    """Return a port as a number; `what` and `value` say where it stands."""
+    """Return a port as an int; `what` and `value` name its origin in errors."""
     if type(port) is int:
         number = port
     elif isinstance(port, str):
@@ -191,32 +168,14 @@ def _port(port: Any, what: str, value: object) -> int:
 
 
 def require_port(uri: Uri) -> None:
-    """Refuse port 0, which means any that is free."""
+    """Raise `ValueError` for port 0, which means any free port."""
     if uri.port == 0:
         raise ValueError(f'Invalid port number 0 in {uri}: ports are 1 to 65535')
 
 
 def checked_address(addr: Any, what: str = 'addr') -> Address:
-    """Return an address given by a user in the form that the library uses.
-
-    Parameters
-    ----------
-    addr : sequence of (str, int)
-        A host name or IP address, and a port as a number or text. What IPv6 adds to it is folded in.
-    what : str
-        The name of the argument.
-
-    Returns
-    -------
-    tuple of (str, int)
-        The host and port.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is no such pair.
-    """
-    if type(addr) is tuple and len(addr) == 2:  # of most messages
+    """Return the (host, port) pair of an address given by a user; `what` is the name of the argument."""
+    if type(addr) is tuple and len(addr) == 2:  # the usual case, for speed
         host, port = addr
         if type(host) is str and type(port) is int and 0 <= port < 65536 and (known := _shortest(host)):
             return known, port
@@ -234,26 +193,23 @@ def checked_address(addr: Any, what: str = 'addr') -> Address:
 
 
 def as_address(addr: Any) -> Address:
-    """Bring an address that the system gave into the form that the library uses; a user's: `checked_address`.
-
-    Parameters
-    ----------
-    addr : sequence of (str, int)
-        A host name or IP address, and a port. What IPv6 adds to it is folded in.
-
-    Returns
-    -------
-    tuple of (str, int)
-        The host and port.
-
-    Raises
-    ------
-    TypeError, ValueError
-        It is no such pair.
-    """
+    """Return the (host, port) pair of a socket address, with the scope of IPv6 in the host."""
     if not isinstance(addr, (tuple, list)) or len(addr) < 2:
         raise TypeError(f'An address is a (host, port) pair, not {described(addr)}')
-    host, port = canonical(str(addr[0])), _port(addr[1], 'the address', addr)
+    host, port = str(addr[0]), _port(addr[1], 'the address', addr)
+    host = _shortest(host) or host
     if len(addr) == 4 and addr[3] and '%' not in host:
         host = f'{host}%{addr[3]}'
     return host, port
+
+
+def mapped(host: str) -> str:
+    """Return an IPv4 address as an IPv6 socket has it (``::ffff:a.b.c.d``), and any other as it is."""
+    return host if ':' in host else str(ipaddress.IPv6Address(f'::ffff:{host}'))
+
+
+def unmapped(addr: Address) -> Address:
+    """Return the address of an IPv4 peer of an IPv6 socket as that of IPv4, and any other as it is."""
+    if addr[0].startswith('::ffff:') and (host := ipaddress.IPv6Address(addr[0]).ipv4_mapped) is not None:
+        return str(host), addr[1]
+    return addr

@@ -17,8 +17,9 @@ import pytest
 import echorig
 import secrets_watch
 from conftest import LOOPS
-from echorig.cli.main import entry
-from rigs import REF, free_port
+from echorig.cli.main import main
+from echorig.resolver import own_addresses
+from lab import REF, free_port
 
 REPLY = 30.0  # seconds, for what must come
 posix = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
@@ -65,7 +66,7 @@ def uri_of(sock: socket.socket, scheme: str = 'udp') -> str:
 
 
 def listens_on(server: subprocess.Popen[str]) -> tuple[str, int]:
-    """Return the address that a server says it listens on."""
+    """Return the address that a server prints."""
     found = re.search(r'(?:udp|tcp)://(127\.0\.0\.1):(\d+); Ctrl-C ends it$', server.stdout.readline().rstrip())
     assert found
     return found[1], int(found[2])
@@ -102,7 +103,7 @@ def test_server_shows_no_token(program, sock):
     with program.started('server', 'udp://127.0.0.1:0', '-vv') as server:
         addr = listens_on(server)
         sock.sendto(alyx, addr)
-        assert sock.recv(1000) == alyx  # a server that has only just opened lets notices in before messages
+        assert sock.recv(1000) == alyx  # a server that has just opened accepts notices before messages
         sock.sendto(notice, addr)
         heard = [server.stdout.readline(), server.stdout.readline()]
         out, err = ended(server, signal.SIGINT)
@@ -113,11 +114,11 @@ def test_server_shows_no_token(program, sock):
 
 
 @posix
-def test_server_goes_on_after_bad_input(program, sock):
+def test_server_survives_bad_input(program, sock):
     with program.started('server', 'udp://127.0.0.1:0') as server:
         addr = listens_on(server)
         sock.sendto(b'[1, null]', addr)
-        assert sock.recv(100) == b'[1, null]'  # what comes before it has been opened is held back, but for notices
+        assert sock.recv(100) == b'[1, null]'  # earlier messages would be held back, but not notices
         for data in (b'{}', b'\xff', b'[' * 60_000, b'[3, null]', b'[128, 1, 2]', b'[0]'):
             sock.sendto(data, addr)
         sock.sendto(b'[4, null]', addr)
@@ -131,7 +132,7 @@ def test_server_goes_on_after_bad_input(program, sock):
 
 
 @posix
-def test_server_whose_reader_has_left_ends(program, sock):
+def test_server_ends_when_stdout_is_closed(program, sock):
     with program.started('server', 'udp://127.0.0.1:0') as server:
         addr = listens_on(server)
         server.stdout.close()
@@ -159,7 +160,9 @@ def test_client_of_a_silent_rig(program, sock):
         messages.append(json.loads(sock.recv(1000)))
     assert messages[-1] == [2, REF, None]
     assert re.fullmatch(
-        rf'echorig: not confirmed: camera \({uri_of(sock)}\) did not echo EXPSTART within \d+\.\d+ s\n', done.stderr
+        rf'echorig: not confirmed: camera \({uri_of(sock)}\) did not echo EXPSTART within \d+\.\d+ s: '
+        'never heard from it: off, wrong address, or firewall; see docs/troubleshooting\n',
+        done.stderr,
     )
 
 
@@ -171,8 +174,8 @@ def test_client_of_a_silent_tcp_rig(program):
     assert f'({uri}) did not echo EXPSTART' in done.stderr
 
 
-def test_client_where_nobody_listens(program, transport):
-    uri = f'{transport}://127.0.0.1:{free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)}'
+def test_client_without_a_server(program, transport):
+    uri = f'{transport}://127.0.0.1:{free_port()}'
     done = program.run('client', uri, '--name', 'camera')
     assert (done.returncode, done.stdout) == (1, '')
     assert done.stderr.startswith('echorig: not confirmed: ')
@@ -209,12 +212,41 @@ def test_client_ended_before_the_confirmation(program, sock):
 )
 def test_bad_usage(args, capfd):
     try:
-        code = entry(args)
+        code = main(args)
     except SystemExit as ex:
         code = ex.code
     out, err = capfd.readouterr()
     assert (code, out) == (2, '')
     assert err.splitlines()[-1].startswith('echorig')
+
+
+@pytest.mark.parametrize('args', [['server', '--colour'], ['client', '--timeout', 'soon'], ['observe']])
+def test_bad_usage_is_one_line(args, capfd):
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out, err.count('\n')) == (2, '', 1)
+    assert err.startswith('echorig')
+
+
+@posix
+def test_server_on_all_addresses_says_which_ones_others_can_use(program, transport):
+    with program.started('server', f'{transport}://0.0.0.0:0') as server:
+        port = re.search(r':(\d+); Ctrl-C', server.stdout.readline())[1]
+        line = server.stdout.readline()
+        assert line.startswith('Other computers ')
+        uris = re.findall(rf'{transport}://\S+:{port}', line)
+        assert len(uris) == len(own_addresses()) or ':' in str(own_addresses())
+        for uri in uris:
+            done = program.run('client', uri)
+            assert (done.returncode, done.stderr) == (0, '')
+        assert ended(server, signal.SIGINT)[1] == ''
+
+
+def test_server_listens_on_all_addresses_by_default(capsys):
+    with pytest.raises(SystemExit):
+        main(['server', '--help'])
+    assert 'udp://0.0.0.0:11001' in capsys.readouterr().out
 
 
 def test_address_in_use(program, transport):
@@ -229,9 +261,9 @@ def test_address_in_use(program, transport):
     assert 'Traceback' not in done.stderr
 
 
-def test_entry_leaves_the_signal_handlers_as_they_were(sock, capsys):
+def test_main_leaves_the_signal_handlers_as_they_were(sock, capsys):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    assert entry(['client', uri_of(sock), '--timeout', '0.05']) == 1
+    assert main(['client', uri_of(sock), '--timeout', '0.05']) == 1
     assert {number: signal.getsignal(number) for number in before} == before
     assert capsys.readouterr().out == ''
 
@@ -239,10 +271,10 @@ def test_entry_leaves_the_signal_handlers_as_they_were(sock, capsys):
 def test_version_and_help(capsys):
     for option in ('--version', '--help'):
         with pytest.raises(SystemExit) as end:
-            entry([option])
+            main([option])
         assert end.value.code == 0
     out = capsys.readouterr().out
-    assert out.startswith(f'echorig {echorig.__version__}\n')
+    assert out.startswith(f'echorig {echorig.__version__} ({echorig.loop_name()})\n')
     assert 'exit codes:\n  0 ' in out
 
 

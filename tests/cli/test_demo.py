@@ -49,7 +49,7 @@ def rows(out: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize('loop', list(LOOPS))
-def test_a_small_demo_and_its_figures(loop):
+def test_a_small_demo(loop):
     done = run('--rigs', '2', '--tcp', '1', '--rounds', '3', ECHORIG_LOOP=loop)
     assert (done.returncode, done.stderr) == (0, '')
     sent = 3 * len(EVENTS)
@@ -62,7 +62,7 @@ def test_a_small_demo_and_its_figures(loop):
         assert 0 < float(p50) <= float(p99)
     assert done.stdout.startswith('Round 3 of 3')
     assert done.stdout.count('Round 3 of 3') == 1  # only the end of it, where there is no terminal
-    assert f'{3 * sent} of {3 * sent} confirmed; each rig heard each of them once' in done.stdout
+    assert f'{3 * sent} of {3 * sent} confirmed; each rig received each of them once' in done.stdout
     assert '0 of 3 rigs' in done.stdout
     skew = re.search(r'Start skew +median (\d+\.\d\d) ms, at most (\d+\.\d\d) ms', done.stdout)
     assert skew
@@ -80,7 +80,7 @@ def test_one_rig_has_no_skew():
     assert 'Start skew' not in done.stdout
 
 
-def test_with_the_incumbent():
+def test_with_iblutil():
     pytest.importorskip('iblutil')
     done = run('--rigs', '1', '--tcp', '1', '--rounds', '3', '--with-iblutil')
     assert (done.returncode, done.stderr) == (0, '')
@@ -88,7 +88,7 @@ def test_with_the_incumbent():
     assert '63 of 63 confirmed' in done.stdout
 
 
-def test_without_the_incumbent(tmp_path):
+def test_without_iblutil(tmp_path):
     (tmp_path / 'iblutil.py').write_text('')  # hides an iblutil that is installed
     path = os.pathsep.join([str(tmp_path), os.environ.get('PYTHONPATH', '')])
     done = run('--rigs', '1', '--tcp', '0', '--rounds', '1', '--with-iblutil', PYTHONPATH=path)
@@ -98,7 +98,7 @@ def test_without_the_incumbent(tmp_path):
 
 
 def test_without_rich():
-    code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import entry; sys.exit(entry(["demo"]))'
+    code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import main; sys.exit(main(["demo"]))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, '')
     assert "pip install 'echorig[demo]'" in done.stderr
@@ -144,7 +144,7 @@ class Watched:
         self.text = ''
 
     def read(self) -> bool:
-        """Read what is shown next; False at the end."""
+        """Read some output; return False at the end."""
         assert select.select([self.terminal], [], [], REPLY)[0], f'nothing is shown after {self.text[-2000:]}'
         try:
             shown = os.read(self.terminal, 65536)
@@ -195,7 +195,7 @@ def watch(pids: dict[str, int]) -> dict[str, int]:
 
 
 def all_end(handles: dict[str, int]) -> bool:
-    """Tell whether all of these processes end."""
+    """Return whether all of these processes end."""
     try:
         return all(select.select([handle], [], [], REPLY)[0] for handle in handles.values())
     finally:
@@ -205,7 +205,7 @@ def all_end(handles: dict[str, int]) -> bool:
 
 @linux
 @pytest.mark.parametrize(('killed', 'other'), [('udp-1', 'tcp-1'), ('tcp-1', 'udp-1')])
-def test_a_rig_that_dies_is_named_and_the_others_go_on(watched, killed, other):
+def test_a_dead_rig_is_named_and_the_others_continue(watched, killed, other):
     watched.read_until(r'Round [1-9][0-9,]* of 5,000')
     rigs = watched.rigs()
     assert sorted(rigs) == ['tcp-1', 'udp-1']
@@ -224,7 +224,7 @@ def test_a_rig_that_dies_is_named_and_the_others_go_on(watched, killed, other):
 
 
 @linux
-def test_nothing_goes_on_without_rigs(watched):
+def test_the_demo_ends_without_rigs(watched):
     watched.read_until(r'Round [1-9][0-9,]* of 5,000')
     for pid in watched.rigs().values():
         os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Polling instead of sleeping: when it begins, when it ends, and that all else goes on meanwhile."""
+"""Busy polling: when it starts and stops, and that the rest of the program continues meanwhile."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import math
 
 import pytest
 
+import internals
 from echorig import ConnectionClosedError, EchoTimeoutError
 from eventually import eventually
-from rigs import REF, RawUdp
+from lab import REF, RawUdp
 
 LONG = 60.0  # seconds; longer than any test
 
@@ -19,7 +20,7 @@ async def test_it_is_off_unless_asked_for(lab, transport):
     await client.start(REF)
     for com in (server, client):
         assert com.busy_poll == 0.0
-        assert not com._pipeline.awake
+        assert not internals.is_awake(com)
 
 
 @pytest.mark.parametrize('seconds', [-0.1, math.inf, math.nan])
@@ -36,12 +37,12 @@ async def test_a_client_polls_until_it_is_answered(lab, transport):
     client.busy_poll = LONG
     sending = asyncio.ensure_future(client.start(REF))
     await asyncio.sleep(0)
-    assert client._pipeline.awake
+    assert internals.is_awake(client)
     await sending
     for _ in range(3):  # of the loop's turns
         await asyncio.sleep(0)
-    assert not client._pipeline.awake
-    assert not server._pipeline.awake
+    assert not internals.is_awake(client)
+    assert not internals.is_awake(server)
 
 
 async def test_a_client_stops_in_the_end(lab):
@@ -50,8 +51,8 @@ async def test_a_client_stops_in_the_end(lab):
     client = await lab.client(peer.uri, busy_poll=0.01)
     sending = asyncio.ensure_future(client.confirmed_send([1], timeout=0.5))
     await asyncio.sleep(0)
-    assert client._pipeline.awake
-    await eventually(lambda: not client._pipeline.awake, 'not client._pipeline.awake')
+    assert internals.is_awake(client)
+    await eventually(lambda: not internals.is_awake(client), 'not internals.is_awake(client)')
     assert not sending.done()
     with pytest.raises(EchoTimeoutError):
         await sending
@@ -61,16 +62,16 @@ async def test_a_client_stops_in_the_end(lab):
 async def test_a_server_polls_after_each_message_and_serves_all(lab, transport):
     server = await lab.server(transport, busy_poll=LONG)
     clients = [await lab.client(server, f'client{i}') for i in range(5)]
-    heard = []
-    server.assign_callback('EXPSTART', lambda data, addr: heard.append(addr))
+    received = []
+    server.assign_callback('EXPSTART', lambda data, addr: received.append(addr))
     await asyncio.gather(*(client.start(REF) for client in clients for _ in range(20)))
-    assert len(heard) == 100
-    assert server._pipeline.awake
+    assert len(received) == 100
+    assert internals.is_awake(server)
     await asyncio.sleep(0.01)  # the rest of the program has its turns
-    assert server._pipeline.awake
+    assert internals.is_awake(server)
     server.busy_poll = 1e-9
     await clients[0].start(REF)
-    await eventually(lambda: not server._pipeline.awake, 'not server._pipeline.awake')
+    await eventually(lambda: not internals.is_awake(server), 'not internals.is_awake(server)')
 
 
 async def test_closing_ends_it(lab):
@@ -82,5 +83,5 @@ async def test_closing_ends_it(lab):
     with pytest.raises(ConnectionClosedError):
         await sending
     await asyncio.sleep(0)
-    assert not client._pipeline.awake
+    assert not internals.is_awake(client)
     peer.close()

@@ -1,14 +1,16 @@
-"""Closing: what becomes of those who wait, of the sockets, and of calls that come afterwards."""
+"""Closing: its effect on waiting coroutines, on sockets, and on later calls."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 from unittest import mock
 
 import pytest
 
+from conftest import LOOPS
 from echorig import ConnectionClosedError, EchoProtocol
-from rigs import REF, RawUdp
+from lab import REF, RawUdp
 
 
 async def test_close_as_documented(lab):
@@ -167,6 +169,26 @@ def test_close_after_the_loop_has_ended():
     loop.close()
     client.close()
     assert not client.is_connected
+
+
+@pytest.mark.parametrize('new_loop', LOOPS.values(), ids=LOOPS)
+@pytest.mark.parametrize('scheme', ['udp', 'tcp'])
+@pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
+def test_close_after_its_loop_was_closed_frees_the_port(new_loop, scheme):
+    loop, again = new_loop(), new_loop()
+    server = loop.run_until_complete(EchoProtocol.server(f'{scheme}://127.0.0.1:0', 'server'))
+    client = loop.run_until_complete(EchoProtocol.client(server.server_uri, 'client'))
+    loop.run_until_complete(client.init())
+    loop.close()
+    for com in (client, server):
+        com.close()
+        assert not com.is_connected
+    other = again.run_until_complete(EchoProtocol.server(server.server_uri, 'other'))
+    other.close()
+    again.run_until_complete(other.wait_closed())
+    again.close()
+    del com, client, server, other
+    gc.collect()  # the transports of asyncio warn when they are deleted
 
 
 async def test_closing_inside_a_callback(lab, transport):

@@ -1,4 +1,4 @@
-"""Messages are known by their run and number: by no table, age or address. Real sockets, and a relay between them."""
+"""Messages are identified by run and number, not by table, age or address; with real sockets and a relay."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from echorig import EchoProtocol, ExpMessage, Services
 from eventually import eventually
-from rigs import REF, RawUdp
-from tagging import read_tag, untagged
+from lab import REF, RawUdp
+from tagging import read_tag, strip_tag
 
 PATIENCE = 30.0
 
@@ -26,7 +26,7 @@ class Relay(asyncio.DatagramProtocol):
 
     def __init__(self, server: EchoProtocol, hook: Hook) -> None:
         self._server = server.hostname, server.port
-        self._hook = hook
+        self.hook = hook
         self._client: Any = None
         self._back: list[asyncio.DatagramTransport] = []
 
@@ -66,7 +66,7 @@ class Relay(asyncio.DatagramProtocol):
 
     def carry(self, to_server: bool, data: bytes) -> None:
         loop = asyncio.get_running_loop()
-        for delay, copy in self._hook(to_server, data):
+        for delay, copy in self.hook(to_server, data):
             if delay:
                 loop.call_later(delay, self._send, to_server, copy)
             else:
@@ -86,8 +86,8 @@ class Relay(asyncio.DatagramProtocol):
 async def test_copies_behind_thousands_of_messages(lab):
     """Each datagram is doubled, and its copy is late by hundreds of messages."""
     server = await lab.server()
-    heard: list[int] = []
-    server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
+    received: list[int] = []
+    server.assign_callback('EXPINFO', lambda data, addr: received.append(data[1]))
     copies = []
     relay = await Relay.between(server, lambda to_server, data: copies.append(1) or [(0.0, data), (0.06, data)])
     client = await lab.client(relay.uri)
@@ -95,15 +95,15 @@ async def test_copies_behind_thousands_of_messages(lab):
     for i in range(2000):
         await client.info(20, i)
     await asyncio.sleep(0.2)
-    assert heard == list(range(2000))
+    assert received == list(range(2000))
     relay.close()
 
 
 async def test_an_echo_that_is_lost_behind_many_messages(lab):
     server = await lab.server()
-    heard, told = [], []
-    server.assign_callback('EXPSTART', lambda data, addr: heard.append(data[0]))
-    server.assign_callback('EXPINFO', lambda data, addr: told.append(data[1]))
+    received, numbers = [], []
+    server.assign_callback('EXPSTART', lambda data, addr: received.append(data[0]))
+    server.assign_callback('EXPINFO', lambda data, addr: numbers.append(data[1]))
     lost: list[bytes] = []
 
     def hook(to_server: bool, data: bytes) -> list[tuple[float, bytes]]:
@@ -121,9 +121,9 @@ async def test_an_echo_that_is_lost_behind_many_messages(lab):
     for i in range(300):
         client.send([64, 20, i])
         if i % 50 == 49:  # as many as a socket takes
-            await eventually(lambda i=i: len(told) > i, 'they arrive')
+            await eventually(lambda i=i: len(numbers) > i, 'they arrive')
     await asyncio.wait_for(starting, PATIENCE)
-    assert (heard, told) == ([REF], list(range(300)))
+    assert (received, numbers) == ([REF], list(range(300)))
     relay.close()
 
 
@@ -132,8 +132,8 @@ async def test_our_own_messages_come_back(lab, number):
     """What a plain peer sends back is ours, however many others came in between."""
     peer = await RawUdp.open()
     client = await lab.client(peer.uri)
-    heard = []
-    client.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
+    received = []
+    client.assign_callback(ExpMessage.any(), lambda *args: received.append(args))
     for i in range(number):
         client.send([64, 20, i])
         if i % 50 == 49:  # as many as its socket takes
@@ -143,18 +143,18 @@ async def test_our_own_messages_come_back(lab, number):
         peer.say(data, addr)
         await asyncio.sleep(0)
     await eventually(lambda: client.peers[peer.addr].strays >= number * 0.9, 'the echoes come')  # a socket may be full
-    assert heard == []
+    assert received == []
     assert client.peers[peer.addr].kind == 'legacy'
 
 
 async def test_another_address_in_a_session(lab):
     """The router gives the main PC another port: duplicates stay so, answers find it, and it is one peer."""
     server = await lab.server(name='rig')
-    heard = []
+    received = []
     gate = asyncio.Event()
 
     async def answer(data: list[Any], addr: Any) -> None:
-        heard.append(data[0])
+        received.append(data[0])
         await gate.wait()
         await server.confirmed_send([2, *data], addr, timeout=PATIENCE)
 
@@ -164,18 +164,18 @@ async def test_another_address_in_a_session(lab):
     client = await lab.client(relay.uri, 'rig')
     rigs = Services([client], timeout=PATIENCE)
     starting = asyncio.ensure_future(rigs.start(REF))
-    await eventually(lambda: heard, 'the rig is told')
+    await eventually(lambda: received, 'the rig receives it')
     before = relay.port
     await relay.rebind()
     await client.status(20)  # by this the rig learns of it
     assert [addr[1] for addr in server.peers] == [relay.port]
     assert relay.port != before
     for data in list(said):  # all that was said before comes again, from the new address
-        if read_tag(data) >= 0 and untagged(data).startswith(b'[2'):
+        if read_tag(data) >= 0 and strip_tag(data).startswith(b'[2'):
             relay.carry(True, data)
     gate.set()  # the answer is sent to the address from which the question came
     assert await asyncio.wait_for(starting, PATIENCE) == {'rig': [REF, None]}
-    assert heard == [REF]
+    assert received == [REF]
     assert next(iter(server.peers.values())).restarts == 0
     relay.close()
 
@@ -183,8 +183,8 @@ async def test_another_address_in_a_session(lab):
 async def test_a_restart_is_known_exactly(lab):
     """Another program at the same address is one restart, whatever its numbers."""
     server = await lab.server(name='main')
-    heard = []
-    server.assign_callback('EXPSTATUS', lambda data, addr: heard.append(data))
+    received = []
+    server.assign_callback('EXPSTATUS', lambda data, addr: received.append(data))
     addr = None
     for restarts in range(3):
         client = await lab.client(server)
@@ -199,14 +199,14 @@ async def test_a_restart_is_known_exactly(lab):
         assert server.peers[addr].restarts == restarts
         client.close()
         await client.wait_closed()
-    assert len(heard) == 9
+    assert len(received) == 9
 
 
 async def test_a_damaged_message_is_a_lost_one(lab):
     """Whichever byte is changed: it is neither delivered nor confirmed, and comes again."""
     server = await lab.server()
-    heard = []
-    server.assign_callback('EXPSTART', lambda data, addr: heard.append(data))
+    received = []
+    server.assign_callback('EXPSTART', lambda data, addr: received.append(data))
     damaged: list[bytes] = []
 
     def hook(to_server: bool, data: bytes) -> list[tuple[float, bytes]]:
@@ -220,9 +220,9 @@ async def test_a_damaged_message_is_a_lost_one(lab):
     relay = await Relay.between(server)
     client = await lab.client(relay.uri)
     await client.init()
-    relay._hook = hook
+    relay.hook = hook
     await client.confirmed_send([2, REF, None], timeout=PATIENCE)
-    assert heard == [[REF, None]]
+    assert received == [[REF, None]]
     assert len(damaged) > 20
     assert server.peers.damaged >= len(damaged) - 2  # what seems to have the flag is only ignored
     relay.close()

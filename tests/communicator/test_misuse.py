@@ -1,4 +1,4 @@
-"""Wrong types and values: each public call refuses them at once, says which argument it was, and stays usable."""
+"""Wrong types and values: each public call refuses them, names the argument, and stays usable."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
@@ -20,14 +21,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import internals
 from echorig import EchoProtocol, ExpMessage, Services, Tuning, hostname2ip, is_success, main, sync, validate_uri
 from echorig.checks import described, flag, number_of, seconds, short
-from echorig.cli.main import entry
+from echorig.cli.main import main as command_line
 from echorig.services.rigs_file import read_rigs
 from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from echorig.tuning import InternalTuning
-from rigs import REF
+from lab import REF
 
 ROOT = Path(__file__).parents[2]
 NAN, INF = math.nan, math.inf
@@ -121,7 +123,7 @@ WAITING = [
     *(Call(whose, 'ping', ADDRESS, 'addr') for whose in ('client', 'server')),
     Call('client', 'confirmed_send', SECONDS, 'timeout', ([32, 20],), 'timeout'),
     Call('client', 'ping', SECONDS, 'timeout', (), 'timeout'),
-    Call('client', 'confirmed_send', Values([object(), [set()]], ['\ud800', '', b'']), 'message|data'),
+    Call('client', 'confirmed_send', Values([object(), [2j]], ['\ud800', '', b'']), 'message|data'),
     Call('client', 'start', REFERENCE, 'exp_ref'),
     Call('client', 'stop', FLAG, 'immediately', (), 'immediately'),
     Call('client', 'status', STATUS, 'status'),
@@ -138,6 +140,7 @@ WAITING = [
     Call('rigs', 'stop', FLAG, 'immediately', (), 'immediately'),
     *(Call('rigs', method, FLAG, 'concurrent', before, 'concurrent') for method, before in MESSAGES.items()),
     Call('rigs', 'stop', FLAG, 'reverse', (), 'reverse'),
+    Call('client', 'call', FLAG, 'check_exp_ref', ('EXPSTART', REF), 'check_exp_ref'),
 ]
 AT_ONCE = [
     Call('client', 'send', Values([object()], ['\ud800', '', b'']), 'message|data'),
@@ -240,15 +243,15 @@ async def test_ports_that_nobody_has(lab, transport):
 @pytest.mark.parametrize('call', [*WAITING, *AT_ONCE], ids=names)
 async def test_calls(lab, transport, call):
     coms = await world(lab, transport)
-    heard = []
-    coms['server'].assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(event))
+    received = []
+    coms['server'].assign_callback(ExpMessage.any(), lambda data, addr, event: received.append(event))
     for kind, value in each(call.values):
         with refused(kind, call.says, value):
             await outcome(call(coms[call.whose], value))
-    assert heard == [], 'something was sent'
+    assert received == [], 'something was sent'
     assert not coms['client'].awaiting_response()
     await coms['client'].status('RUNNING')
-    assert heard == [ExpMessage.EXPSTATUS]
+    assert received == [ExpMessage.EXPSTATUS]
 
 
 @pytest.mark.parametrize(('whose', 'name', 'values', 'good'), SETTINGS, ids=names)
@@ -396,7 +399,10 @@ async def test_opening_sets(lab):
         with refused(kind, 'timeout', value), nothing_opened():
             await Services.connect({'camera': server.server_uri}, timeout=value)
         with refused(kind, 'timeout', value):
-            Services([], timeout=value)
+            Services([await lab.client(server)], timeout=value)
+    for value in FLAG.wrong:
+        with refused(TypeError, 'wait', value), nothing_opened():
+            await Services.connect({'camera': server.server_uri}, wait=value)
     for value in (5, None, True, 'camera', '', b'', [5], ['camera'], [None], {'camera': 5}, Mute()):
         for make in (Services, sync.Services):
             with refused(TypeError, 'rig', value):
@@ -408,14 +414,14 @@ async def test_signals(lab):
     rigs = await lab.services(1)
     for kind, value in each(EVENT):
         with refused(kind, 'event', value):
-            await rigs._signal(value, 'init')
+            await internals.call_rigs(rigs, value, 'init')
     for value in (5, None, True, b'init'):
         with refused(TypeError, 'method', value):
-            await rigs._signal('EXPINIT', value)
+            await internals.call_rigs(rigs, 'EXPINIT', value)
     for value in FLAG.wrong:
         with refused(TypeError, 'concurrent', value):
-            await rigs._signal('EXPINIT', 'init', concurrent=value)
-    assert await rigs._signal('EXPINIT', '', 'x') == {'rig0': ['x']}
+            await internals.call_rigs(rigs, 'EXPINIT', 'init', concurrent=value)
+    assert await internals.call_rigs(rigs, 'EXPINIT', '', 'x') == {'rig0': ['x']}
 
 
 # --- blocking calls ---
@@ -504,10 +510,10 @@ def readers() -> list[Any]:
         pytest.param(sync.Services.connect, id='sync.Services.connect'),
         pytest.param(read_rigs, id='read_rigs'),
         pytest.param(picture, id='save_svg'),
-        pytest.param(lambda path: entry(['server', '127.0.0.1:0', '--key-file', path]), id='--key-file'),
-        pytest.param(lambda path: entry(['server', '127.0.0.1:0', '--cafile', path]), id='--cafile'),
-        pytest.param(lambda path: entry(['server', '127.0.0.1:0', '--cert', path]), id='--cert'),
-        pytest.param(lambda path: entry(['demo', '--svg', path]), id='--svg'),
+        pytest.param(lambda path: command_line(['server', '127.0.0.1:0', '--key-file', path]), id='--key-file'),
+        pytest.param(lambda path: command_line(['server', '127.0.0.1:0', '--cafile', path]), id='--cafile'),
+        pytest.param(lambda path: command_line(['server', '127.0.0.1:0', '--cert', path]), id='--cert'),
+        pytest.param(lambda path: command_line(['demo', '--svg', path]), id='--svg'),
     ]
 
 
@@ -565,7 +571,7 @@ def is_checked(node: ast.AST) -> bool:
 @pytest.mark.parametrize('argv', [5, 'server', b'server', ['server', 5], [None]])
 def test_command_lines(argv):
     with refused(TypeError, 'argv', argv):
-        entry(argv)
+        command_line(argv)
 
 
 # --- limits and timings ---
@@ -651,10 +657,10 @@ async def test_fake_rigs():
                 await rig.wait_for(timeout=value)
         for kind, value in each(NEEDED_SECONDS):
             with refused(kind, 'timeout', value):
-                await rig.tell([1], ('127.0.0.1', 9), timeout=value)
+                await rig.send([1], ('127.0.0.1', 9), timeout=value)
         for value in ADDRESS.wrong:
             with refused(TypeError, 'addr', value):
-                await rig.tell([1], value)
+                await rig.send([1], value)
 
 
 def test_what_is_a_number_of_seconds():
@@ -698,7 +704,7 @@ def test_values_in_texts():
 
 def test_nobody_asks_for_a_truth_value_by_accident():
     """Every parameter that is a bool in the signatures of the main classes is checked by some test here."""
-    tested = {call.keyword for call in (*WAITING, *AT_ONCE)}
+    tested = {call.keyword for call in (*WAITING, *AT_ONCE)} | {'wait'}  # see test_opening_sets
     for cls in (EchoProtocol, Services):
         for name, function in inspect.getmembers(cls, inspect.isroutine):
             if name[0] == '_' or not getattr(function, '__module__', '').startswith('echorig'):
@@ -706,3 +712,48 @@ def test_nobody_asks_for_a_truth_value_by_accident():
             for parameter in inspect.signature(function).parameters.values():
                 if parameter.annotation == 'bool':
                     assert parameter.name in tested, f'{cls.__name__}.{name}({parameter.name})'
+
+
+def test_the_loop_of_a_communicator_may_go_on_in_another_thread():
+    loop = asyncio.new_event_loop()
+
+    async def open_pair() -> tuple[EchoProtocol, EchoProtocol]:
+        server = await EchoProtocol.server('udp://127.0.0.1:0')
+        return server, await EchoProtocol.client(server.server_uri)
+
+    async def close() -> None:
+        for com in pair:
+            com.close()
+            await com.wait_closed()
+
+    pair = loop.run_until_complete(open_pair())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(pair[1].confirmed_send([4, None], timeout=20), loop).result(30)
+    asyncio.run_coroutine_threadsafe(close(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(30)
+    loop.close()
+
+
+def test_a_send_in_another_event_loop_is_refused():
+    """In another thread, or in a loop that runs after the one of the communicator."""
+
+    async def open_client() -> EchoProtocol:
+        client = await EchoProtocol.client('udp://127.0.0.1:9', 'rig')
+        await asyncio.get_running_loop().run_in_executor(None, send_elsewhere, client)
+        return client
+
+    def send_elsewhere(client: EchoProtocol) -> None:
+        async def send() -> None:
+            with pytest.raises(RuntimeError, match='rig belongs to another event loop'):
+                await client.confirmed_send([4, None])
+
+        asyncio.run(send())
+
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(open_client())
+    send_elsewhere(client)
+    client.close()
+    loop.run_until_complete(client.wait_closed())
+    loop.close()

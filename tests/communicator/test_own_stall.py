@@ -1,4 +1,4 @@
-"""Calls, connections, handshakes and limits, when this program stands still for longer than each may take.
+"""Calls, connections, handshakes and limits while this program stands still for longer than each may take.
 
 The other end is on another thread or in another process, which goes on meanwhile. The loop stands still where it
 reads a socket: libuv runs its timers right after that, before it looks at the sockets again.
@@ -7,6 +7,7 @@ reads a socket: libuv runs its timers right after that, before it looks at the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -20,12 +21,15 @@ from typing import Any
 
 import pytest
 
-from echorig import Services, ServicesTimeoutError, Tuning, sync
+import internals
+from echorig import EchoTimeoutError, Services, ServicesTimeoutError, Tuning, sync
+from echorig.stall import DelayedCall
 from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
 from echorig.tuning import InternalTuning
+from echorig.wire._tags import set_ack
 from eventually import eventually
-from rigs import REF
+from lab import REF
 
 trustme = pytest.importorskip('trustme')
 
@@ -134,7 +138,7 @@ async def test_an_event_that_came_meanwhile(lab, rig, meanwhile):
     waiting = asyncio.ensure_future(rigs.await_all('EXPEND'))
     await asyncio.sleep(0.01)
     with ThreadPoolExecutor() as pool:
-        telling = pool.submit(lambda: rig.tell(meanwhile.wait([4, 'done']), timeout=30.0))
+        telling = pool.submit(lambda: rig.send(meanwhile.wait([4, 'done']), timeout=30.0))
         await meanwhile.stand_still()
         assert await waiting == {'rig': ['done']}
         await asyncio.wrap_future(telling)
@@ -201,10 +205,10 @@ def test_the_background_thread_of_blocking_calls(meanwhile):
             client = await loop.run_in_executor(None, sync.EchoProtocol.client, rig.uri, 'rig')
             await loop.run_in_executor(None, client.status, 'RUNNING')
             waiting = loop.run_in_executor(None, lambda: client.on_event('EXPEND', timeout=SHORT))
-            await eventually(lambda: client.asynchronous._waiting.waiters, 'client.asynchronous._waiting.waiters')
+            await eventually(lambda: internals.waiters(client.asynchronous), 'internals.waiters(client.asynchronous)')
             current_portal().loop.call_soon_threadsafe(lambda: asyncio.ensure_future(meanwhile.stand_still()))
             await loop.run_in_executor(None, meanwhile.wait)
-            await rig.tell([4, 'done'], timeout=30.0)
+            await rig.send([4, 'done'], timeout=30.0)
             assert (await waiting)[0] == ['done']
             await loop.run_in_executor(None, client.close)
 
@@ -234,7 +238,6 @@ async def test_looking_for_a_server(lab, turns):
         tuning = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02, reconnect_timeout=0.1)
         client = await lab.client(rig.uri, tuning=tuning)
         attempts: list[int] = []
-        connect = client._endpoint.reconnector._connect
 
         def stand_still(turns: int) -> None:
             if turns:
@@ -242,15 +245,18 @@ async def test_looking_for_a_server(lab, turns):
             else:
                 time.sleep(0.2)
 
-        async def attempt() -> None:
-            attempts.append(len(attempts))
-            stand_still(turns)
-            await connect()
+        def standing_still(connect: Any) -> Any:
+            async def attempt() -> None:
+                attempts.append(len(attempts))
+                stand_still(turns)
+                await connect()
 
-        client._endpoint.reconnector._connect = attempt
+            return attempt
+
+        internals.wrap_connect(client, standing_still)
         client._transport.abort()
         await eventually(lambda: attempts, 'attempts')
-        await asyncio.wait_for(client._endpoint.reconnector.stopped(), 30)
+        await asyncio.wait_for(internals.reconnector(client).stopped(), 30)
         assert client.is_connected
         assert attempts == [0]
 
@@ -292,8 +298,8 @@ async def test_the_handshake_of_a_client(lab, papers, meanwhile):
 
 async def test_the_handshake_of_a_server(lab, papers, meanwhile):
     server = await lab.server('wss', ssl=papers[0], tuning=Tuning(handshake_timeout=SHORT))
-    asked, heard = threading.Event(), asyncio.get_running_loop().create_future()
-    server.assign_callback('EXPINFO', lambda data, addr: heard.set_result(data))
+    asked, received = threading.Event(), asyncio.get_running_loop().create_future()
+    server.assign_callback('EXPINFO', lambda data, addr: received.set_result(data))
 
     def connect() -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -327,7 +333,7 @@ async def test_the_handshake_of_a_server(lab, papers, meanwhile):
         await meanwhile.stand_still()
         await asyncio.sleep(0.1)
         still.set()
-        assert await asyncio.wait_for(heard, 30) == [20, 'here']
+        assert await asyncio.wait_for(received, 30) == [20, 'here']
         await asyncio.wrap_future(connecting)
         assert server.rejected == {}
 
@@ -362,8 +368,8 @@ async def test_who_said_something_meanwhile_is_not_silent(lab, meanwhile):
 async def test_a_message_whose_end_came_meanwhile(lab, meanwhile):
     """Far more of it than is read in one turn."""
     server = await lab.server('tcp', tuning=InternalTuning(message_timeout=SHORT))
-    heard = asyncio.get_running_loop().create_future()
-    server.assign_callback('EXPINFO', lambda data, addr: heard.set_result(len(data[1])))
+    received = asyncio.get_running_loop().create_future()
+    server.assign_callback('EXPINFO', lambda data, addr: received.set_result(len(data[1])))
 
     def connect() -> None:
         with socket.create_connection(('127.0.0.1', server.port)) as sock:
@@ -374,10 +380,90 @@ async def test_a_message_whose_end_came_meanwhile(lab, meanwhile):
     with ThreadPoolExecutor() as pool:
         connecting = pool.submit(connect)
         await eventually(
-            lambda: any(connection.splitter.pending for connection in server._connections.values()),
+            lambda: any(connection.splitter.pending for connection in internals.connections(server).values()),
             'a part has come',
         )
         await meanwhile.stand_still()
-        assert await asyncio.wait_for(heard, 30) == 2_000_000
+        assert await asyncio.wait_for(received, 30) == 2_000_000
         await asyncio.wrap_future(connecting)
         assert server.rejected == {}
+
+
+# --- the exchange ---
+
+
+async def test_an_echo_that_came_between_the_timer_and_its_expiry(lab, monkeypatch):
+    """The timer is of another send, was on time, and reads the sockets; then this program stands still."""
+    loop = asyncio.get_running_loop()
+    call_soon = loop.call_soon
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(('127.0.0.1', 0))
+        client = await lab.client(f'udp://127.0.0.1:{sock.getsockname()[1]}')
+
+        def stand_still(callback: Any, *args: Any, **kwargs: Any) -> asyncio.Handle:
+            if isinstance(getattr(callback, '__self__', None), DelayedCall):
+                monkeypatch.undo()
+                sock.setblocking(False)
+                frame, addr = sock.recvfrom(1000)
+                for i in range(10):
+                    sock.sendto(b'[64, 20, %d]' % i, addr)
+                sock.sendto(frame, addr)
+                time.sleep(LONG)
+            return call_soon(callback, *args, **kwargs)
+
+        message = b'[4, "data"]'  # from another program's encoder, and so without a tag: it is sent once
+        sending = asyncio.ensure_future(client.confirmed_send(message, timeout=SHORT))
+        await asyncio.sleep(0.01)
+        monkeypatch.setattr(loop, 'call_soon', stand_still)
+        with pytest.raises(EchoTimeoutError):
+            await client.ping(timeout=SHORT / 4)
+        await sending
+        assert loop.call_soon == call_soon
+
+
+async def test_an_echo_on_the_second_socket_of_a_search(lab, meanwhile):
+    """A client looks for a silent server from a second socket, which it closes after a while."""
+    timeout = 5.0  # seconds; more than until the second socket
+    frames: dict[Any, bytes] = {}
+
+    def receive() -> int:
+        with contextlib.suppress(BlockingIOError):
+            frame, addr = sock.recvfrom(1000)
+            if frame.startswith(b'[4'):
+                frames[addr] = frame
+            elif not frames:  # a ping: the client waits until it knows that this is echorig
+                sock.sendto(set_ack(frame), addr)
+        return len(frames)
+
+    def echo() -> None:
+        for _ in range(10):
+            sock.sendto(b'[64, 20, 1]', addr)
+        sock.sendto(set_ack(frame), addr)
+        time.sleep(timeout)
+        meanwhile.wait()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, ThreadPoolExecutor() as pool:
+        sock.bind(('127.0.0.1', 0))
+        sock.setblocking(False)
+        client = await lab.client(f'udp://127.0.0.1:{sock.getsockname()[1]}')
+        sending = asyncio.ensure_future(client.confirmed_send([4, 'data'], timeout=timeout))
+        await eventually(lambda: receive() == 2, 'the message has come from two sockets')
+        addr, frame = list(frames.items())[1]
+        echoing = pool.submit(echo)
+        await meanwhile.stand_still()
+        await sending
+        await asyncio.wrap_future(echoing)
+
+
+async def test_pieces_of_a_long_message_are_progress(lab):
+    """A time-out after a stall waits as long as there is more to read, although no message is complete."""
+    server = await lab.server('tcp')
+    pipeline = internals.pipeline(server)
+    with socket.create_connection(('127.0.0.1', server.port)) as sock:
+        await eventually(lambda: internals.connections(server), 'the connection')
+        before = pipeline.count_received()
+        for piece in (b'[64, 20, "', b'long'):
+            sock.sendall(piece)
+            await eventually(lambda: pipeline.count_received() > before, 'the piece is counted')
+            before = pipeline.count_received()
+    assert internals.exchange(server).n_received == 0

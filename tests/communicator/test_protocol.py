@@ -1,4 +1,4 @@
-"""Sending: what is confirmed, what fails, and that a failure stays one message's."""
+"""Sending: confirmations and failures, and that a failure affects one message only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from echorig import (
     PeerUnreachableError,
 )
 from eventually import eventually
-from rigs import REF, RawUdp, free_port
-from tagging import ACK, read_tag, run_of, tag, untagged
+from lab import REF, RawUdp, free_port
+from tagging import ACK, read_tag, run_of, strip_tag, tag
 
 
 async def test_every_message_arrives_as_documented(lab, transport):
     server, client = await lab.pair(transport)
-    heard = []
-    server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((event.name, data)))
+    received = []
+    server.assign_callback(ExpMessage.any(), lambda data, addr, event: received.append((event.name, data)))
     await client.init(42)
     await client.start(REF, {'foo': 'bar'})
     await client.start({'date': '2022-01-01', 'sequence': '01', 'subject': 'mouse'})
@@ -37,7 +37,7 @@ async def test_every_message_arrives_as_documented(lab, transport):
     await client.stop(immediately=True)
     await client.cleanup()
     await client.confirmed_send([ExpMessage.EXPSTATUS])
-    assert heard == [
+    assert received == [
         ('EXPINIT', [42]),
         ('EXPSTART', [REF, {'foo': 'bar'}]),
         ('EXPSTART', ['2022-01-01_1_mouse', None]),
@@ -67,10 +67,10 @@ async def test_the_server_tells_its_clients(lab, transport):
 
 async def test_concurrent_and_identical_sends_all_succeed_in_order(lab, transport):
     server, client = await lab.pair(transport)
-    heard = []
-    server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
+    received = []
+    server.assign_callback('EXPINFO', lambda data, addr: received.append(data[1]))
     await asyncio.gather(*(client.info(0, i // 2) for i in range(100)))
-    assert heard == [i // 2 for i in range(100)]
+    assert received == [i // 2 for i in range(100)]
 
 
 async def test_messages_that_cross_are_both_delivered(lab, transport):
@@ -78,12 +78,12 @@ async def test_messages_that_cross_are_both_delivered(lab, transport):
     first = asyncio.ensure_future(server.on_event('EXPINIT'))
     await client.init()
     _, addr = await first
-    heard = []
-    server.assign_callback('EXPSTART', lambda data, addr: heard.append('server'))
-    client.assign_callback('EXPEND', lambda data, addr: heard.append('client'))
+    received = []
+    server.assign_callback('EXPSTART', lambda data, addr: received.append('server'))
+    client.assign_callback('EXPEND', lambda data, addr: received.append('client'))
     for _ in range(50):
         await asyncio.gather(client.start(REF), server.stop(addr=addr))
-    assert sorted(heard) == ['client'] * 50 + ['server'] * 50
+    assert sorted(received) == ['client'] * 50 + ['server'] * 50
 
 
 async def test_raw_bytes_and_text_travel_as_they_are(lab):
@@ -191,7 +191,7 @@ async def test_a_wrong_echo_is_an_error_of_that_send(lab, caplog):
         await sending
     sending = asyncio.ensure_future(client.start(REF))
     data = b''
-    while untagged(data) != client.encode([2, REF, None]):
+    while strip_tag(data) != client.encode([2, REF, None]):
         data, addr = await peer.hear()  # the echo of the message that crossed comes before
     peer.say(data, addr)
     await sending
@@ -200,8 +200,8 @@ async def test_a_wrong_echo_is_an_error_of_that_send(lab, caplog):
 
 async def test_a_cancelled_send_leaves_nothing_behind(lab, transport):
     server, client = await lab.pair(transport)
-    heard = []
-    client.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
+    received = []
+    client.assign_callback(ExpMessage.any(), lambda *args: received.append(args))
     server.assign_callback('EXPSTART', lambda data, addr: server.send([4, 'answer'], addr))
     await client.init()  # what is cancelled before the server is known would not be sent
     for _ in range(20):
@@ -214,7 +214,7 @@ async def test_a_cancelled_send_leaves_nothing_behind(lab, transport):
         await client.init()
         await asyncio.wait_for(answer, 2)
     assert not client.awaiting_response()
-    assert {args[2] for args in heard} == {ExpMessage.EXPEND}, 'a late echo was delivered'
+    assert {args[2] for args in received} == {ExpMessage.EXPEND}, 'a late echo was delivered'
 
 
 async def test_nobody_listens(lab):
@@ -247,8 +247,8 @@ async def test_a_peer_that_was_heard_may_be_restarting(lab):
 async def test_send_without_confirmation(lab, transport):
     server, client = await lab.pair(transport)
     waiting = asyncio.ensure_future(server.on_event('EXPSTATUS'))
-    heard = []
-    client.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
+    received = []
+    client.assign_callback(ExpMessage.any(), lambda *args: received.append(args))
     client.send([ExpMessage.EXPSTATUS, 20])
     data, addr = await waiting
     assert data == [20]
@@ -256,7 +256,7 @@ async def test_send_without_confirmation(lab, transport):
     server.send([64, 20, None], ('localhost', addr[1]))
     assert (await back)[0] == [20, None]
     await client.init()  # the echoes of both are in by now
-    assert [args[2].name for args in heard] == ['EXPINFO']
+    assert [args[2].name for args in received] == ['EXPINFO']
 
 
 async def test_a_message_sent_to_a_name_is_tagged_like_any_other(lab):
@@ -264,7 +264,7 @@ async def test_a_message_sent_to_a_name_is_tagged_like_any_other(lab):
     for host in ('127.0.0.1', 'localhost'):
         server.send([ExpMessage.EXPSTATUS, 20], (host, peer.addr[1]))
         data, _ = await peer.hear()
-        assert untagged(data) == b'[32, 20]'
+        assert strip_tag(data) == b'[32, 20]'
         assert read_tag(data) >= 0
     peer.close()
 
@@ -293,7 +293,7 @@ async def test_last_sent_tells_the_newest_unconfirmed_message(lab):
     sending = asyncio.ensure_future(client.init())
     data, addr = await peer.hear()
     message, echo = client._last_sent[peer.addr]
-    assert (untagged(message), echo.done()) == (b'[1, null]', False)
+    assert (strip_tag(message), echo.done()) == (b'[1, null]', False)
     assert client.awaiting_response()
     assert client.awaiting_response(peer.addr)
     assert not client.awaiting_response(('localhost', 8080))
@@ -376,14 +376,14 @@ async def test_the_size_of_a_truncated_echo_can_be_set_at_any_time(lab):
 
 async def test_ping(lab, transport):
     server, client = await lab.pair(transport)
-    heard = []
-    server.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
+    received = []
+    server.assign_callback(ExpMessage.any(), lambda *args: received.append(args))
     assert 0 < await client.ping() < 1
     peer = await RawUdp.open()
     plain = await lab.client(peer.uri)
     pinging = asyncio.ensure_future(plain.ping())
     data, addr = await asyncio.wait_for(peer.heard.get(), 2)
-    assert untagged(data) == b'[]'
+    assert strip_tag(data) == b'[]'
     peer.say(data, addr)
     assert 0 < await pinging < 1
     assert plain.peers[peer.addr].kind == 'legacy'
@@ -391,7 +391,7 @@ async def test_ping(lab, transport):
         await plain.ping(timeout=0.05)
     with pytest.raises(TypeError, match='addr'):
         await server.ping()
-    assert heard == []
+    assert received == []
     peer.close()
 
 

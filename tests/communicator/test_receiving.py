@@ -1,4 +1,4 @@
-"""What a peer may send us: nothing of it reaches the event loop, and the communicator goes on working."""
+"""Frames of any kind: no error reaches the event loop, and the communicator stays usable."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import internals
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage
-from echorig.delivery._exchange import DELIVER, Exchange
-from echorig.events import message_log
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.tuning import InternalTuning
 from eventually import eventually
-from rigs import REF, RawUdp, free_port
+from lab import REF, RawUdp, free_port
 
 BAD = {
     'one byte': b'x',
@@ -47,14 +48,14 @@ ODD_NOTICES = [
 @pytest.mark.parametrize('data', BAD.values(), ids=BAD.keys())
 async def test_bad_input_over_the_socket(lab, data, caplog):
     server, client = await lab.pair()
-    heard = []
-    server.assign_callback(ExpMessage.any(), lambda *args: heard.append(args[0]))
+    received = []
+    server.assign_callback(ExpMessage.any(), lambda *args: received.append(args[0]))
     peer = await RawUdp.open()
     peer.say(b'', (server.hostname, server.port))
     peer.say(data, (server.hostname, server.port))
     assert await peer.hear() == (data, (server.hostname, server.port))  # echoed before it is looked at
     await client.start(REF)
-    assert heard == [[REF, None]]
+    assert received == [[REF, None]]
     records = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(records) == 1
     assert 'Ignored' in records[0].getMessage()
@@ -108,7 +109,7 @@ async def test_odd_notices_are_delivered_and_never_echoed(lab, data, caplog):
 )
 async def test_what_is_logged_of_bad_input_is_short_and_legible(lab, data, caplog):
     server = await lab.server()
-    server._pipeline.replay(data, ('127.0.0.1', 9))
+    internals.pipeline(server).receive_verified(data, ('127.0.0.1', 9))
     texts = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(texts) == 1
     assert len(texts[0]) < 2500
@@ -117,7 +118,7 @@ async def test_what_is_logged_of_bad_input_is_short_and_legible(lab, data, caplo
 
 async def test_what_stands_in_place_of_an_event_is_shown_once_and_without_what_may_be_secret(lab, caplog):
     server = await lab.server()
-    server._pipeline.replay(b'[[{"user": "0123456789abcdef"}]]', ('127.0.0.1', 9))
+    internals.pipeline(server).receive_verified(b'[[{"user": "0123456789abcdef"}]]', ('127.0.0.1', 9))
     assert 'Ignored' in caplog.text
     assert '0123456789abcdef' not in caplog.text
 
@@ -148,7 +149,7 @@ async def test_warnings_of_bad_input_do_not_pile_up(lab):
         warnings.showwarning = lambda *args, **kwargs: None
         for i in range(1000):
             server.datagram_received(b'bad %d' % i, ('127.0.0.1', 9))
-    assert len(message_log._warned) <= message_log._MAX_WARNED + 2
+    assert internals.n_warned() <= internals.MAX_WARNED + 2
 
 
 async def test_a_program_error_in_receiving_is_logged_not_raised(lab, caplog):
@@ -157,6 +158,52 @@ async def test_a_program_error_in_receiving_is_logged_not_raised(lab, caplog):
         server.datagram_received(b'[8]', ('127.0.0.1', 9))
     assert 'could not be processed' in caplog.text
     await client.init()
+
+
+@pytest.mark.parametrize('of', ['class', 'object'])
+async def test_a_replaced_hook_receives_every_frame(lab, monkeypatch, of):
+    server, client = await lab.pair()
+    await client.init()
+    received = []
+    plain = EchoProtocol._receive
+
+    def receive(self: EchoProtocol, data: bytes, addr: tuple[str, int]) -> None:
+        if self is server:
+            received.append(data)
+        plain(self, data, addr)
+
+    if of == 'class':
+        monkeypatch.setattr(EchoProtocol, '_receive', receive)
+    else:
+        monkeypatch.setattr(server, '_receive', receive.__get__(server))
+    await client.start(REF)
+    monkeypatch.undo()
+    await client.stop()
+    assert [data[:4] for data in received] == [b'[2, ']
+
+
+async def test_a_subclass_receives_datagrams_itself():
+    received = []
+
+    class Own(EchoProtocol):
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            received.append(data)
+            super().datagram_received(data, addr)
+
+    com = Own('udp://127.0.0.1:9', 'server')
+    com.assign_callback('EXPINFO', lambda data, addr: received.append(data))
+    com.datagram_received(b'[64, 20, 1]', ('127.0.0.1', 9))
+    assert received == [b'[64, 20, 1]', [20, 1]]
+    com.close()
+
+
+async def test_frames_to_thousands_of_peers_that_are_gone(lab):
+    """Each of them ends what is waiting for its peer."""
+    server = await lab.server('tcp')
+    outbox = internals.exchange(server).outbox
+    outbox.extend((b'[4, null]', ('127.0.0.1', port)) for port in range(1, 5001))
+    internals.pipeline(server).flush()
+    assert not outbox
 
 
 async def test_datagrams_of_strangers_are_ignored_by_a_client(lab, caplog):
@@ -211,8 +258,8 @@ def test_any_address_will_do():
     """The exchange takes addresses as they are, none included, and forgets a peer wholly."""
     exchange = Exchange(InternalTuning(), False, 65535)
     for _ in range(2):
-        assert exchange.receive(b'[2]', None, 1.0) == DELIVER
-        exchange.lost(None, 1.0)
+        assert exchange.classify(b'[2]', None, 1.0) == Verdict.DELIVER
+        exchange.disconnect(None, 1.0)
 
 
 async def test_a_transport_that_raises_leaves_nothing_behind(lab, transport):

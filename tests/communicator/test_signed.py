@@ -1,4 +1,4 @@
-"""Communicators with a key, over real sockets: they talk to each other, and to nobody else."""
+"""Communicators with a key, over real sockets: they accept messages only from each other."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from echorig.testing import LossyLink
 from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode
 from eventually import eventually
-from rigs import REF, RawUdp, free_port
-from tagging import acknowledged, tag, tag_answer
+from lab import REF, RawUdp, free_port
+from tagging import set_ack, tag, tag_answer
 
 KEY = 'only the laboratory has this key'
 ANOTHER = 'somebody else has this other key'
-SOON = 0.3  # seconds; after that a message that nobody may hear has not been heard
+SOON = 0.3  # seconds; a message that must not be delivered would have arrived by then
 
 
 def listening(com):
-    """Return a list that grows by the event and data of each message that a communicator hears."""
-    heard = []
-    com.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((event.name, *data)))
-    return heard
+    """Return a list that grows by the event and data of each message that a communicator receives."""
+    received = []
+    com.assign_callback(ExpMessage.any(), lambda data, addr, event: received.append((event.name, *data)))
+    return received
 
 
 # --- among those who have it ---
@@ -44,7 +44,7 @@ def listening(com):
 
 async def test_everything_that_is_said(lab, transport):
     server, client = await lab.pair(transport, key=KEY)
-    heard, answers = listening(server), listening(client)
+    received, answers = listening(server), listening(client)
     await client.init({'foo': 'bär 🐭'})
     await client.start(REF)
     await client.info('RUNNING', [1, 2.5])
@@ -52,7 +52,7 @@ async def test_everything_that_is_said(lab, transport):
     client.send([32, 30])
     await client.cleanup()
     assert await client.ping() > 0
-    assert heard == [
+    assert received == [
         ('EXPINIT', {'foo': 'bär 🐭'}),
         ('EXPSTART', REF, None),
         ('EXPINFO', 20, [1, 2.5]),
@@ -69,18 +69,18 @@ async def test_everything_that_is_said(lab, transport):
 
 async def test_many_at_once_in_order(lab, transport):
     server, client = await lab.pair(transport, key=KEY)
-    heard = listening(server)
+    received = listening(server)
     await asyncio.gather(*(client.info('RUNNING', i) for i in range(200)))
-    assert heard == [('EXPINFO', 20, i) for i in range(200)]
+    assert received == [('EXPINFO', 20, i) for i in range(200)]
 
 
 async def test_a_failing_callback_is_told(lab, transport):
     server, client = await lab.pair(transport, key=KEY)
     server.assign_callback('EXPINIT', lambda data, addr: 1 / 0)
-    told = asyncio.ensure_future(client.on_event(0))
+    notice = asyncio.ensure_future(client.on_event(0))
     await asyncio.sleep(0)
     await client.init()
-    (text, event), _ = await asyncio.wait_for(told, 5)
+    (text, event), _ = await asyncio.wait_for(notice, 5)
     assert text.startswith('ZeroDivisionError')
     assert event == 1
 
@@ -118,7 +118,7 @@ async def test_services(lab, transport):
 
 async def test_two_peers_with_the_key_and_long_messages(lab, transport):
     server = await lab.server(transport, key=KEY)
-    heard = listening(server)
+    received = listening(server)
     longest = 65_507 - 320 - len(b'[64, 20, ""]')
     for _ in range(2):
         client = await lab.client(server, key=KEY.encode())
@@ -128,7 +128,7 @@ async def test_two_peers_with_the_key_and_long_messages(lab, transport):
                 await client.info('RUNNING', 'x' * (longest + 1))
         else:
             await client.confirmed_send([64, 20, 'x' * 2_000_000], timeout=30)
-    assert len(heard) == (2 if transport == 'udp' else 4)
+    assert len(received) == (2 if transport == 'udp' else 4)
 
 
 async def test_only_messages_can_be_signed(lab, transport):
@@ -143,12 +143,12 @@ async def test_only_messages_can_be_signed(lab, transport):
 
 async def test_on_a_bad_network(lab):
     server = await lab.server(key=KEY)
-    heard = listening(server)
+    received = listening(server)
     async with LossyLink(server.server_uri, loss=0.2, duplicate=0.1, reorder=0.1, seed=3) as link:
         client = await lab.client(link.uri, key=KEY)
         for i in range(200):
             await client.confirmed_send([64, 20, i], timeout=10.0)
-    assert heard == [('EXPINFO', 20, i) for i in range(200)]
+    assert received == [('EXPINFO', 20, i) for i in range(200)]
 
 
 async def test_more_than_there_is_room_for(lab, transport):
@@ -174,9 +174,9 @@ async def test_a_rig_that_starts_anew(lab):
         await server.wait_closed()
         server = await EchoProtocol.server(server.server_uri, 'server', key=KEY)
         lab.opened.append(server)
-        heard = listening(server)
+        received = listening(server)
         await client.confirmed_send([64, 20, i], timeout=10)
-        assert heard == [('EXPINFO', 20, i)]
+        assert received == [('EXPINFO', 20, i)]
 
 
 async def test_a_rig_that_starts_anew_over_tcp(lab):
@@ -188,22 +188,22 @@ async def test_a_rig_that_starts_anew_over_tcp(lab):
     await asyncio.wait_for(client.on_connection_lost, 10)
     server = await EchoProtocol.server(server.server_uri, 'server', key=KEY)
     lab.opened.append(server)
-    heard = listening(server)
+    received = listening(server)
     await eventually(lambda: client.is_connected, 'client.is_connected')
     await client.info('RUNNING', 1)
-    assert heard == [('EXPINFO', 20, 1)]
+    assert received == [('EXPINFO', 20, 1)]
 
 
 async def test_a_main_pc_that_starts_anew_at_its_old_port(lab):
     server = await lab.server(key=KEY)
-    heard = listening(server)
+    received = listening(server)
     port = free_port()
     for i in range(3):
         client = await lab.client(server, key=KEY, local_addr=('127.0.0.1', port))
         await client.info('RUNNING', i)
         client.close()
         await client.wait_closed()
-    assert heard == [('EXPINFO', 20, i) for i in range(3)]
+    assert received == [('EXPINFO', 20, i) for i in range(3)]
 
 
 async def test_nobody_there_is_still_said(lab):
@@ -223,27 +223,27 @@ async def test_what_has_failed_is_not_said_later(lab):
         await asyncio.wait_for(client.confirmed_send([1, 'given up'], timeout=20), 0.05)
     server = await EchoProtocol.server(f'udp://127.0.0.1:{port}', 'server', key=KEY)
     lab.opened.append(server)
-    heard = listening(server)
+    received = listening(server)
     await client.confirmed_send([4, None], timeout=20)
-    assert heard == [('EXPEND', None)]
+    assert received == [('EXPEND', None)]
 
 
 async def test_much_at_once_on_a_new_connection(lab):
     server, client = await lab.pair('tcp', key=KEY)
-    heard = listening(server)
+    received = listening(server)
     await asyncio.gather(*(client.confirmed_send([64, i, 'x' * 200_000], timeout=30) for i in range(20)))
-    assert [number for _, number, _ in heard] == list(range(20))
+    assert [number for _, number, _ in received] == list(range(20))
 
 
 async def test_a_signature_must_fit_into_what_the_other_end_takes(lab):
     server, client = await lab.pair('tcp', key=KEY, tuning=Tuning(max_stream_message=2000))
-    heard = listening(server)
+    received = listening(server)
     longest = 2000 - 320 - len(b'[64, 20, ""]')
     await client.info('RUNNING', 'x' * longest)
     with pytest.raises(MessageTooLongError, match='signature'):
         await client.info('RUNNING', 'x' * (longest + 1))
     await client.stop()
-    assert len(heard) == 2
+    assert len(received) == 2
 
 
 async def test_what_close_takes_with_it_is_said(lab, caplog):
@@ -259,16 +259,16 @@ async def test_what_close_takes_with_it_is_said(lab, caplog):
 @pytest.mark.parametrize('keys', [(KEY, None), (None, KEY), (KEY, ANOTHER)])
 async def test_without_the_same_key_nothing_is_heard(lab, transport, keys, caplog):
     server, client = await lab.server(transport, key=keys[0]), None
-    heard = listening(server)
+    received = listening(server)
     client = await lab.client(server, key=keys[1])
     with pytest.raises(EchoTimeoutError) as raised:
         await client.confirmed_send([1, None], timeout=SOON)
-    if keys[1] and not keys[0]:  # it is told what is wrong, as far as it can know
+    if keys[1] and not keys[0]:  # the error names the cause, as far as it is known
         assert 'not signed with the same key' in str(raised.value)
     client.send([1, None])
     with pytest.raises(EchoTimeoutError):
         await client.ping(timeout=SOON)
-    assert heard == []
+    assert received == []
     if keys[0]:
         assert [record.name for record in caplog.records if 'not signed with our key' in record.message].count(
             'server'
@@ -281,28 +281,28 @@ async def test_a_server_is_not_heard_either(lab):
     """The main PC has a key, a rig none: what the rig says of itself is not believed."""
     server, client = await lab.server(), None
     client = await lab.client(server, key=KEY)
-    heard = listening(client)
+    received = listening(client)
     with pytest.raises(EchoTimeoutError):
         await client.confirmed_send([1, None], timeout=SOON)
     (addr,) = server.peers  # the handshake reached it, as a ping
     with pytest.raises(EchoTimeoutError):
         await server.confirmed_send([32, 20], addr, timeout=SOON)
-    assert heard == []
+    assert received == []
 
 
 async def test_a_handshake_is_a_ping_to_those_without_a_key(lab, caplog):
     server = await lab.server()
-    heard = listening(server)
+    received = listening(server)
     client = await lab.client(server, key=KEY)
     with caplog.at_level(logging.DEBUG), pytest.raises(EchoTimeoutError):
         await client.confirmed_send([1, None], timeout=SOON)
-    assert heard == []
+    assert received == []
     assert server.peers[next(iter(server.peers))].malformed == 0
     assert 'no message' not in caplog.text
 
 
 class Relay(RawUdp):
-    """An attacker between a client and its server: hears everything, and can say it again from the same address."""
+    """An attacker between a client and its server: receives every frame, and can replay it from the same address."""
 
     def join(self, server):
         self.server = server.server_uri.rsplit(':', 1)[0].removeprefix('udp://'), server.port
@@ -328,7 +328,7 @@ async def dealt_with(server):
 
 async def test_forged_datagrams(lab):
     server, client = await lab.pair(key=KEY)
-    heard = listening(server)
+    received = listening(server)
     await client.init()
     attacker = await RawUdp.open()
     address = server.hostname, server.port
@@ -337,9 +337,9 @@ async def test_forged_datagrams(lab):
         for frame in (message, tag(message, i), tag_answer(message, i, i), b'[0, "notice", 1]', b'no message', b'['):
             attacker.say(frame, address)
             attacker.say(tag(b'[]', i), address)
-            attacker.say(acknowledged(tag(message, i)), address)
+            attacker.say(set_ack(tag(message, i)), address)
         await dealt_with(server)  # before the system has no more room for datagrams
-    assert heard == [('EXPINIT', None), *[('EXPINFO', 20, 'sync')] * 30]
+    assert received == [('EXPINIT', None), *[('EXPINFO', 20, 'sync')] * 30]
     assert server.rejected['127.0.0.1'].unsigned == 30 * 18
     assert attacker.heard.empty()
     assert attacker.addr not in server.peers
@@ -348,7 +348,7 @@ async def test_forged_datagrams(lab):
 
 async def test_replayed_datagrams(lab):
     server = await lab.server(key=KEY)
-    heard = listening(server)
+    received = listening(server)
     relay = await Relay.open()
     relay.join(server)
     client = await lab.client(relay.uri, key=KEY)
@@ -363,10 +363,10 @@ async def test_replayed_datagrams(lab):
             stranger.say(frame, relay.server)
             relay.transport.sendto(frame, relay.client)  # and back
     await dealt_with(server)
-    assert heard == [('EXPINFO', 20, i) for i in (*range(1, 6), 'sync')]
+    assert received == [('EXPINFO', 20, i) for i in (*range(1, 6), 'sync')]
     assert client.peers[relay.addr].duplicates == 0
     await client.info('RUNNING', 6)
-    assert heard[-1] == ('EXPINFO', 20, 6)
+    assert received[-1] == ('EXPINFO', 20, 6)
 
 
 async def test_replayed_datagrams_after_a_restart(lab):
@@ -380,24 +380,24 @@ async def test_replayed_datagrams_after_a_restart(lab):
     await server.wait_closed()
     server = await EchoProtocol.server(server.server_uri, 'server', key=KEY)
     lab.opened.append(server)
-    heard = listening(server)
+    received = listening(server)
     for _ in range(3):
         for frame in recorded:
             relay.transport.sendto(frame, relay.server)
     await dealt_with(server)
-    assert heard == [('EXPINFO', 20, 'sync')]
+    assert received == [('EXPINFO', 20, 'sync')]
     await client.confirmed_send([64, 20, 'again'], timeout=20)
-    assert heard[-1] == ('EXPINFO', 20, 'again')
+    assert received[-1] == ('EXPINFO', 20, 'again')
 
 
 async def test_forged_confirmations(lab):
-    """An attacker in the place of the rig sends back what he hears, as every peer without a key would."""
+    """An attacker in the place of the rig sends back each frame, as every peer without a key would."""
     attacker = await RawUdp.open()
     client = await lab.client(attacker.uri, key=KEY)
     send = asyncio.ensure_future(client.confirmed_send([2, REF, None], timeout=1.0))
     for _ in range(3):
         frame, addr = await asyncio.wait_for(attacker.heard.get(), 5)
-        for forged in (frame, acknowledged(frame), tag(b'[2, "%s", null]' % REF.encode(), 1)):
+        for forged in (frame, set_ack(frame), tag(b'[2, "%s", null]' % REF.encode(), 1)):
             attacker.say(forged, addr)
     with pytest.raises(EchoTimeoutError, match='not signed with the same key'):
         await send
@@ -405,7 +405,7 @@ async def test_forged_confirmations(lab):
 
 async def test_a_forger_over_tcp(lab):
     server = await lab.server('tcp', key=KEY)
-    heard = listening(server)
+    received = listening(server)
     reader, writer = await asyncio.open_connection(server.hostname, server.port)
     writer.write(b'[2, "ref", null]' + tag(b'[1, null]', 7) + b'[0, "x"]' + tag(b'[]', 8) + b'text')
     client = await lab.client(server, key=KEY)
@@ -413,7 +413,7 @@ async def test_a_forger_over_tcp(lab):
     writer.write_eof()
     assert await asyncio.wait_for(reader.read(), 10) == b''
     writer.close()
-    assert heard == [('EXPINIT', None)]
+    assert received == [('EXPINIT', None)]
 
 
 # --- the key itself ---

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, NOTICE, SWALLOWED, TIMED_OUT, WAITING
+from echorig.delivery.verdicts import Outcome, Verdict
 from exchanges import (
     INIT,
     NOTICE_FRAME,
@@ -18,19 +18,19 @@ from exchanges import (
     B,
     count,
     exchange,
+    meet_echorig,
+    meet_legacy,
     out,
-    plain,
     run_until,
-    tagging,
 )
-from tagging import RUN, acknowledged, is_ping, ping, tag, untagged
+from tagging import RUN, is_ping, ping, set_ack, strip_tag, tag
 
 GAP = 0.1
 NOW = float('-inf')  # what was sent before the time began to pass
 
 
 def said_by(ex, end):
-    return [(time, untagged(frame)) for time, frame in run_until(ex, end)]
+    return [(time, strip_tag(frame)) for time, frame in run_until(ex, end)]
 
 
 # --- streams ---
@@ -43,16 +43,16 @@ def test_messages_to_a_peer_not_known_are_apart_on_a_stream():
     assert said_by(ex, 1.0) == [(NOW, b'[2, 0]'), (0.1, b'[2, 1]'), (0.2, b'[2, 2]'), (0.3, b'[2, 3]')]
 
 
-@pytest.mark.parametrize('to', [plain, None])
+@pytest.mark.parametrize('to', [meet_legacy, None])
 def test_everything_that_is_written_is_apart(to):
     """Messages, those that nobody waits for, pings, notices, and echoes."""
     ex = exchange(stream=True)
     if to:
         to(ex)
     ex.send(START, A, None, 1.0, 10.0)
-    assert ex.sent(STATUS, A, 1.0) is None
-    assert ex.sent(NOTICE_FRAME, A, 1.0) is None
-    assert ex.receive(b'[64, 20, 1]', A, 1.0) == DELIVER
+    assert ex.send_unconfirmed(STATUS, A, 1.0) is None
+    assert ex.send_unconfirmed(NOTICE_FRAME, A, 1.0) is None
+    assert ex.classify(b'[64, 20, 1]', A, 1.0) == Verdict.DELIVER
     assert ex.reply is None  # it is sent later
     ex.ping(A, None, 1.0, 10.0)
     said = said_by(ex, 2.0)
@@ -66,35 +66,35 @@ def test_what_comes_later_than_that_is_written_at_once():
     for i in range(5):
         now = i * 0.15
         ex.send(b'[2, %d]' % i, A, None, now, 10.0)
-        assert [untagged(frame) for frame in out(ex)] == [b'[2, %d]' % i]
-    assert ex.sent(STATUS, A, 0.75) is not None
-    assert ex.sent(STATUS, A, 0.76) is None
+        assert [strip_tag(frame) for frame in out(ex)] == [b'[2, %d]' % i]
+    assert ex.send_unconfirmed(STATUS, A, 0.75) is not None
+    assert ex.send_unconfirmed(STATUS, A, 0.76) is None
 
 
 def test_an_echo_says_that_everything_so_far_was_read():
     ex = exchange(stream=True)
     first, second = ex.send(START, A, None, 0.0, 10.0), ex.send(INIT, A, None, 0.0, 10.0)
     assert out(ex) == [first.frame]
-    assert ex.receive(first.frame, A, 0.01) == CONFIRMED
+    assert ex.classify(first.frame, A, 0.01) == Verdict.CONFIRMED
     assert out(ex) == [second.frame]
-    assert ex.sent(STATUS, A, 0.01) is None
-    assert ex.receive(second.frame, A, 0.02) == CONFIRMED
-    assert [untagged(frame) for frame in out(ex)] == [STATUS]
-    unconfirmed = ex.sent(b'[64, 20, 1]', A, 0.2)
-    assert ex.sent(b'[64, 20, 2]', A, 0.2) is None
-    assert ex.receive(unconfirmed, A, 0.21) == SWALLOWED
-    assert [untagged(frame) for frame in out(ex)] == [b'[64, 20, 2]']
+    assert ex.send_unconfirmed(STATUS, A, 0.01) is None
+    assert ex.classify(second.frame, A, 0.02) == Verdict.CONFIRMED
+    assert [strip_tag(frame) for frame in out(ex)] == [STATUS]
+    unconfirmed = ex.send_unconfirmed(b'[64, 20, 1]', A, 0.2)
+    assert ex.send_unconfirmed(b'[64, 20, 2]', A, 0.2) is None
+    assert ex.classify(unconfirmed, A, 0.21) == Verdict.STRAY_ECHO
+    assert [strip_tag(frame) for frame in out(ex)] == [b'[64, 20, 2]']
 
 
 def test_once_a_peer_has_proved_to_be_tagging_everything_goes_at_once():
     ex = exchange(stream=True)
     sends = [ex.send(b'[2, %d]' % i, A, None, 0.0, 10.0) for i in range(4)]
-    assert ex.sent(STATUS, A, 0.0) is None
+    assert ex.send_unconfirmed(STATUS, A, 0.0) is None
     (first,) = out(ex)
-    assert ex.receive(acknowledged(first), A, 0.01) == CONFIRMED
-    assert sorted(untagged(frame) for frame in out(ex)) == [b'[2, 1]', b'[2, 2]', b'[2, 3]', STATUS]
-    assert ex.sent(STATUS, A, 0.01) is not None
-    assert [send.outcome for send in sends] == [CONFIRMED, WAITING, WAITING, WAITING]
+    assert ex.classify(set_ack(first), A, 0.01) == Verdict.CONFIRMED
+    assert sorted(strip_tag(frame) for frame in out(ex)) == [b'[2, 1]', b'[2, 2]', b'[2, 3]', STATUS]
+    assert ex.send_unconfirmed(STATUS, A, 0.01) is not None
+    assert [send.outcome for send in sends] == [Outcome.CONFIRMED, Outcome.WAITING, Outcome.WAITING, Outcome.WAITING]
 
 
 def test_a_message_of_a_tagging_peer_proves_it_at_once():
@@ -103,7 +103,7 @@ def test_a_message_of_a_tagging_peer_proves_it_at_once():
     for i in range(3):
         ex.send(b'[2, %d]' % i, A, None, 0.0, 10.0)
     assert len(out(ex)) == 1
-    assert ex.receive(tag(STATUS, 1), A, 0.01) == DELIVER
+    assert ex.classify(tag(STATUS, 1), A, 0.01) == Verdict.DELIVER
     assert len(out(ex)) == 2
     assert ex.reply is not None
 
@@ -121,7 +121,7 @@ def test_what_has_waited_too_long_for_a_stream_is_never_sent():
     ex = exchange(stream=True)
     sends = [ex.send(b'[2, %d]' % i, A, None, 0.0, 0.25) for i in range(5)]
     assert said_by(ex, 1.0) == [(NOW, b'[2, 0]'), (0.1, b'[2, 1]'), (0.2, b'[2, 2]')]
-    assert {send.outcome for send in sends} == {TIMED_OUT}
+    assert {send.outcome for send in sends} == {Outcome.TIMED_OUT}
 
 
 def test_echoes_for_one_who_sends_many_at_once_do_not_pile_up():
@@ -130,7 +130,7 @@ def test_echoes_for_one_who_sends_many_at_once_do_not_pile_up():
     frames = [b'[32, %d]' % i for i in range(100)]
     echoes = []
     for frame in frames:
-        assert ex.receive(frame, A, 1.0) == DELIVER
+        assert ex.classify(frame, A, 1.0) == Verdict.DELIVER
         echoes += [*out(ex), *([ex.reply] if ex.reply is not None else [])]
     assert echoes == frames
 
@@ -138,10 +138,10 @@ def test_echoes_for_one_who_sends_many_at_once_do_not_pile_up():
 def test_a_bare_text_stands_alone_on_a_stream():
     """Nothing shows where it ends, to whomever it is sent."""
     ex = exchange(stream=True)
-    ex.receive(tag(STATUS, 1), A, 0.0)  # this end has tags
-    assert ex.sent(b'text', A, 1.0, False) == b'text'
-    assert ex.sent(STATUS, A, 1.0) is None
-    assert ex.receive(tag(STATUS, 2), A, 1.0) == DELIVER
+    ex.classify(tag(STATUS, 1), A, 0.0)  # this end has tags
+    assert ex.send_unconfirmed(b'text', A, 1.0, False) == b'text'
+    assert ex.send_unconfirmed(STATUS, A, 1.0) is None
+    assert ex.classify(tag(STATUS, 2), A, 1.0) == Verdict.DELIVER
     assert ex.reply is None
     assert [time for time, _ in run_until(ex, 2.0)] == [pytest.approx(1.0 + GAP)] * 2
 
@@ -149,17 +149,17 @@ def test_a_bare_text_stands_alone_on_a_stream():
 def test_a_connection_that_is_lost_leaves_nothing_to_be_sent():
     ex = exchange(stream=True)
     ex.send(START, A, None, 0.0, 10.0)
-    ex.sent(STATUS, A, 0.0)
+    ex.send_unconfirmed(STATUS, A, 0.0)
     out(ex)
-    ex.lost(A, 0.05)
+    ex.disconnect(A, 0.05)
     assert run_until(ex, 1.0) == []
 
 
 def test_datagrams_are_not_paced():
     """They are read one by one."""
     ex = exchange()
-    plain(ex)
-    assert None not in [ex.sent(STATUS, A, 0.0) for _ in range(20)]
+    meet_legacy(ex)
+    assert None not in [ex.send_unconfirmed(STATUS, A, 0.0) for _ in range(20)]
 
 
 # --- slow links ---
@@ -171,7 +171,7 @@ def known(ex, round_trip=0.05):
     """Let A show that it is a tagging peer, and how far away it is."""
     ex.ping(A, None, 0.0, 1.0)
     (frame,) = out(ex)
-    assert ex.receive(acknowledged(frame), A, round_trip) == CONFIRMED
+    assert ex.classify(set_ack(frame), A, round_trip) == Verdict.CONFIRMED
 
 
 def test_a_large_message_is_not_repeated_before_a_ping_has_overtaken_it():
@@ -183,14 +183,14 @@ def test_a_large_message_is_not_repeated_before_a_ping_has_overtaken_it():
     assert len(said) > 1
     assert all(is_ping(frame) for _, frame in said)
     assert (
-        ex.receive(acknowledged(said[0][1]), A, 1.51) == SWALLOWED
+        ex.classify(set_ack(said[0][1]), A, 1.51) == Verdict.STRAY_ECHO
     )  # it is waited for the answer to the last question
     assert out(ex) == []
-    assert ex.receive(acknowledged(said[-1][1]), A, 1.52) == SWALLOWED
+    assert ex.classify(set_ack(said[-1][1]), A, 1.52) == Verdict.STRAY_ECHO
     (again,) = out(ex)
-    assert untagged(again) == LARGE
+    assert strip_tag(again) == LARGE
     assert count(ex, 'retransmitted') == 1
-    assert ex.receive(acknowledged(send.frame), A, 1.6) == CONFIRMED
+    assert ex.classify(set_ack(send.frame), A, 1.6) == Verdict.CONFIRMED
 
 
 def test_an_echo_of_a_ping_from_before_the_repetition_says_nothing_of_it():
@@ -200,9 +200,9 @@ def test_an_echo_of_a_ping_from_before_the_repetition_says_nothing_of_it():
     out(ex)
     said = run_until(ex, 1.2)
     asked = said[-1][1]
-    ex.receive(acknowledged(asked), A, 1.21)
-    assert [untagged(frame) for frame in out(ex)] == [LARGE]
-    ex.receive(acknowledged(asked), A, 1.22)
+    ex.classify(set_ack(asked), A, 1.21)
+    assert [strip_tag(frame) for frame in out(ex)] == [LARGE]
+    ex.classify(set_ack(asked), A, 1.22)
     assert out(ex) == []
 
 
@@ -213,7 +213,7 @@ def test_a_small_message_is_repeated_at_once():
     ex.send(START, A, None, 1.0, 10.0)
     out(ex)
     said = run_until(ex, 1.5)
-    assert {untagged(frame) for _, frame in said} == {START}
+    assert {strip_tag(frame) for _, frame in said} == {START}
 
 
 class Link:
@@ -249,18 +249,18 @@ class Link:
         """Send a message, and wait for its end."""
         send = self.main.send(frame, A, None, self.now, timeout)
         self.settle()
-        while send.outcome == WAITING:
+        while send.outcome == Outcome.WAITING:
             self.now = min(self.main.alarm, self.rig.alarm, *(entry[0] for entry in self.coming[:1]))
             while self.coming and self.coming[0][0] <= self.now:
                 _, _, to, said = heapq.heappop(self.coming)
                 if to == A:
-                    verdict = self.rig.receive(said, B, self.now)
-                    if verdict == DELIVER:
-                        self.delivered.append(untagged(said))
-                    if verdict in (DELIVER, ECHO):
+                    verdict = self.rig.classify(said, B, self.now)
+                    if verdict == Verdict.DELIVER:
+                        self.delivered.append(strip_tag(said))
+                    if verdict in (Verdict.DELIVER, Verdict.ECHO):
                         self.carry(self.rig.reply, B)
                 else:
-                    self.main.receive(said, A, self.now)
+                    self.main.classify(said, A, self.now)
                 self.settle()
             for end in (self.main, self.rig):
                 if end.alarm <= self.now:
@@ -276,7 +276,7 @@ def test_a_slow_link_is_not_filled_with_repetitions(rate, size):
     link = Link(rate)
     message = b'[64, 20, "%s"]' % (b'x' * size)
     outcomes = [link.say(message, 20.0) for _ in range(20)]
-    assert outcomes == [CONFIRMED] * 20
+    assert outcomes == [Outcome.CONFIRMED] * 20
     assert link.delivered == [message] * 20
     needed = 20 * (len(message) + 128)
     assert sum(map(len, link.passed)) <= 1.25 * needed
@@ -285,7 +285,7 @@ def test_a_slow_link_is_not_filled_with_repetitions(rate, size):
 def test_a_slow_link_that_loses_something():
     link = Link(2500.0, lost={6, 9, 15, 30})
     outcomes = [link.say(b'[64, %d, "%s"]' % (i, b'x' * 1000), 20.0) for i in range(10)]
-    assert outcomes == [CONFIRMED] * 10
+    assert outcomes == [Outcome.CONFIRMED] * 10
     assert len(set(link.delivered)) == len(link.delivered) == 10
 
 
@@ -294,16 +294,16 @@ def test_on_a_quick_link_large_messages_are_repeated_soon():
     link = Link(1e7, lost=set(range(20, 400, 7)))
     begun = link.now
     for i in range(40):
-        assert link.say(b'[64, %d, "%s"]' % (i, b'x' * 1000), 5.0) == CONFIRMED
+        assert link.say(b'[64, %d, "%s"]' % (i, b'x' * 1000), 5.0) == Verdict.CONFIRMED
     assert len(link.delivered) == 40
     assert link.now - begun < 40 * 0.1
 
 
 def test_pings_of_others_are_answered_whatever_is_on_its_way():
     ex = exchange()
-    tagging(ex)
+    meet_echorig(ex)
     ex.send(LARGE, A, None, 0.0, 1.0)
     out(ex)
-    assert ex.receive(ping(5), A, 0.1) == ECHO
-    assert ex.receive(tag(NOTICE_FRAME, 6), A, 0.1) == NOTICE
+    assert ex.classify(ping(5), A, 0.1) == Verdict.ECHO
+    assert ex.classify(tag(NOTICE_FRAME, 6), A, 0.1) == Verdict.ERROR_NOTICE
     assert ex.run == OWN

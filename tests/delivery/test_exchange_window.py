@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, IGNORED, NOTICE
-from exchanges import A, B, count, exchange, out, run_until, tagging
-from tagging import acknowledged, ping, tag
+from echorig.delivery.verdicts import Outcome, Verdict
+from exchanges import A, B, count, exchange, meet_echorig, out, run_until
+from tagging import ping, set_ack, tag
 
 WINDOW = 1024
 FRAME = b'[64, 20, 1]'
@@ -20,9 +20,9 @@ HOUR = 3600.0
 
 def heard(ex, numbers, now=0.0):
     """Receive messages with given numbers; return for each whether it was delivered."""
-    verdicts = [ex.receive(tag(FRAME, number), A, now) for number in numbers]
-    assert set(verdicts) <= {DELIVER, ECHO, IGNORED}
-    return [verdict == DELIVER for verdict in verdicts]
+    verdicts = [ex.classify(tag(FRAME, number), A, now) for number in numbers]
+    assert set(verdicts) <= {Verdict.DELIVER, Verdict.ECHO, Verdict.IGNORED}
+    return [verdict == Verdict.DELIVER for verdict in verdicts]
 
 
 def test_each_number_is_new_once_in_any_order():
@@ -38,13 +38,17 @@ def test_the_window_has_its_size():
     ex = exchange()
 
     def verdict(number):
-        return ex.receive(tag(FRAME, number), A, 0.0)
+        return ex.classify(tag(FRAME, number), A, 0.0)
 
     assert [verdict(10_000 - i) for i in (0, WINDOW - 1, WINDOW, WINDOW - 1, 0)] == [
-        *(DELIVER, DELIVER, IGNORED, ECHO, ECHO)
+        *(Verdict.DELIVER, Verdict.DELIVER, Verdict.IGNORED, Verdict.ECHO, Verdict.ECHO)
     ]
-    assert verdict(10_001) == DELIVER
-    assert [verdict(10_001 - i) for i in (WINDOW, WINDOW - 1, WINDOW - 2)] == [IGNORED, DELIVER, DELIVER]
+    assert verdict(10_001) == Verdict.DELIVER
+    assert [verdict(10_001 - i) for i in (WINDOW, WINDOW - 1, WINDOW - 2)] == [
+        Verdict.IGNORED,
+        Verdict.DELIVER,
+        Verdict.DELIVER,
+    ]
     assert count(ex, 'duplicates') == 4
 
 
@@ -104,18 +108,18 @@ def test_100_unconfirmed_messages_do_not_push_out_one_whose_echo_was_lost():
 def test_each_program_has_its_own_window_and_each_address_not():
     ex = exchange()
     frame = tag(FRAME, 7)
-    assert ex.receive(frame, A, 0.0) == DELIVER
-    assert ex.receive(frame, B, 0.0) == ECHO  # the network has carried it another way
-    assert ex.receive(tag(FRAME, 7, run=5), B, 0.0) == DELIVER
-    assert ex.receive(tag(FRAME, 7, run=5), A, 0.0) == ECHO
+    assert ex.classify(frame, A, 0.0) == Verdict.DELIVER
+    assert ex.classify(frame, B, 0.0) == Verdict.ECHO  # the network has carried it another way
+    assert ex.classify(tag(FRAME, 7, run=5), B, 0.0) == Verdict.DELIVER
+    assert ex.classify(tag(FRAME, 7, run=5), A, 0.0) == Verdict.ECHO
 
 
 def test_notices_have_numbers_of_the_same_window():
     ex = exchange()
     notice = b'[0, "text"]'
-    assert ex.receive(tag(notice, 5000), A, 0.0) == NOTICE
+    assert ex.classify(tag(notice, 5000), A, 0.0) == Verdict.ERROR_NOTICE
     assert heard(ex, [5000, 5000 - WINDOW, 4999]) == [False, False, True]
-    assert ex.receive(tag(notice, 4999), A, 0.0) == ex.receive(tag(notice, 3000), A, 0.0) == IGNORED
+    assert ex.classify(tag(notice, 4999), A, 0.0) == ex.classify(tag(notice, 3000), A, 0.0) == Verdict.IGNORED
 
 
 def test_pings_do_not_move_the_window():
@@ -123,16 +127,16 @@ def test_pings_do_not_move_the_window():
     ex = exchange()
     assert heard(ex, [1]) == [True]
     for number in (5000, 2**32 - 1, 5000):
-        assert ex.receive(ping(number), A, 0.0) == ECHO
+        assert ex.classify(ping(number), A, 0.0) == Verdict.ECHO
     assert heard(ex, [2, 3, 1, 2]) == [True, True, False, False]
 
 
 def test_what_was_refused_was_not_received():
     ex = exchange()
-    ex.refuse(64)
+    ex.refuse_events(64)
     for _ in range(3):
-        ex.receive(tag(FRAME, 5000), A, 0.0)
-    ex.refuse(0)
+        ex.classify(tag(FRAME, 5000), A, 0.0)
+    ex.refuse_events(0)
     assert heard(ex, [5000 - WINDOW, 5000, 5000]) == [True, True, False]
 
 
@@ -153,11 +157,11 @@ def test_the_window_against_a_set(start, steps):
     received: set[int] = set()
     for number in itertools.accumulate(steps, initial=start):
         number = min(max(number, 0), 2**32 - 1)
-        expected = ECHO if number in received else DELIVER
+        expected = Verdict.ECHO if number in received else Verdict.DELIVER
         if received and number <= max(received) - WINDOW:
-            expected = IGNORED
-        assert ex.receive(tag(FRAME, number), A, 0.0) == expected
-        if expected == DELIVER:
+            expected = Verdict.IGNORED
+        assert ex.classify(tag(FRAME, number), A, 0.0) == expected
+        if expected == Verdict.DELIVER:
             received.add(number)
 
 
@@ -196,8 +200,8 @@ def test_the_window_where_the_sender_keeps_its_promise(data):
 def test_a_conversation_whose_every_datagram_comes_again():
     """2,000 messages are confirmed at once; each copy, of message and echo, comes 60 ms later."""
     one, other = exchange(number=1), exchange(run=5, number=2**31)
-    tagging(one, run=5)
-    tagging(other, addr=B, run=one.run)
+    meet_echorig(one, run=5)
+    meet_echorig(other, addr=B, run=one.run)
     copies: list[tuple[float, bool, bytes]] = []
     delivered = 0
     now = 0.0
@@ -205,11 +209,11 @@ def test_a_conversation_whose_every_datagram_comes_again():
     def arrive(to_other: bool, frame: bytes) -> None:
         nonlocal delivered
         if not to_other:
-            one.receive(frame, A, now)
+            one.classify(frame, A, now)
             return
-        verdict = other.receive(frame, B, now)
-        delivered += verdict == DELIVER
-        if verdict in (DELIVER, ECHO):
+        verdict = other.classify(frame, B, now)
+        delivered += verdict == Verdict.DELIVER
+        if verdict in (Verdict.DELIVER, Verdict.ECHO):
             copies.append((now + 0.06, False, other.reply))
             arrive(False, other.reply)
 
@@ -221,7 +225,7 @@ def test_a_conversation_whose_every_datagram_comes_again():
         for frame in out(one):
             copies.append((now + 0.06, True, frame))
             arrive(True, frame)
-        assert send.outcome == CONFIRMED
+        assert send.outcome == Outcome.CONFIRMED
     while copies:
         now = copies[0][0]
         arrive(*copies.pop(0)[1:])
@@ -233,8 +237,8 @@ def test_an_echo_that_is_lost_for_longer_than_a_minute():
     """The program goes on saying other things; the repetition after all of them is known."""
     ex = exchange()
     first = tag(b'[2, "start"]', 10)
-    assert ex.receive(first, A, 0.0) == DELIVER
+    assert ex.classify(first, A, 0.0) == Verdict.DELIVER
     assert all(heard(ex, range(11, 511), 1.0))
     for now in (1.0, 61.0, 600.0, HOUR):
-        assert ex.receive(first, A, now) == ECHO
-        assert ex.reply == acknowledged(first)
+        assert ex.classify(first, A, now) == Verdict.ECHO
+        assert ex.reply == set_ack(first)

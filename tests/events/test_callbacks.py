@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from unittest import mock
 
 import pytest
 
+import internals
 from echorig import EchoError, ExpMessage, Services, ServicesError, Tuning
 from echorig.base import Communicator, is_success
 from eventually import eventually
-from rigs import REF, RawUdp
+from lab import REF, RawUdp
 
 A_B = ExpMessage.EXPEND | ExpMessage.EXPINTERRUPT
 
@@ -144,7 +146,7 @@ async def test_other_bytes_that_are_no_utf8_are_no_message(lab, frame, caplog):
     await client.init()
     heard = []
     server.assign_callback(ExpMessage.any(), lambda *args: heard.append(args))
-    server._pipeline.replay(frame, ('127.0.0.1', 9))
+    internals.pipeline(server).receive_verified(frame, ('127.0.0.1', 9))
     assert heard == []
     assert len(texts_of(caplog, 'no message')) == 1
     assert not texts_of(caplog, 'Latin-1')
@@ -161,7 +163,7 @@ async def test_each_peer_that_writes_latin1_is_named_once_and_few_of_them(lab, c
     ]
     for port in range(20, 5000):
         server._receive(b'[1, "\xe4"]', ('127.0.0.1', port))
-    assert len(server._dispatcher.log._once._said) < 2000
+    assert internals.n_logged_once(server) < 2000
 
 
 QUOTED = ['[]', '[ \t \t ]', ' [\t]\n', '[0, "ValueError: x", 2]', '[0,"again","[0, 1]"]']
@@ -229,6 +231,62 @@ async def test_coroutine_functions_run_as_tasks(lab, transport):
     await client.start(REF)
     assert (await answer)[0] == [REF, None]
     await asyncio.wait_for(done.wait(), 2)
+
+
+async def test_awaitables_that_are_no_coroutines_run_too(lab, transport):
+    server, client = await lab.pair(transport)
+    done = asyncio.get_running_loop().create_future()
+
+    class Later:
+        def __await__(self):
+            done.set_result(asyncio.current_task())
+            return iter(())
+
+    server.assign_callback('EXPSTART', lambda data, addr: Later())
+    await client.start(REF)
+    assert await asyncio.wait_for(done, 5) is not None
+
+
+async def test_a_failed_future_of_a_callback_is_reported(lab, transport):
+    server, client = await lab.pair(transport)
+    failed = asyncio.get_running_loop().create_future()
+    failed.set_exception(ValueError('x'))
+    server.assign_callback('EXPSTART', lambda data, addr: failed)
+    notice = asyncio.ensure_future(client.on_event(0))
+    await client.start(REF)
+    assert (await asyncio.wait_for(notice, 5))[0][0] == 'ValueError: x'
+
+
+def _steps(data, addr):
+    yield
+
+
+async def _frames(data, addr):
+    yield
+
+
+class _Steps:
+    def __call__(self, data, addr):
+        yield
+
+
+@pytest.mark.parametrize('callback', [_steps, _frames, _Steps(), functools.partial(_steps, 1)])
+async def test_a_callback_with_yield_is_refused(lab, callback):
+    server = await lab.server()
+    for register in (functools.partial(server.assign_callback, 'EXPSTART'), server.assign_connection_callback):
+        with pytest.raises(TypeError, match='without yield'):
+            register(callback)
+
+
+async def test_a_callback_that_returns_a_generator_is_reported(lab, transport):
+    """Its function cannot be recognized before it is called."""
+    server, client = await lab.pair(transport)
+    for callback in (lambda data, addr: _steps(data, addr), lambda data, addr: _frames(data, addr)):
+        server.clear_callbacks('EXPSTART')
+        server.assign_callback('EXPSTART', callback)
+        notice = asyncio.ensure_future(client.on_event(0))
+        await client.start(REF)
+        assert 'remove yield' in (await asyncio.wait_for(notice, 5))[0][0]
 
 
 async def test_futures_resolved_elsewhere_are_mentioned_and_cancelled_ones_dropped(lab, caplog):

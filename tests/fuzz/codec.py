@@ -9,17 +9,17 @@ from typing import Any
 
 from echorig.wire._codec import as_bytes, compare, decode, encode, peek
 from echorig.wire._tags import (
+    add_tag,
     crc32c,
     is_damaged,
     is_echo,
     is_ping,
     is_same,
     make_ping,
-    read_answered,
+    read_reply_number,
     read_tag,
     set_ack,
     strip_tag,
-    tag,
 )
 from fuzz import plain_tags
 from fuzz.plain_tags import RUNS, SIZE, WORDS, Tag
@@ -168,7 +168,7 @@ def check_any_frame(frame: bytes) -> None:
     assert read_tag(frame) == found
     assert is_damaged(frame) == plain_tags.is_damaged(frame)
     assert strip_tag(frame) == plain_tags.stripped(frame)
-    assert read_answered(frame) == plain_tags.answered_by(frame)
+    assert read_reply_number(frame) == plain_tags.answered_by(frame)
     assert crc32c(frame) == crc32c(frame, True) == plain_tags.crc(frame)
     if found is not None:
         assert is_ping(frame) == plain_tags.is_ping(frame)
@@ -194,17 +194,17 @@ def check_tags(reader: ByteReader) -> None:
     answered, place, mask = reader.number(8) % (RUNS * WORDS), reader.number(2), reader.byte()
     frame = b'[' + reader.rest() + b']'
     says = Tag(False, run, number, life)
-    tagged = tag(frame, run, number, life)
+    tagged = add_tag(frame, run, number, life)
     assert tagged == plain_tags.written(frame, says)
     assert not is_damaged(tagged)
     check_any_frame(tagged)
-    answer = tag(frame, run, number, life, answered)
+    answer = add_tag(frame, run, number, life, answered)
     assert answer == plain_tags.written(frame, says, answered)
-    assert (read_tag(answer), read_answered(answer)) == (says, answered)
+    assert (read_tag(answer), read_reply_number(answer)) == (says, answered)
     check_any_frame(answer)
     assert make_ping(run, number) == plain_tags.written(b'[' + b' ' * 64 + b']', says._replace(life=0))
     assert make_ping(run, number, answered) == plain_tags.written(b'[]', says._replace(life=0), answered)
-    check_copies(tagged, tag(frame, run, number, life ^ answered % WORDS), life ^ answered % WORDS == life)
+    check_copies(tagged, add_tag(frame, run, number, life ^ answered % WORDS), life ^ answered % WORDS == life)
     check_changed(tagged, place, mask)
 
 

@@ -268,7 +268,7 @@ static void try_datagrams(const unsigned char *data, size_t n)
     if (from < 0) {
         from = bound(&sender);
         to = bound(&receiver);
-        timed = er_notes_times(to);
+        timed = er_has_timestamps(to);
     }
     room = 1 + data[0];
     wanted = 1 + data[1] % ER_MOST;
@@ -284,18 +284,18 @@ static void try_datagrams(const unsigned char *data, size_t n)
     }
     got = malloc(sizeof *got * (size_t)wanted);
     buffers = malloc(room * (size_t)wanted);
-    came = er_read_many(to, buffers, room, wanted, got, &error);
+    came = er_read_many(to, buffers, room, wanted, got, 0, &error);
     CHECK(came == (sent < wanted ? sent : wanted));
     CHECK(error == 0 || (came == 0 && error == EAGAIN) || came < wanted);
     for (i = 0; i < came; i++)
         check_datagram(&got[i], buffers + (size_t)i * room, room, begins[i], sizes[i]);
     for (; i < sent; i++) { /* the others one by one */
-        CHECK(er_read_one(to, buffers, room, got) >= 0);
+        CHECK(er_read_one(to, buffers, room, got, 0) >= 0);
         check_datagram(got, buffers, room, begins[i], sizes[i]);
     }
-    CHECK(er_read_one(to, buffers, room, got) < 0 && errno == EAGAIN);
+    CHECK(er_read_one(to, buffers, room, got, 0) < 0 && errno == EAGAIN);
     if (sent > 0 && timed) { /* the clock of the system may be set meanwhile, but not by an hour */
-        int64_t ago = er_clock() - er_last_came(to), hour = (int64_t)3600 * 1000000000;
+        int64_t ago = er_clock() - er_received_at(to), hour = (int64_t)3600 * 1000000000;
         CHECK(-hour < ago && ago < hour);
     }
     free(buffers);

@@ -1,7 +1,7 @@
 """The corpus of each target: ``python -m fuzz.corpus unpack|pack TARGET FOLDER``.
 
-It is kept in one archive for each target, ``corpus/TARGET.zip``. What fuzzing has found lies beside it, as a file each
-with a name that says what it shows.
+It is kept in one archive for each target, ``corpus/TARGET.zip``. Inputs that once failed are in ``found/TARGET.zip``,
+each with a name that says what it shows.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ def archive(target: str) -> Path:
 
 def inputs(target: str) -> dict[str, bytes]:
     """Return all inputs of a target, by name."""
-    with ZipFile(archive(target)) as kept:
-        found = {name: kept.read(name) for name in kept.namelist()}
-    return found | {path.name: path.read_bytes() for path in sorted((HERE / 'found' / target).glob('*'))}
+    names: dict[str, bytes] = {}
+    for path in (archive(target), HERE / 'found' / f'{target}.zip'):
+        if path.exists():
+            with ZipFile(path) as kept:
+                names |= {name: kept.read(name) for name in kept.namelist()}
+    return names
 
 
 def unpack(target: str, folder: Path) -> None:

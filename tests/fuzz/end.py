@@ -5,32 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from echorig.delivery._exchange import (
-    CONFIRMED,
-    DAMAGED,
-    DELIVER,
-    DOUBTED,
-    ECHO,
-    EXPIRED,
-    IGNORED,
-    LOST,
-    MISMATCH,
-    NOTICE,
-    REFUSED,
-    SWALLOWED,
-    TIMED_OUT,
-    UNREACHABLE,
-    WAITING,
-    Exchange,
-)
-from echorig.delivery._send import Send
+from echorig.delivery._exchange import Exchange
+from echorig.delivery._peer import Send
+from echorig.delivery.verdicts import Outcome, Verdict
 from echorig.tuning import InternalTuning
 from echorig.wire._codec import peek
 from fuzz import plain_tags
 from fuzz.plain_tags import WORDS, Tag
 from fuzz.reader import ByteReader
 
-ENDS = {CONFIRMED, MISMATCH, TIMED_OUT, UNREACHABLE, LOST}
+ENDS = {Outcome.CONFIRMED, Outcome.MISMATCH, Outcome.TIMED_OUT, Outcome.UNREACHABLE, Outcome.LOST}
 MAX_PEERS = 6
 MAX_FRAME = 600
 WINDOW = 1024
@@ -45,7 +29,7 @@ class End:
         self.tuning = InternalTuning(
             tags=tags,
             max_peers=MAX_PEERS,
-            max_due=4,
+            max_expected_echoes=4,
             min_truncated_echo=50,
             message_burst=64 if honest else 8,
             malformed_burst=4,
@@ -69,14 +53,14 @@ class End:
         """Check what must hold after every call, and return what is to be sent."""
         ex = self.ex
         for send in ex.finished:
-            place = send.waiter
+            place = send.future
             assert self.sends[place] is send
             assert send.outcome in ENDS
             assert place not in self.over, 'it ended twice'
             assert place not in self.cancelled, 'it was cancelled'
             self.over.add(place)
         ex.finished.clear()
-        waiting = [send for send in self.sends if send.outcome == WAITING]
+        waiting = [send for send in self.sends if send.outcome == Outcome.WAITING]
         assert ex.n_waiting == len(waiting)
         assert len(waiting) + len(self.over) + len(self.cancelled) == len(self.sends)
         # The program may speak to more than there is room for. On a stream those are remembered who are connected.
@@ -111,17 +95,21 @@ class End:
             return
         if tag is None:
             broken = plain_tags.is_damaged(frame)
-            assert not broken or verdict in (DAMAGED, CONFIRMED, SWALLOWED, IGNORED), 'takes what was damaged'
+            assert not broken or verdict in (Verdict.DAMAGED, Verdict.CONFIRMED, Verdict.STRAY_ECHO, Verdict.IGNORED), (
+                'takes what was damaged'
+            )
         elif own:
             assert verdict in (
-                (CONFIRMED, SWALLOWED, DAMAGED, MISMATCH) if tag.ack else (CONFIRMED, SWALLOWED, DAMAGED)
+                (Verdict.CONFIRMED, Verdict.STRAY_ECHO, Verdict.DAMAGED, Verdict.MISMATCH)
+                if tag.ack
+                else (Verdict.CONFIRMED, Verdict.STRAY_ECHO, Verdict.DAMAGED)
             )
         elif tag.ack:
-            assert verdict == SWALLOWED
+            assert verdict == Verdict.STRAY_ECHO
         elif plain_tags.is_damaged(frame):
-            assert verdict == (ECHO if plain_tags.is_hello(frame) else DAMAGED)
+            assert verdict == (Verdict.ECHO if plain_tags.is_hello(frame) else Verdict.DAMAGED)
         elif plain_tags.is_ping(frame):
-            assert verdict == ECHO
+            assert verdict == Verdict.ECHO
         else:
             self.check_message(frame, tag, verdict, waited, sure)
 
@@ -130,19 +118,19 @@ class End:
         event = peek(frame)
         numbers = self.numbers[tag.run]
         if not self.stream and numbers and tag.number <= max(numbers) - WINDOW:
-            assert verdict == IGNORED, 'delivered, and nobody knows whether it was before'
+            assert verdict == Verdict.IGNORED, 'delivered, and nobody knows whether it was before'
         elif not self.stream and tag.number in numbers:
-            assert verdict == (ECHO if event else IGNORED), 'delivered twice'
+            assert verdict == (Verdict.ECHO if event else Verdict.IGNORED), 'delivered twice'
         elif tag.life and waited * 1000 > tag.life and not self.is_awaited(frame):
-            assert verdict == (EXPIRED if sure else DOUBTED), 'delivered too late'
-        elif verdict == DOUBTED:
+            assert verdict == (Verdict.EXPIRED if sure else Verdict.MAYBE_EXPIRED), 'delivered too late'
+        elif verdict == Verdict.MAYBE_EXPIRED:
             assert self.stream, 'nothing is overtaken'
             assert waited >= 0.0
         elif event == 0:
-            assert verdict == NOTICE
+            assert verdict == Verdict.ERROR_NOTICE
         else:
-            assert verdict == (REFUSED if event > 0 and event & self.refusing else DELIVER)
-        if verdict in (DELIVER, NOTICE):
+            assert verdict == (Verdict.NO_CAPACITY if event > 0 and event & self.refusing else Verdict.DELIVER)
+        if verdict in (Verdict.DELIVER, Verdict.ERROR_NOTICE):
             numbers.add(tag.number)
 
     def is_awaited(self, frame: bytes) -> bool:

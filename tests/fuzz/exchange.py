@@ -5,33 +5,14 @@ confirmed has been delivered, once, and while somebody waited for it.
 
 from __future__ import annotations
 
-from echorig.delivery._exchange import (
-    CONFIRMED,
-    DAMAGED,
-    DELIVER,
-    DOUBTED,
-    ECHO,
-    EXPIRED,
-    IGNORED,
-    LOST,
-    MISMATCH,
-    NOTICE,
-    REFUSED,
-    STORM,
-    SWALLOWED,
-    TIMED_OUT,
-    WAITING,
-)
+from echorig.delivery.verdicts import Outcome, Verdict
 from echorig.wire._codec import encode
-from echorig.wire._tags import make_ping, set_ack, tag
+from echorig.wire._tags import add_tag, make_ping, set_ack
 from fuzz import plain_tags
 from fuzz.end import MAX_FRAME, MAX_PEERS, End
 from fuzz.plain_tags import HELLO, RUNS, WORDS
 from fuzz.reader import ByteReader
 
-VERDICTS = {
-    *(IGNORED, CONFIRMED, DELIVER, NOTICE, SWALLOWED, MISMATCH, STORM, ECHO, REFUSED, DAMAGED, EXPIRED, DOUBTED),
-}
 STEPS = 120
 TIMES = (0.0, 0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 70.0)
 BODIES = ([2, 'ref', None], [1, None], [32, 20], [0, 'text', 2], [4], [128, 'u', {}], [2, 'x' * 400], [16, 'y' * 500])
@@ -73,9 +54,9 @@ class World:
             end.ex.expire(self.now)
             self.settle(end)
             assert end.ex.n_waiting == 0, 'something waits for ever'
-            assert end.ex.waiting_for() == []
-            assert end.ex.n_held == 0, 'a message is held for ever'
-            end.ex.lose_all(self.now)
+            assert end.ex.waiting_peers() == []
+            assert end.ex.n_deferred == 0, 'a message is held for ever'
+            end.ex.disconnect_all(self.now)
             assert (end.ex.n_peers, end.ex.outbox) == (0, [])
         if self.honest:
             self.check_honest()
@@ -160,21 +141,21 @@ class World:
         addr = self.contact(end)
         if not frame:
             return
-        out = end.ex.sent(frame, addr, self.now, taggable, self.answered(end))
+        out = end.ex.send_unconfirmed(frame, addr, self.now, taggable, self.answered(end))
         if out is not None:
             assert plain_tags.stripped(out) == plain_tags.stripped(frame)
-            self.put(end, out, end.ex.place(addr))
+            self.put(end, out, end.ex.current_addr(addr))
 
     def cancel(self, end: End) -> None:
         if end.sends:
             send = end.sends[self.reader.byte() % len(end.sends)]
-            was_waiting = send.outcome == WAITING
+            was_waiting = send.outcome == Outcome.WAITING
             end.ex.cancel(send, self.now)
             if send in end.asking:
                 send.forget_answer()
                 end.asking.remove(send)
             if was_waiting:
-                end.cancelled.add(send.waiter)
+                end.cancelled.add(send.future)
 
     # --- the network ---
 
@@ -210,7 +191,7 @@ class World:
 
     def take(self, end: End, frame: bytes, source: str, waited: float, sure: bool) -> None:
         self.take_one(end, frame, source, waited, sure)
-        while (wanted := end.ex.next_wanted(self.now)) is not None:
+        while (wanted := end.ex.next_verified(self.now)) is not None:
             self.take_one(end, *wanted, -1.0, True)
 
     def take_one(self, end: End, frame: bytes, source: str, waited: float, sure: bool) -> None:
@@ -218,25 +199,25 @@ class World:
         room, turned_away = max(end.ex.n_peers, MAX_PEERS), end.ex.n_turned_away
         says = plain_tags.read(frame)
         own = says is not None and end.is_own(says.run)
-        verdict = end.ex.receive(frame, source, self.now, waited, sure)
-        assert verdict in VERDICTS
+        verdict = end.ex.classify(frame, source, self.now, waited, sure)
+        assert verdict in set(Verdict)
         assert self.stream or end.ex.n_peers <= room, 'strangers make a table grow'
         if end.ex.n_turned_away > turned_away:
-            assert verdict == IGNORED
+            assert verdict == Verdict.IGNORED
             return
         end.check_verdict(frame, verdict, waited, sure, own)
         ended = [send for send, outcome in zip(end.sends, before, strict=True) if send.outcome != outcome]
-        assert len(ended) == (verdict in (CONFIRMED, MISMATCH))
-        assert all(send.outcome == verdict for send in ended)
+        assert len(ended) == (verdict in (Verdict.CONFIRMED, Verdict.MISMATCH))
+        assert all(Outcome(send.outcome).name == Verdict(verdict).name for send in ended)
         # Without a tag it may be the late echo of a program that was there before another one.
         elsewhere = says is None and not self.honest
-        assert all(send.addr == end.ex.place(source) or elsewhere for send in ended)
-        if verdict in (DELIVER, ECHO) and end.ex.reply is not None:  # else it comes later
+        assert all(send.addr == end.ex.current_addr(source) or elsewhere for send in ended)
+        if verdict in (Verdict.DELIVER, Verdict.ECHO) and end.ex.reply is not None:  # else it comes later
             reply = end.ex.reply
             assert plain_tags.stripped(reply) == plain_tags.stripped(frame)
             assert len(reply) == len(frame)
             self.put(end, reply, source)
-        if verdict == DELIVER:
+        if verdict == Verdict.DELIVER:
             end.delivered.append((frame, self.now))
 
     # --- what only an enemy does, and the system ---
@@ -249,9 +230,9 @@ class World:
         if kind == 0:
             frame = reader.piece()[:MAX_FRAME]
         elif kind == 1:
-            frame = tag(encode(reader.pick(BODIES[:6])), *self.tag_values())
+            frame = add_tag(encode(reader.pick(BODIES[:6])), *self.tag_values())
         elif kind == 2:
-            frame = tag(encode(reader.pick(BODIES[:6])), *self.tag_values(), self.question(known))
+            frame = add_tag(encode(reader.pick(BODIES[:6])), *self.tag_values(), self.question(known))
         elif kind == 3:
             frame = known
         elif kind == 4:
@@ -285,19 +266,19 @@ class World:
         kind = self.reader.byte() % 6
         addr = self.contact(end)
         if kind == 0:
-            end.ex.refused(addr, self.now)
+            end.ex.on_refused(addr, self.now)
         elif kind == 1:
-            end.ex.lost(addr, self.now)
+            end.ex.disconnect(addr, self.now)
         elif kind == 2:
             end.refusing = self.reader.byte()
-            end.ex.refuse(end.refusing)
+            end.ex.refuse_events(end.refusing)
         elif kind == 3:
-            end.ex.malformed(addr, self.now)
+            end.ex.count_malformed(addr, self.now)
         elif kind == 4:
             end.ex.set_max_size(1 + self.reader.number(2))
         else:
             for addr in (*end.ex.addresses(), 'nobody'):
-                end.ex.statistics(addr), end.ex.newest(addr), end.ex.is_waiting(addr), end.ex.place(addr)
+                end.ex.statistics(addr), end.ex.newest_send(addr), end.ex.is_waiting(addr), end.ex.current_addr(addr)
 
     # --- the end ---
 
@@ -308,9 +289,9 @@ class World:
             assert -1 not in delivered
             assert len(delivered) == len(self.ends[other].delivered), 'delivered twice'
             for send in self.ends[end].sends:
-                assert send.outcome in (CONFIRMED, TIMED_OUT, LOST), 'nobody lied'
+                assert send.outcome in (Outcome.CONFIRMED, Outcome.TIMED_OUT, Outcome.LOST), 'nobody lied'
                 if plain_tags.read(send.frame) is None or plain_tags.is_ping(send.frame):
                     continue  # never sent, or nothing to deliver
                 when = delivered.get(plain_tags.identity(send.frame))
-                assert send.outcome != CONFIRMED or when is not None, 'never delivered'
+                assert send.outcome != Outcome.CONFIRMED or when is not None, 'never delivered'
                 assert not self.unread or when is None or when < send.deadline + TRUSTED, 'delivered after its time'

@@ -14,11 +14,12 @@ import socket
 import warnings
 from typing import Any
 
+import internals
 from echorig import EchoError, EchoProtocol, ExpMessage
 from echorig.transports.tcp import Connection
 from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode, peek
-from echorig.wire._tags import make_ping, set_ack, strip_tag, tag
+from echorig.wire._tags import add_tag, make_ping, set_ack, strip_tag
 from fuzz import plain_tags
 from fuzz.plain_tags import RUNS, WORDS
 from fuzz.reader import ByteReader
@@ -109,6 +110,8 @@ class Scene:
                 await asyncio.sleep(0)
         # An answer to somebody who is no longer connected is refused with a ValueError.
         odd = [one for one in outcomes if isinstance(one, BaseException) and not isinstance(one, (EchoError, OSError))]
+        # So is a message of the communicator's own that does not begin with an event code, with a TypeError.
+        odd = [one for one in odd if 'must begin with an event code' not in str(one)]
         assert not [one for one in odd if not isinstance(one, (asyncio.CancelledError, ValueError))], odd
         assert not self.escaped, self.escaped
         assert not self.records.failed, self.records.failed
@@ -139,7 +142,7 @@ class Scene:
             return None
         if self.udp:
             return self.addr()
-        return next(iter(self.com._connections), (THERE, 9))
+        return next(iter(internals.connections(self.com)), (THERE, 9))
 
     async def step(self) -> None:
         reader = self.reader
@@ -187,7 +190,7 @@ class Scene:
             return
         peername = (HERE, PORT) if self.role == 'client' else (THERE, 20000 + len(self.wires))
         self.wires.append(Wire(socket.SOCK_STREAM, peername))
-        self.connections.append(Connection(self.com._endpoint._context))
+        self.connections.append(Connection(internals.connection_user(self.com)))
         self.wires[-1].owner = self.connections[-1]
         self.connections[-1].connection_made(self.wires[-1])
 
@@ -232,7 +235,7 @@ class Scene:
     def tagged(self, content: Any, answered: int) -> bytes:
         """Put a tag into a message of one of those who send things."""
         number = self.reader.byte() + self.reader.pick((0, 0, 1000, WORDS - 300))
-        return tag(encode(content), self.reader.pick(SENDER_RUNS), number, self.reader.pick(LIVES), answered)
+        return add_tag(encode(content), self.reader.pick(SENDER_RUNS), number, self.reader.pick(LIVES), answered)
 
     def arrive(self, data: bytes) -> None:
         if self.udp:
@@ -259,7 +262,7 @@ class Scene:
             self.wires[-1].close()
         elif not self.udp and kind == 3:
             self.wires[-1].close()
-        elif not self.udp and kind == 4 and (self.role == 'server' or self.com._pipeline.lost_transport):
+        elif not self.udp and kind == 4 and (self.role == 'server' or internals.pipeline(self.com).lost_transport):
             self.connect()
 
     # --- the end ---
@@ -277,11 +280,11 @@ class Scene:
             await asyncio.sleep(0)
             self.connect()
         for _ in range(100):  # a backlog that is full has every right to refuse
-            if not len(self.com._waiting.backlog) and not self.com._flow_control.n_held:
+            if not len(internals.backlog(self.com)) and not internals.flow_control(self.com).n_bytes:
                 break
             await asyncio.wait_for(self.com.on_event(ExpMessage.any()), PATIENCE)
             await asyncio.sleep(0)
-        frame = tag(encode(LAST), LAST_RUN, 1) if self.tags else encode(LAST)
+        frame = add_tag(encode(LAST), LAST_RUN, 1) if self.tags else encode(LAST)
         self.wires[-1].error = None
         self.heard.clear()
         addr = (HERE, PORT) if self.role == 'client' else (THERE, 7777)

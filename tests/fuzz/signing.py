@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from echorig.delivery._exchange import DAMAGED, DELIVER, ECHO, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.security._signature import OVERHEAD
 from echorig.security._signing import GENUINE, Signer
 from echorig.tuning import InternalTuning
-from echorig.wire._tags import tag
+from echorig.wire._tags import add_tag
 from fuzz import plain_tags
 from fuzz.plain_tags import FIELD, RUNS, SIZE, WORDS, Tag
 from fuzz.reader import ByteReader
@@ -51,7 +52,7 @@ class Program:
             self.number += max(step, 1)
             if self.number >= WORDS:
                 self.run, self.number = (self.run + 1) % RUNS, 1
-            self.last = tag(content, self.run, self.number, life, answered)
+            self.last = add_tag(content, self.run, self.number, life, answered)
         return self.last
 
 
@@ -111,7 +112,7 @@ class Scene:
             if which == 0:
                 program.signer.forget(other)
             elif program.last is not None:
-                (program.signer.drop, program.signer.failed)[which - 1](program.last, other)
+                (program.signer.drop, program.signer.send_failed)[which - 1](program.last, other)
         return name
 
     def carry(self, kind: int) -> None:
@@ -162,13 +163,13 @@ class Scene:
 
     def received(self, program: Program, plain: bytes, src: str) -> None:
         """Hand what is believed to the exchange, which knows what comes again."""
-        verdict = program.exchange.receive(plain, src, self.now)
-        assert verdict != DAMAGED
-        if verdict == DELIVER:
+        verdict = program.exchange.classify(plain, src, self.now)
+        assert verdict != Verdict.DAMAGED
+        if verdict == Verdict.DELIVER:
             identity = plain_tags.identity(plain)
             assert identity not in program.delivered, 'accepts a message twice'
             program.delivered.add(identity)
-        if verdict in (DELIVER, ECHO):
+        if verdict in (Verdict.DELIVER, Verdict.ECHO):
             reply = program.exchange.reply
             sealed = program.signer.seal(reply, src, self.now)
             assert sealed is not None, 'cannot confirm what it believes'

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echorig.delivery._exchange import DELIVER, ECHO, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.events.message_log import MessageLog
 from echorig.security._signing import Signer
 from echorig.wire._framing import FrameSplitter
@@ -47,7 +48,7 @@ def test_nothing_is_wrong_with_any_input(target: str) -> None:
 
 def test_every_target_has_its_corpus_and_the_other_way_round() -> None:
     assert {path.stem for path in (HERE / 'corpus').iterdir()} == {*TARGETS, 'core'}
-    assert {path.name for path in (HERE / 'found').iterdir()} <= {*TARGETS, 'core'}
+    assert {path.stem for path in (HERE / 'found').iterdir()} <= {*TARGETS, 'core'}
     assert sum(path.stat().st_size for path in HERE.rglob('*') if path.is_file()) < 2**20
 
 
@@ -107,9 +108,9 @@ def test_a_mistake_in_the_exchange_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
         def __init__(self, *args: Any) -> None:
             self.real = Exchange(*args)
 
-        def receive(self, *args: Any) -> int:
-            verdict = self.real.receive(*args)
-            return DELIVER if verdict == ECHO and not is_ping(args[0]) else verdict
+        def classify(self, *args: Any) -> int:
+            verdict = self.real.classify(*args)
+            return Verdict.DELIVER if verdict == Verdict.ECHO and not is_ping(args[0]) else verdict
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
@@ -126,8 +127,8 @@ def test_a_message_that_comes_too_late_is_seen(monkeypatch: pytest.MonkeyPatch) 
         def __init__(self, *args: Any) -> None:
             self.real = Exchange(*args)
 
-        def receive(self, frame: bytes, addr: Any, now: float, waited: float, sure: bool) -> int:
-            return self.real.receive(frame, addr, now, 0.0, sure)
+        def classify(self, frame: bytes, addr: Any, now: float, waited: float, sure: bool) -> int:
+            return self.real.classify(frame, addr, now, 0.0, sure)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
@@ -226,13 +227,13 @@ class TestCore:
             ('(c == 92)', '(c == 93)'),
             ('*text != 34', '*text != 35'),
             ('er_crc_table[4][word >> 24 & 255]', 'er_crc_table[4][word >> 25 & 255]'),
-            ('came.tv_sec * 1000000000', 'came.tv_sec * 1000000'),
+            ('stamp.tv_sec * 1000000000', 'stamp.tv_sec * 1000000'),
             ('htons((unsigned short)port)', 'htons((unsigned short)(port + 1))'),
             ('got[i].size = (ssize_t)heads[i].msg_len', 'got[i].size = (ssize_t)heads[0].msg_len'),
         ],
     )
     def test_a_mistake_is_seen(self, tmp_path: Path, old: str, new: str) -> None:
-        if ('heads' in old or 'came' in old) and not Path('/proc/self').exists():
+        if ('heads' in old or 'stamp' in old) and not Path('/proc/self').exists():
             pytest.skip('only Linux reads datagrams together, and tells when they came')
         done = run(build(tmp_path, old, new))
         assert done.returncode != 0

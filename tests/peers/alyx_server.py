@@ -1,4 +1,4 @@
-"""A small Alyx on loopback: it hands out tokens for passwords and answers only those who show one."""
+"""An Alyx server on loopback: it issues tokens for passwords and answers only requests with a token."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class AlyxServer:
         self._http.server_close()
 
     def user_of(self, authorization: str | None) -> str | None:
-        """Tell whose token an Authorization header shows."""
+        """Return the user of the token in an Authorization header."""
         shown = {f'Token {token}': user for user, token in self.tokens.items()}
         return shown.get(authorization or '')
 

@@ -1,4 +1,4 @@
-"""The other end of `iblutil_rig.py`: starts the process, tells it what to do, and hears what it reports."""
+"""The controller of `iblutil_rig.py`: starts the process, sends commands and receives reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = 30.0  # seconds; only a failure waits that long
 
 
 class RemoteError(Exception):
-    """What the incumbent raised, by the name of its type."""
+    """An exception of iblutil, with the name of its type."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f'{kind}: {text}')
@@ -22,7 +22,7 @@ class RemoteError(Exception):
 
 
 class IblutilProcess:
-    """A process with incumbent communicators in it; an asynchronous context manager.
+    """A process with iblutil communicators in it; an asynchronous context manager.
 
     Attributes
     ----------
@@ -41,28 +41,28 @@ class IblutilProcess:
 
     async def __aenter__(self) -> IblutilProcess:
         pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
+        self.process = await asyncio.create_subprocess_exec(
             sys.executable, str(SCRIPT), stdin=pipe, stdout=pipe, limit=2**22
         )
         self._reader = asyncio.create_task(self._read())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), PATIENCE)
+            await asyncio.wait_for(self.process.wait(), PATIENCE)
         except asyncio.TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            self.process.kill()
+            await self.process.wait()
             raise
         finally:
             await self._reader
-        assert self._process.returncode == 0
+        assert self.process.returncode == 0
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
             what = json.loads(line)
             if 'begun' in what:
                 self._begun.pop(what['begun']).set_result(None)
@@ -82,14 +82,14 @@ class IblutilProcess:
                 future.exception()  # there may be nobody to ask
 
     async def begin(self, do: str, **what: Any) -> asyncio.Future[Any]:
-        """Give a command; return, once it has begun, a future for its result."""
-        assert self._process.stdin is not None
+        """Send a command, wait until it has started, and return a future for its result."""
+        assert self.process.stdin is not None
         loop = asyncio.get_running_loop()
         self._number += 1
         begun = self._begun[self._number] = loop.create_future()
         ended = self._ended[self._number] = loop.create_future()
-        self._process.stdin.write(json.dumps({'id': self._number, 'do': do, **what}).encode() + b'\n')
-        await self._process.stdin.drain()
+        self.process.stdin.write(json.dumps({'id': self._number, 'do': do, **what}).encode() + b'\n')
+        await self.process.stdin.drain()
         await asyncio.wait_for(begun, PATIENCE)
         return ended
 
@@ -99,16 +99,16 @@ class IblutilProcess:
         Raises
         ------
         RemoteError
-            What the incumbent raised.
+            What iblutil raised.
         """
         return await asyncio.wait_for(await self.begin(do, **what), PATIENCE)
 
     async def call(self, com: str, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of one of its communicators."""
+        """Call a method of one of iblutil's communicators."""
         return await self.do('call', com=com, method=method, args=args, **kwargs)
 
     async def hear(self) -> dict[str, Any]:
-        """Return what one of its callbacks saw next."""
+        """Return the next report of one of its callbacks."""
         return await asyncio.wait_for(self.heard.get(), PATIENCE)
 
     async def has_answered(self, *coms: str) -> None:
@@ -117,6 +117,6 @@ class IblutilProcess:
         assert {report['com']: report['error'] for report in reports} == dict.fromkeys(coms)
 
     async def nothing_more(self, com: str) -> bool:
-        """Tell whether the process has nothing more to report, after another round through it."""
+        """Return whether the process has no more reports, after another round trip to it."""
         await self.do('state', com=com)
         return self.heard.empty() and self.answered.empty()

@@ -1,4 +1,4 @@
-"""A process of its own that is the incumbent, `iblutil.io.net`, told what to do in JSON lines.
+"""A process of its own that is iblutil, `iblutil.io.net`, told what to do in JSON lines.
 
 Commands come on standard input, ``{"id": 1, "do": "call", ...}``; on standard output go
 ``{"begun": 1}`` when the work has reached its first wait, ``{"id": 1, "ok": result}`` or
@@ -22,12 +22,12 @@ from typing import Any
 from iblutil.io.net.app import EchoProtocol, Services
 from iblutil.io.net.base import ExpMessage
 
-PATIENCE = 30.0  # seconds; a busy machine may be slow, and a timeout closes the incumbent
+PATIENCE = 30.0  # seconds; a busy machine may be slow, and a timeout closes iblutil
 EVENTS = list(ExpMessage.__members__.values())
 
 
 class Rig:
-    """The communicators of this process, by name, and what can be done with them."""
+    """The communicators of this process by name, and the commands on them."""
 
     def __init__(self, out: Any) -> None:
         self.out = out
@@ -39,7 +39,7 @@ class Rig:
         self.out.flush()
 
     async def serve(self) -> None:
-        """Begin each command in the order they come; they may end in any order."""
+        """Start the commands in order; they may end in any order."""
         while line := await asyncio.to_thread(sys.stdin.buffer.readline):
             what = json.loads(line)
             number = what.pop('id')
@@ -66,7 +66,7 @@ class Rig:
 
     async def do_open(self, com: str, role: str, uri: str) -> list[Any]:
         """Open a communicator and return its URI and its own address."""
-        # A logger of ours: the incumbent's own writes to standard output.
+        # A logger of ours: iblutil's own writes to standard output.
         log = logging.getLogger(f'iblutil.{com}')
         if role == 'client':
             opened = await EchoProtocol.client(uri, com, log)
@@ -78,7 +78,7 @@ class Rig:
         return [opened.server_uri, own if role == 'server' else opened._transport.get_extra_info('sockname')]
 
     async def _listen(self, uri: str, com: str, log: logging.Logger) -> Any:
-        """Listen on a port that is free; the incumbent takes no port 0, so another may be faster."""
+        """Listen on a free port. iblutil rejects port 0, so another program may take the port first."""
         kind = socket.SOCK_DGRAM if uri.startswith('udp') else socket.SOCK_STREAM
         for attempt in range(20):
             with socket.socket(socket.AF_INET, kind) as sock:
@@ -116,7 +116,7 @@ class Rig:
         return callback
 
     async def sending(self, com: str, event: str, work: Any) -> None:
-        """Send an answer and report what became of it."""
+        """Send an answer and report the outcome."""
         try:
             await work
         except (Exception, asyncio.CancelledError) as ex:
@@ -134,20 +134,20 @@ class Rig:
         return await result if inspect.isawaitable(result) else result
 
     async def do_services(self, coms: list[str], method: str, args: list[Any], timeout: float, **kwargs: Any) -> Any:
-        """Call a method of the incumbent's Services over some of its communicators."""
+        """Call a method of iblutil's Services over some of its communicators."""
         services = Services([self.coms[com] for com in coms], timeout=timeout)
         if method == 'alyx':
             args = [SimpleNamespace(**arg) for arg in args]
         return await getattr(services, method)(*args, **kwargs)
 
     async def do_confirmed(self, com: str) -> None:
-        """Return when the echo of what a communicator has just sent has come."""
+        """Wait for the echo of the last message of a communicator."""
         waiting = [future for _, future in self.coms[com]._last_sent.values()]
         if waiting:
             await asyncio.wait(waiting)
 
     async def do_block(self, seconds: float) -> None:
-        """Report that the loop blocks, and block it, as a rig does that is busy with its hardware."""
+        """Report that the loop blocks, and block it, like a rig that is busy with its hardware."""
 
         def block() -> None:
             self.say(event='blocked', seconds=seconds)
@@ -156,7 +156,7 @@ class Rig:
         asyncio.get_running_loop().call_soon(block)
 
     async def do_state(self, com: str) -> list[bool]:
-        """Tell whether a communicator is connected, and whether it waits for an echo."""
+        """Return whether a communicator is connected, and whether it waits for an echo."""
         return [bool(self.coms[com].is_connected), bool(self.coms[com].awaiting_response())]
 
     async def do_close(self, com: str) -> None:

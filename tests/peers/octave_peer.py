@@ -1,4 +1,4 @@
-"""The other end of `octave_rig.m`: a rig in Octave, in a process of its own on a UDP socket of this computer."""
+"""The controller of `octave_rig.m`: a rig in Octave, in a process of its own, on a local UDP socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWERS = {1: 'ready', 2: 'running', 4: 'stopped', 8: 'tidy', 16: 'halted', 32: 
 
 @functools.cache
 def missing() -> str:
-    """Say what is missing here; nothing if Octave can be run."""
+    """Return the reason why Octave cannot be run, or an empty string."""
     if shutil.which(OCTAVE[0]) is None:
         return 'octave-cli is not installed'
     program = 'pkg load sockets; jsondecode ("[1]"); jsonencode (1); exit (0)'
@@ -74,5 +74,5 @@ class OctaveRig:
 
     @property
     def received(self) -> list[tuple[int, list[object]]]:
-        """What it has executed, decoded."""
+        """The decoded messages that it has executed."""
         return [(code, json.loads(text)[1:]) for code, text in self.executed]

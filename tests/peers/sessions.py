@@ -1,4 +1,4 @@
-"""A session of 14 calls with a rig that may be busy meanwhile, and how often the rig executed what."""
+"""A session of 14 calls with a rig that may be busy, and the counts of its executed messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from echorig import ExpStatus, Services, ServicesError
-from rigs import REF
+from lab import REF
 
 CALLS: Sequence[tuple[int, str, tuple[Any, ...], dict[str, Any]]] = [
     (64, 'info', (ExpStatus.CONNECTED, {'subject': 'x'}), {}),
@@ -30,7 +30,7 @@ SENT = Counter([event for event, *_ in CALLS] + [64])
 
 
 async def session(services: Services) -> int:
-    """Make the calls, whatever becomes of each; return how many succeeded."""
+    """Make all calls and return how many succeeded."""
     succeeded = 0
     for _, method, args, kwargs in CALLS:
         try:
@@ -42,7 +42,7 @@ async def session(services: Services) -> int:
 
 
 def too_often(executed: Sequence[tuple[int, Sequence[Any]]], answers: dict[int, str]) -> list[str]:
-    """Say what a rig has executed more often than it was sent, and which of its own answers."""
+    """List the messages that a rig executed more often than they were sent, and its own answers among them."""
     counts = Counter(event for event, _ in executed)
     often = [f'event {event} {n} times, and was sent {SENT[event]}' for event, n in counts.items() if n > SENT[event]]
     own = [f'its own answer to event {event}' for event, data in executed if list(data) == [answers.get(event)]]

@@ -1,19 +1,19 @@
-"""The real Alyx client: the token of one, logged in with a password, logs another in on the next computer."""
+"""The real Alyx client: the token of one client, which used a password, logs in another on the next computer."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
+import iblutil_fixtures
 import pytest
-import wires
 from alyx_server import SUBJECTS, AlyxServer
 
 from echorig import Services
 from secrets_watch import token
 
 pytest.importorskip('one')
-patience = wires.patience
+patience = iblutil_fixtures.patience
 
 USER, PASSWORD, TOKEN = 'olivia', 'p4ss-w0rd', token()
 
@@ -26,7 +26,7 @@ def server():
 
 @pytest.fixture
 def computer(server, tmp_path, monkeypatch):
-    """Make Alyx clients, each on a computer of its own: nothing that one keeps on disk is seen by another."""
+    """Make Alyx clients with separate folders, as on separate computers."""
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     import one.params
     import one.webclient
@@ -45,8 +45,8 @@ def computer(server, tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _no_token_in_log():
-    """The client itself and its HTTP library may log what they do; ours must not show the token."""
-    with wires.recorded() as records:
+    """The Alyx client and its HTTP library may log the token; echorig must not."""
+    with iblutil_fixtures.recorded() as records:
         yield
     ours = [r for r in records if not r.name.startswith(('one', 'urllib3', 'ibl'))]
     assert any(' bytes>' in record.getMessage() for record in ours)  # that is all that is shown of it
@@ -61,7 +61,7 @@ def logged_in(computer):
 
 
 def log_in(client, content, how):
-    """Log a client in with what came through the communicator, in one of the ways that programs use."""
+    """Log in a client with the received token, in one of the ways that programs use."""
     base_url, tokens = content
     assert client.base_url == base_url
     ((user, token),) = tokens.items()
@@ -98,7 +98,7 @@ async def test_handed_over(lab, transport, server, computer, how):
 
 @pytest.mark.parametrize('asks', ['client', 'server'])
 async def test_asked_for(lab, transport, server, computer, asks):
-    """One end has no client that is logged in, or none at all: it asks, and the other end sends the token."""
+    """One end has no logged-in client or none at all; it requests the token and the other end sends it."""
     main, com = await lab.pair(transport)
     first = await asyncio.to_thread(logged_in, computer)
     second = await asyncio.to_thread(computer, 'camera')
@@ -124,7 +124,7 @@ async def test_asked_for(lab, transport, server, computer, asks):
 
 
 async def test_handed_to_all(lab, server, computer):
-    """Services hands it to rigs of both transports, and each logs in with it."""
+    """Services sends the token to rigs of both transports, and each logs in with it."""
     heard = {}
     coms = []
     for name, transport in (('camera', 'udp'), ('daq', 'tcp')):
@@ -143,7 +143,7 @@ async def test_handed_to_all(lab, server, computer):
 
 
 async def test_a_token_that_is_not_valid(lab, server, computer):
-    """The database refuses it: what arrives is what was sent, and it is the token that counts."""
+    """The database rejects the token: the message arrives unchanged, and only the token decides."""
     requests = pytest.importorskip('requests')
     rig, com = await lab.pair()
     first = await asyncio.to_thread(logged_in, computer)

@@ -1,21 +1,26 @@
-"""Alyx tokens between echorig and the incumbent: handed over and asked for, both ways, and never logged."""
+"""Alyx tokens between echorig and iblutil: sent and requested, in both directions, and never logged."""
 
 from __future__ import annotations
 
 import asyncio
 
+import iblutil_fixtures
 import pytest
-import wires
 
 from echorig import Services
 
 pytest.importorskip('iblutil')
-patience, iblutil, wire, alyx_like = wires.patience, wires.iblutil, wires.wire, wires.alyx_like
+patience, iblutil, wire, alyx_like = (
+    iblutil_fixtures.patience,
+    iblutil_fixtures.iblutil,
+    iblutil_fixtures.wire,
+    iblutil_fixtures.alyx_like,
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_token_in_log(alyx_like):
-    with wires.recorded() as records:
+    with iblutil_fixtures.recorded() as records:
         yield
     texts = [record.getMessage() for record in records]
     assert 'Confirmation received' in texts or any(' bytes>' in text for text in texts)
@@ -42,7 +47,7 @@ async def test_they_hand_one_over(wire, alyx_like, content):
 
 
 async def test_we_ask(wire, alyx_like, content):
-    """The answer of the incumbent leaves right behind its echo."""
+    """iblutil sends its answer directly after its echo."""
     await wire.they_listen('token', token=vars(alyx_like), events=['ALYX'])
     assert await wire.say('alyx') == content
     assert (await wire.process.hear())['data'] == [None, {}]
@@ -56,7 +61,7 @@ async def test_they_ask(wire, alyx_like, content):
     answer = await wire.begin('alyx', None)
     data, addr = await asyncio.wait_for(asked.get(), 10)
     assert data == [None, {}]
-    # Over TCP the incumbent would take our echo and our answer for one message if they came together.
+    # Over TCP iblutil would take our echo and our answer for one message if they came together.
     await wire.process.do('confirmed', com='theirs')
     await wire.ours.alyx(alyx_like, addr)
     assert await asyncio.wait_for(answer, 10) == content
@@ -64,7 +69,7 @@ async def test_they_ask(wire, alyx_like, content):
 
 @pytest.mark.parametrize('wire', ['server-udp', 'client-udp'], indirect=True)
 async def test_they_ask_and_are_told_at_once(wire, alyx_like, content):
-    """Our answer leaves right behind our echo: over UDP the incumbent can tell them apart, over TCP it cannot."""
+    """Our answer directly follows our echo: iblutil can separate them over UDP, but not over TCP."""
 
     async def answer(data, addr):
         await wire.ours.alyx(alyx_like, addr)
@@ -74,7 +79,7 @@ async def test_they_ask_and_are_told_at_once(wire, alyx_like, content):
 
 
 async def test_services_hand_one_over(iblutil, lab, alyx_like, content):
-    """Services gives it to incumbents and to echorig rigs, and asks for no answer."""
+    """Services sends the token to iblutil rigs and to echorig rigs, and requests no answer."""
     coms = []
     for name, scheme in (('camera', 'udp'), ('daq', 'ws')):
         uri, _ = await iblutil.do('open', com=name, role='server', uri=f'{scheme}://127.0.0.1')

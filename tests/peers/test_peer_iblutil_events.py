@@ -1,6 +1,6 @@
-"""Every event, both ways, between echorig and the incumbent in its own process.
+"""Every event, both ways, between echorig and iblutil in its own process.
 
-Limits of the incumbent's own, which these tests keep to: over TCP it serves a single client and takes every
+Limits of iblutil's own, which these tests keep to: over TCP it serves a single client and takes every
 piece of the stream for one message, so nothing may be sent before it has read what was; a message that comes
 while it waits for an echo is a mismatch to it; and after a timeout or a mismatch it closes itself.
 """
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 
+import iblutil_fixtures
 import pytest
-import wires
 from iblutil_peer import RemoteError
 
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage
-from rigs import REF
+from lab import REF
 
 pytest.importorskip('iblutil')
-patience, iblutil, wire = wires.patience, wires.iblutil, wires.wire
+patience, iblutil, wire = iblutil_fixtures.patience, iblutil_fixtures.iblutil, iblutil_fixtures.wire
 
 DATA = {'foo': 'bär 🐭', 'numbers': [1, 2.5, -3e-7, None, True]}
 MESSAGES = [
@@ -53,7 +53,7 @@ async def test_we_hear_every_event(wire):
 
 
 async def test_turns(wire):
-    """A hundred messages each way, in turns: every one is confirmed and heard once."""
+    """A hundred messages in each direction, in turns: each is confirmed and delivered once."""
     heard = []
     wire.ours.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
     await wire.they_listen(events=['EXPINFO'])
@@ -67,7 +67,7 @@ async def test_turns(wire):
 
 
 async def test_same_message_again(wire):
-    """The same bytes both ways, again and again, are messages and not echoes of each other."""
+    """Equal bytes in both directions are messages and not echoes of each other."""
     heard = []
     wire.ours.assign_callback('EXPSTATUS', lambda data, addr: heard.append(data))
     await wire.they_listen(events=['EXPSTATUS'])
@@ -90,7 +90,7 @@ async def test_on_event(wire):
 
 
 async def test_text(wire):
-    """Text that is no message is confirmed all the same; the incumbent, too, only warns of it."""
+    """Text that is no message is confirmed as well; iblutil also only logs a warning."""
     await wire.say('confirmed_send', 'bär')
     with pytest.warns(RuntimeWarning, match='Expected list'):
         await wire.they_say('confirmed_send', 'bär')
@@ -98,7 +98,7 @@ async def test_text(wire):
 
 
 async def test_large_message(wire):
-    """Up to a whole datagram; over TCP what the incumbent reads in one piece."""
+    """Sizes up to a whole datagram; over TCP up to one read of iblutil."""
     text = 'x' * (65_507 - len('[1, ""]') if wire.is_udp else 16_000)
     heard = []
     wire.ours.assign_callback('EXPINIT', lambda data, addr: heard.append(data))
@@ -111,7 +111,7 @@ async def test_large_message(wire):
 
 @pytest.mark.parametrize('wire', ['client-udp', 'client-ws'], indirect=True)
 async def test_one_that_gave_up(wire):
-    """An incumbent whose send timed out has closed itself: our server goes on, with another one."""
+    """An iblutil client closes itself when a send times out; our server continues with another client."""
     with pytest.raises(RemoteError) as caught:
         await wire.they_say('confirmed_send', [0, 'Error: a notice is never echoed', 2], timeout=0.1)
     assert caught.value.kind == 'TimeoutError'
@@ -131,7 +131,7 @@ async def test_one_that_gave_up(wire):
 
 @pytest.mark.parametrize('scheme', ['udp', 'tcp'])
 async def test_many_clients(iblutil, lab, scheme):
-    """Our server with eight of them at once, all sending: each is confirmed on its own."""
+    """Eight iblutil clients send to our server at the same time, and each message is confirmed."""
     server = await lab.server(scheme)
     heard = []
     server.assign_callback('EXPINFO', lambda data, addr: heard.append((addr, data[1])))

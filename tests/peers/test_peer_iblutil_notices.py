@@ -1,21 +1,21 @@
-"""What echorig and the incumbent tell each other when a callback fails."""
+"""Error notices between echorig and iblutil after a failed callback."""
 
 from __future__ import annotations
 
 import asyncio
 
+import iblutil_fixtures
 import pytest
-import wires
 
 from echorig import ExpMessage, RemoteCallbackError, Services, ServicesError
-from rigs import REF
+from lab import REF
 
 pytest.importorskip('iblutil')
-patience, iblutil, wire = wires.patience, wires.iblutil, wires.wire
+patience, iblutil, wire = iblutil_fixtures.patience, iblutil_fixtures.iblutil, iblutil_fixtures.wire
 
 
 async def test_their_callback_fails(wire):
-    """The message is confirmed, since the echo says that it was received; the notice says the rest."""
+    """The message is confirmed, since the echo only means receipt; the notice reports the error."""
     await wire.they_listen('fail', text='no camera', events=['EXPSTART'])
     seen = asyncio.Queue()
     wire.ours.assign_callback(0, lambda data, addr: seen.put_nowait((data, addr)))
@@ -24,18 +24,18 @@ async def test_their_callback_fails(wire):
     told = (['ValueError: no camera', ExpMessage.EXPSTART], wire.their_addr)
     assert await asyncio.wait_for(waiting, 10) == told
     assert seen.get_nowait() == told
-    # A notice is never echoed: the incumbent would take the echo for a notice, and log an error.
+    # A notice is never echoed: iblutil would take the echo for a notice, and log an error.
     await wire.say('status', 'STOPPED')
     assert (await wire.process.hear())['event'] == 'EXPSTART'
     assert await wire.process.nothing_more('theirs')
 
 
 async def test_our_callback_fails(wire):
-    """The incumbent's on_event(0) sees the notice, and it goes on working."""
+    """iblutil's on_event(0) receives the notice, and iblutil continues to work."""
     confirmed = asyncio.Event()
 
     async def fail(data, addr):
-        # Over TCP the incumbent would take our echo and our notice for one message if they came together.
+        # Over TCP iblutil would take our echo and our notice for one message if they came together.
         if not wire.is_udp:
             await confirmed.wait()
         raise RuntimeError('no löck')
@@ -53,7 +53,7 @@ async def test_our_callback_fails(wire):
 
 @pytest.mark.parametrize('wire', ['server-udp', 'client-udp'], indirect=True)
 async def test_our_callback_fails_at_once(wire):
-    """The echo and the notice leave together: over UDP the incumbent can tell them apart, over TCP it cannot."""
+    """Echo and notice are sent together: iblutil can separate them over UDP, but not over TCP."""
 
     def fail(data, addr):
         raise KeyError('trial')
@@ -69,7 +69,7 @@ async def test_our_callback_fails_at_once(wire):
 
 @pytest.mark.parametrize('scheme', ['udp', 'ws'])
 async def test_services_name_the_rig(iblutil, lab, scheme):
-    """One incumbent whose callback raises: our Services names it and why, and the others have answered."""
+    """The callback of one iblutil rig raises: Services names the rig and the reason, and the others have answered."""
     uri, _ = await iblutil.do('open', com='camera', role='server', uri=f'{scheme}://127.0.0.1')
     await iblutil.do('listen', com='camera', how='fail', text='no light', events=['EXPSTART'])
     await iblutil.do('listen', com='camera', how='answer', events=['EXPEND'])

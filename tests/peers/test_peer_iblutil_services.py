@@ -1,19 +1,19 @@
-"""A set of rigs, some of them incumbents: our Services over all, and the incumbent's over echorig rigs."""
+"""A set of rigs, some of them iblutil rigs: our Services over all, and iblutil's over echorig rigs."""
 
 from __future__ import annotations
 
 import asyncio
 
+import iblutil_fixtures
 import pytest
-import wires
 from iblutil_peer import IblutilProcess, RemoteError
 
 from echorig import EchoTimeoutError, ExpStatus, Services, ServicesTimeoutError
 from eventually import eventually
-from rigs import REF, Lab
+from lab import REF, Lab
 
 pytest.importorskip('iblutil')
-patience, iblutil = wires.patience, wires.iblutil
+patience, iblutil = iblutil_fixtures.patience, iblutil_fixtures.iblutil
 
 EVENTS = ['EXPINIT', 'EXPSTART', 'EXPEND', 'EXPCLEANUP', 'EXPINTERRUPT', 'EXPSTATUS', 'EXPINFO']
 # The rigs in an order in which no kind and no transport stands together.
@@ -33,7 +33,7 @@ SESSION = [
 
 
 async def mixed(iblutil: IblutilProcess, lab: Lab, timeout: float) -> Services:
-    """Open three incumbent and three echorig rigs, all of which answer each event with the same event."""
+    """Open three iblutil and three echorig rigs, all of which answer each event with the same event."""
     coms = {}
     for name, scheme in THEIRS.items():
         uri, _ = await iblutil.do('open', com=name, role='server', uri=f'{scheme}://127.0.0.1')
@@ -46,7 +46,7 @@ async def mixed(iblutil: IblutilProcess, lab: Lab, timeout: float) -> Services:
 
 @pytest.mark.parametrize('concurrent', [True, False])
 async def test_whole_session(iblutil, lab, concurrent):
-    """Two sessions: every rig is told once, and its answer is in the result under its name."""
+    """Two sessions: each rig receives each message once, and its answer is in the result under its name."""
     services = await mixed(iblutil, lab, timeout=30)
     assert services.is_connected
     told = []
@@ -55,7 +55,7 @@ async def test_whole_session(iblutil, lab, concurrent):
         for method, args, kwargs, data in SESSION:
             responses = await getattr(services, method)(*args, concurrent=concurrent, **kwargs)
             assert list(responses.items()) == [(name, data) for name in ORDER]
-            # Over TCP the incumbent would take our echo of its answer and our next message for one.
+            # Over TCP iblutil would take our echo of its answer and our next message for one.
             await iblutil.has_answered(*THEIRS)
     assert sorted(told) == sorted(2 * [(name, [REF, 'go']) for name in ORDER])
     heard = [iblutil.heard.get_nowait() for _ in range(2 * len(SESSION) * len(THEIRS))]
@@ -64,7 +64,7 @@ async def test_whole_session(iblutil, lab, concurrent):
 
 
 async def test_one_without_an_answer(iblutil, lab):
-    """An incumbent that confirms but never answers is named; the others have, and the next call works."""
+    """The error names an iblutil rig that confirms but never answers. The next call works."""
     services = await mixed(iblutil, lab, timeout=3)
     await iblutil.call('sync', 'clear_callbacks', 'EXPSTART')
     with pytest.raises(ServicesTimeoutError, match='sync') as caught:
@@ -79,7 +79,7 @@ async def test_one_without_an_answer(iblutil, lab):
 
 
 async def test_one_that_is_gone(iblutil, lab):
-    """An incumbent that has closed itself is named; the others have answered, and go on doing so."""
+    """The error names an iblutil rig that has closed itself. The others have answered, and answer the next call."""
     services = await mixed(iblutil, lab, timeout=30)
     await iblutil.do('close', com='sync')
     services['sync'].default_echo_timeout = 1.0
@@ -93,7 +93,7 @@ async def test_one_that_is_gone(iblutil, lab):
 
 
 async def test_their_services_over_our_rigs(iblutil, lab):
-    """The incumbent's Services runs a session over echorig rigs that answer right behind the echo.
+    """iblutil's Services runs a session over echorig rigs that answer right behind the echo.
 
     It can do so over UDP only, and only with ``concurrent=True``: otherwise it begins to listen too late.
     """
@@ -110,7 +110,7 @@ async def test_their_services_over_our_rigs(iblutil, lab):
 
 
 async def test_their_services_over_a_rig_that_is_silent(iblutil, lab):
-    """Their timeout names the rig that confirmed but did not answer; ours goes on."""
+    """The time-out of iblutil's Services names the rig that did not answer; the echorig rigs continue."""
     await iblutil.do('open', com='stage', role='client', uri=(await lab.answering('udp', 'stage')).server_uri)
     silent = await lab.server('udp', 'laser')
     _, addr = await iblutil.do('open', com='laser', role='client', uri=silent.server_uri)
@@ -123,7 +123,7 @@ async def test_their_services_over_a_rig_that_is_silent(iblutil, lab):
 
 
 async def test_a_watch_disturbs_no_session(iblutil, lab):
-    """Echorig rigs are pinged all the time, incumbents never once they are known: it could close them."""
+    """Presence detection pings echorig rigs, but not known iblutil rigs, since a ping could close them."""
     services = await mixed(iblutil, lab, timeout=30)
     async with services.watch(interval=0.005) as watch:
         await eventually(
@@ -154,7 +154,7 @@ def statistics(com):
 
 @pytest.mark.blocks
 async def test_a_watch_waits_for_a_rig_that_is_busy_for_longer_than_a_call(iblutil, lab, tmp_path):
-    """It is there, since it has confirmed; what is sent to it now it would take for the echo of its answer."""
+    """A rig that has confirmed is online; another message now would be taken for the echo of its answer."""
     ready = tmp_path / 'ready'
     uri, _ = await iblutil.do('open', com='camera', role='server', uri='udp://127.0.0.1')
     await iblutil.do('listen', com='camera', how='answer', events=['EXPSTART'], until=str(ready))

@@ -1,22 +1,22 @@
-"""What signatures are to the incumbent: whitespace. It understands a signed message, and echoes it as it is."""
+"""Signatures are whitespace for iblutil: it reads a signed message and echoes it unchanged."""
 
 from __future__ import annotations
 
+import iblutil_fixtures
 import pytest
-import wires
 
 from echorig import EchoTimeoutError
 from echorig.security._signing import Signer
-from rigs import REF, RawUdp
+from lab import REF, RawUdp
 from tagging import tag
 
 pytest.importorskip('iblutil')
-iblutil = wires.iblutil
+iblutil = iblutil_fixtures.iblutil
 KEY = 'only the laboratory has this key'
 
 
 def signed(*frames):
-    """Return messages signed for somebody else, and before them the ping with which the session began."""
+    """Return messages signed for another peer, preceded by the handshake of that session."""
     one, other = Signer(KEY), Signer(KEY)
     for number, frame in enumerate(frames):
         one.seal(tag(frame, number), 'other', 0.0)
@@ -42,7 +42,7 @@ async def test_it_understands_signed_messages(iblutil):
 
 
 async def test_it_is_not_believed(lab, iblutil):
-    """It echoes the handshake as it echoes everything, runs no callback for it, and goes on serving others."""
+    """It echoes the handshake, runs no callback for it, and continues to serve others."""
     uri, _ = await iblutil.do('open', com='theirs', role='server', uri='udp://127.0.0.1')
     await iblutil.do('listen', com='theirs', how='report')
     client = await lab.client(uri, key=KEY)

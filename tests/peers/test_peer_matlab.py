@@ -1,4 +1,4 @@
-"""Echorig and a rig that speaks like MATLAB: `test_peer_octave` asks the same of the language itself."""
+"""Echorig and a rig with the dialect of MATLAB; `test_peer_octave` tests the same with the language itself."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import json
 import logging
 import re
 
+import iblutil_fixtures
 import pytest
 import pytest_asyncio
-import wires
 from sessions import CALLS, LAST, session, too_often
 
 from echorig import EchoTimeoutError, ExpMessage, ExpStatus, RemoteCallbackError, Services, ServicesError
 from echorig.testing import FakeRig
-from rigs import REF
+from lab import REF
 
-patience = wires.patience
+patience = iblutil_fixtures.patience
 
 ANSWERS = {1: 'ready', 2: 'running', 4: 'stopped', 8: 'tidy', 16: 'halted', 32: 'ok', 64: 'noted'}
 
@@ -29,7 +29,7 @@ async def matlab():
 
 
 def answers(rig):
-    """Let it answer each event as MATLAB does, with a text."""
+    """Make it answer each event with a text, as MATLAB does."""
     for event, text in ANSWERS.items():
         rig.script(event, answer=[text])
 
@@ -41,7 +41,7 @@ async def client(lab, matlab):
 
 @pytest_asyncio.fixture
 async def services(lab, client):
-    """The MATLAB rig between two of ours that answer."""
+    """A MATLAB rig between two echorig rigs that answer."""
     first, last = [await lab.client(await lab.answering(name=name), name) for name in ('first', 'last')]
     return Services([first, client, last], timeout=30)
 
@@ -65,7 +65,7 @@ async def test_short_message(client, matlab, data):
 
 @pytest.mark.parametrize('size', [513, 1000, 60_000])
 async def test_long_message(client, matlab, caplog, size):
-    """What is longer than MATLAB's buffer comes back cut short, which confirms it with a warning; it fails there."""
+    """A message longer than MATLAB's buffer has a truncated echo, which confirms it with a warning. MATLAB fails."""
     caplog.set_level(logging.INFO, logger='timeline')
     message = [1, 'x' * (size - len('[1, ""]'))]
     assert len(client.encode(message)) == size
@@ -98,7 +98,7 @@ async def test_same_bytes_as_its_own_last(client, matlab):
     addr = client._transport.get_extra_info('sockname')
     waiting = asyncio.create_task(client.on_event('EXPSTATUS'))
     await asyncio.sleep(0)
-    await matlab.tell('[32, 20]', addr, timeout=10)
+    await matlab.send('[32, 20]', addr, timeout=10)
     assert (await asyncio.wait_for(waiting, 10))[0] == [20]
     with pytest.raises(EchoTimeoutError, match=r'timeline.*EXPSTATUS'):
         await client.confirmed_send('[32, 20]', timeout=0.1)
@@ -108,7 +108,7 @@ async def test_same_bytes_as_its_own_last(client, matlab):
 
 
 async def test_it_speaks_first(lab, matlab):
-    """As the client of our server: what it says is echoed byte for byte, and heard once."""
+    """As a client of our server: its messages are echoed byte for byte and delivered once."""
     server = await lab.server()
     heard = []
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append((event.value, data)))
@@ -118,21 +118,21 @@ async def test_it_speaks_first(lab, matlab):
         '[ 1 , null ]',
     ]
     for text in says:
-        await matlab.tell(text, (server.hostname, server.port), timeout=10)
+        await matlab.send(text, (server.hostname, server.port), timeout=10)
     assert heard == [(64, [0, 'café']), (2, [REF, {'a': []}]), (1, [None])]
     await server.status('STOPPED', addr=matlab.addr)
     assert (await matlab.wait_for()).event == ExpMessage.EXPSTATUS
 
 
 async def test_our_callback_fails(lab, matlab):
-    """It hears the notice, which it echoes, and on which it fails; that is the end of it."""
+    """It echoes the notice and fails on it, and nothing more is sent."""
     server = await lab.server()
 
     def fail(data, addr):
         raise ValueError('nö')
 
     server.assign_callback('EXPSTART', fail)
-    await matlab.tell(f'[2, "{REF}", null]', (server.hostname, server.port), timeout=10)
+    await matlab.send(f'[2, "{REF}", null]', (server.hostname, server.port), timeout=10)
     text = (await matlab.wait_for(0)).frame.decode('latin-1')
     assert spelled_as_json_dumps(text)
     assert json.loads(text) == [0, 'ValueError: nö', 2]
@@ -140,7 +140,7 @@ async def test_our_callback_fails(lab, matlab):
 
 
 async def test_notice_quotes_the_message(client, matlab):
-    """A notice in MATLAB's shape reaches the listeners of event 0, and is never echoed."""
+    """A notice in the format of MATLAB reaches the listeners of event 0, and is never echoed."""
     matlab.script('EXPINIT', notice='Undefined function')
     waiting = asyncio.create_task(client.on_event(0))
     await client.init(data='ä')
@@ -154,7 +154,7 @@ async def test_notice_quotes_the_message(client, matlab):
 
 @pytest.mark.parametrize('interrupts', [True, False])
 async def test_start_fails(services, matlab, interrupts):
-    """It interrupts, or sends a notice: the error names it and why; the others answer, and the set goes on."""
+    """It interrupts, or sends a notice: the error names the rig and the reason, and the set stays usable."""
     answers(matlab)
     why = 'No signal on channel 3'
     if interrupts:
@@ -201,7 +201,7 @@ async def test_whole_session(services, matlab, concurrent):
 
 
 def becomes_busy(rig, when):
-    """Let it be busy for 1.5 s once: from now on, or after the echo of an event."""
+    """Make it busy for 1.5 s once: from now on, or after the echo of an event."""
     answers(rig)
     if when:
         rig.script(when, answer=[ANSWERS[when]], answer_delay=1.5, times=1)
@@ -225,7 +225,7 @@ async def test_a_session_with_a_rig_that_is_busy_once(lab, matlab, client, when)
 
 @pytest.mark.parametrize('when', [0, 1, 2, 4])
 async def test_a_session_that_does_not_wait_for_a_busy_rig(lab, matlab, client, when):
-    """Calls fail, and the next follow; no message is executed more often than it was sent, and no answer at all."""
+    """Calls fail and others follow: no message is executed more often than it was sent, and no answer is executed."""
     becomes_busy(matlab, when)
     client.default_echo_timeout = 1.0
     rigs = Services([client], timeout=1.0)

@@ -9,16 +9,16 @@ import asyncio
 import json
 import time
 
+import iblutil_fixtures
 import pytest
-import wires
 from iblutil_peer import PATIENCE
 from octave_peer import ANSWERS, OctaveRig
 from sessions import CALLS, LAST, session, too_often
 
 from echorig import ExpMessage, RemoteCallbackError, Services, ServicesError
-from rigs import REF
+from lab import REF
 
-patience = wires.patience
+patience = iblutil_fixtures.patience
 
 
 async def until(condition, what):
@@ -29,7 +29,7 @@ async def until(condition, what):
 
 
 async def test_it_answers(lab):
-    """Also what it writes in Latin-1; a ping and what fits into no buffer are beyond it."""
+    """Messages in Latin-1 work too; pings and messages longer than its buffer do not."""
     async with OctaveRig() as rig:
         client = await lab.client(rig.uri, 'octave')
         services = Services([client], timeout=PATIENCE)
@@ -59,7 +59,7 @@ async def test_it_answers(lab):
 
 
 async def test_our_callback_fails(lab):
-    """It echoes our notice, fails on it and says so in a notice of its own, which nobody is told of."""
+    """It echoes our notice, fails on it and sends a notice of its own, which is ignored."""
     async with OctaveRig() as rig:
         client = await lab.client(rig.uri, 'octave')
 
@@ -80,7 +80,7 @@ async def test_our_callback_fails(lab):
 
 @pytest.mark.parametrize('when', [0, 1, 2, 4])
 async def test_a_session_with_a_rig_that_is_busy_once(lab, when):
-    """It is busy for 1.5 s before it reads anything, or with one event; all it is sent is executed once."""
+    """It is busy for 1.5 s before it reads, or with one event; each message is executed once."""
     async with OctaveRig(busy=(when, 1.5)) as rig:
         services = Services([await lab.client(rig.uri, 'octave')], timeout=PATIENCE)
         async with services.watch(interval=0.1):
@@ -92,7 +92,7 @@ async def test_a_session_with_a_rig_that_is_busy_once(lab, when):
 
 @pytest.mark.parametrize('when', [0, 1, 2, 4])
 async def test_a_session_that_does_not_wait_for_a_busy_rig(lab, when):
-    """Calls fail, and the next follow; no message is executed more often than it was sent, and no answer at all."""
+    """Calls fail and others follow: no message is executed more often than it was sent, and no answer is executed."""
     async with OctaveRig(busy=(when, 1.5)) as rig:
         client = await lab.client(rig.uri, 'octave')
         client.default_echo_timeout = 1.0

@@ -1,7 +1,7 @@
 """Rigs of both kinds on a network that is slow and unsteady, but loses nothing: nobody notices who is who.
 
 Each rig is behind a link of its own, on which datagrams take 0 to 60 ms; those of one rig stay in order, those of
-different rigs overtake each other. That is longer than echorig waits before it sends again. The incumbent has no way
+different rigs overtake each other. That is longer than echorig waits before it sends again. iblutil has no way
 to tell a duplicate, so none may reach it.
 """
 
@@ -13,16 +13,16 @@ import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 
+import iblutil_fixtures
 import pytest
-import wires
 from iblutil_peer import PATIENCE, IblutilProcess
 
 from echorig import Services
 from echorig.testing import LossyLink
-from rigs import REF
+from lab import REF
 
 pytest.importorskip('iblutil')
-patience = wires.patience
+patience = iblutil_fixtures.patience
 
 N_RIGS = 10  # of each kind
 N_MESSAGES = 20
@@ -55,7 +55,7 @@ def drain(queue):
 
 @pytest.mark.blocks
 async def test_one_after_another(lab):
-    """Numbered messages to twenty rigs at once: each is confirmed, and heard once and in order."""
+    """Numbered messages to twenty rigs at once: each is confirmed, and delivered once and in order."""
     async with AsyncExitStack() as stack:
         processes, uris = await opened(stack, THEIRS)
         for process, name in zip(processes, THEIRS, strict=True):
@@ -82,7 +82,7 @@ async def test_one_after_another(lab):
 
 @pytest.mark.blocks
 async def test_session(lab):
-    """Sessions with twenty rigs that answer right behind the echo: each callback runs once, each answer comes."""
+    """Sessions with twenty rigs that answer directly after the echo: each callback runs once, each answer arrives."""
     async with AsyncExitStack() as stack:
         processes, uris = await opened(stack, THEIRS)
         for process, name in zip(processes, THEIRS, strict=True):
@@ -105,7 +105,7 @@ async def test_session(lab):
 
 @pytest.mark.blocks
 async def test_the_incumbent_alone(lab):
-    """The same with the incumbent at both ends: what the tests above ask for is what it can do on this link."""
+    """The same with iblutil at both ends, which shows that the link does not exceed its abilities."""
     async with AsyncExitStack() as stack:
         names = THEIRS[:3]
         processes, uris = await opened(stack, names)
@@ -124,7 +124,7 @@ async def test_the_incumbent_alone(lab):
 @pytest.mark.skipif(sys.platform == 'win32', reason='needs SIGSTOP')
 @pytest.mark.parametrize('known', [False, True])
 async def test_busy_rig(lab, known):
-    """An incumbent that is busy for a moment finds our message late, and answers it; nothing kills it."""
+    """A busy iblutil rig reads our message late and answers it; nothing closes it."""
     async with IblutilProcess() as process:
         uri, _ = await process.do('open', com='rig', role='server', uri='udp://127.0.0.1')
         await process.do('listen', com='rig', how='answer')
@@ -132,10 +132,10 @@ async def test_busy_rig(lab, known):
         if known:
             await client.ping()
         answer = asyncio.create_task(client.on_event('EXPINIT'))
-        process._process.send_signal(signal.SIGSTOP)
+        process.process.send_signal(signal.SIGSTOP)
         sending = asyncio.create_task(client.init())
         await asyncio.sleep(0.1)  # this is how long it is busy
-        process._process.send_signal(signal.SIGCONT)
+        process.process.send_signal(signal.SIGCONT)
         await sending
         await asyncio.wait_for(answer, PATIENCE)
         await process.has_answered('rig')

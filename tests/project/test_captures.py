@@ -1,4 +1,4 @@
-"""The pages on the protocol and on testing show what really happens."""
+"""The packet captures and the programs in the documentation are real."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echorig.wire._tags import crc32c, set_ack, tag
+from echorig.wire._tags import add_tag, crc32c, set_ack
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'docs' / 'captures.py'
@@ -35,7 +35,7 @@ def blocks(text: str) -> dict[str, str]:
 
 
 def test_recordings_on_the_page() -> None:
-    """They are what `docs/captures.py` prints, all of them."""
+    """The captures on the page are the output of `docs/captures.py`."""
     shown = blocks((ROOT / 'docs' / 'protocol.md').read_text('utf-8'))
     printed = blocks(run(SCRIPT))
     assert shown.keys() == printed.keys()
@@ -71,23 +71,23 @@ def test_recordings_on_the_page() -> None:
     ],
 )  # fmt: skip
 def test_recordings_show_what_they_are_for(name: str, said: list[str]) -> None:
-    """In each of them happens what the page says of it, and nothing else."""
+    """Each capture shows the packets that the page describes, and no others."""
     text = run(SCRIPT, name)
     assert re.findall(r'^(?:[ \d.]+(?:ms|h) )? +(?:(?:main|rig): (?!\[)|(?=lost))(.*)$', text, re.MULTILINE) == said
 
 
 @pytest.mark.parametrize('ack', [False, True])
 def test_function_on_the_page(ack: bool) -> None:
-    """It writes the tags that echorig writes, and the check stands there in hex."""
+    """The program on the page writes the same tags as echorig, and prints the checksum in hex."""
     page = (ROOT / 'docs' / 'protocol.md').read_text('utf-8')
     program = re.search(r'^```python\n(def tagged.*?)^```$', page, re.MULTILINE | re.DOTALL)
     assert program is not None
     names: dict[str, Callable[..., bytes]] = {}
     exec(program.group(1), names)
     run_of_page, checks = 0x2F6E1B03, re.findall(r'check\s+is (0x\w+) without the flag and (0x\w+) with it', page)
-    frame = tag(b'[1, null]', run_of_page, 1234, 1000)
+    frame = add_tag(b'[1, null]', run_of_page, 1234, 1000)
     assert names['tagged'](b'[1, null]', run_of_page, 1234, 1000, ack) == (set_ack(frame) if ack else frame)
-    assert names['tagged'](b'[64, 20, "\xc3\xbc"]', 0x7FFFFFFF, 2**32 - 1) == tag(
+    assert names['tagged'](b'[64, 20, "\xc3\xbc"]', 0x7FFFFFFF, 2**32 - 1) == add_tag(
         b'[64, 20, "\xc3\xbc"]', 0x7FFFFFFF, 2**32 - 1
     )
     words = [f'{int(check, 16):032b}'.replace('0', ' ').replace('1', '\t') for check in checks[0]]
@@ -102,7 +102,7 @@ def test_function_on_the_page(ack: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
 def test_program_on_the_page(tmp_path: Path, loop: str) -> None:
-    """The programs in testing.md print what they say."""
+    """The programs in testing.md print the output in their comments."""
     page = (ROOT / 'docs' / 'testing.md').read_text('utf-8')
     programs = re.findall(r'^```python\n((?:from|import) .*?)^```$', page, re.MULTILINE | re.DOTALL)
     assert len(programs) == 2

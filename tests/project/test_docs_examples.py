@@ -9,7 +9,6 @@ import ast
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ from pathlib import Path
 import pytest
 
 import echorig
-from echorig import sync
 from echorig.testing import FakeRig
-from rigs import free_port
+from lab import free_port
+from programs import Program
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / 'docs' / 'examples'
@@ -33,7 +32,7 @@ on_each_loop = pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
 
 
 def start(loop: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    """Start Python; sockets that are left open show on stderr."""
+    """Start Python so that sockets that are left open are reported on stderr."""
     return subprocess.Popen(
         [sys.executable, '-u', '-W', 'always::ResourceWarning', *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -45,7 +44,7 @@ def start(loop: str, *arguments: str | Path) -> subprocess.Popen[str]:
 
 @contextmanager
 def rig(loop: str, *arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a rig and wait until it says where it listens."""
+    """Start a rig and wait until it prints its address."""
     with start(loop, *arguments) as process:
         try:
             assert process.stdout is not None
@@ -98,7 +97,7 @@ def test_both_files(loop: str) -> None:
 @pytest.mark.slow
 @on_each_loop
 def test_task_code(loop: str) -> None:
-    """The same from task code, which tells the rigs of each trial."""
+    """The same from task code, which sends each trial to the rigs."""
     with (
         rig(loop, EXAMPLES / 'rig.py', 'camera', 'udp://127.0.0.1:0') as (camera, camera_uri),
         rig(loop, EXAMPLES / 'rig.py', 'ephys', 'ws://127.0.0.1:0') as (ephys, ephys_uri),
@@ -116,7 +115,7 @@ def test_task_code(loop: str) -> None:
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
 @on_each_loop
 def test_task_code_that_is_interrupted(loop: str) -> None:
-    """By Ctrl-C while it works: the rigs are told, and nothing is printed but that."""
+    """Ctrl-C interrupts the program: the rigs are stopped, and no traceback is printed."""
     with rig(loop, EXAMPLES / 'rig.py', 'camera', 'udp://127.0.0.1:0') as (camera, uri):
         with start(loop, EXAMPLES / 'task_code.py', f'camera={uri}') as process:
             try:
@@ -141,7 +140,7 @@ def test_task_code_that_a_rig_interrupts(loop: str) -> None:
         try:
             camera.wait_for('EXPINFO', LONGEST)
             camera.wait_for('EXPINFO', LONGEST)  # the first is answered, so the interruption is no answer to it
-            camera.tell([16, 'the door is open'], timeout=LONGEST)
+            camera.send([16, 'the door is open'], timeout=LONGEST)
             code, said, errors = finish(process)
         finally:
             process.kill()
@@ -158,8 +157,8 @@ def test_task_code_that_a_rig_interrupts(loop: str) -> None:
 @on_each_loop
 @pytest.mark.parametrize('program', ['main_pc.py', 'task_code.py'])
 def test_programs_that_fail_say_why(loop: str, program: str, transport: str) -> None:
-    """One line for each rig that failed, and no traceback; the others are told."""
-    absent = f'{transport}://127.0.0.1:{free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)}'
+    """One line for each failed rig and no traceback; the other rigs are stopped."""
+    absent = f'{transport}://127.0.0.1:{free_port()}'
     with FakeRig() as good, FakeRig() as bad:
         bad.script('EXPSTART', notice='OSError: no disk left')
         uris = [f'good={good.uri}', f'bad={bad.uri}']
@@ -175,8 +174,8 @@ def test_programs_that_fail_say_why(loop: str, program: str, transport: str) -> 
 
 @on_each_loop
 def test_rig_that_is_not_there(loop: str) -> None:
-    """The main PC names it, ends the experiment for the others, and exits with an error."""
-    ghost = f'udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}'
+    """The main PC names the rig, ends the experiment for the others, and exits with an error."""
+    ghost = f'udp://127.0.0.1:{free_port()}'
     with rig(loop, EXAMPLES / 'rig.py', 'camera', 'udp://127.0.0.1:0') as (camera, uri):
         code, said, errors = run(loop, EXAMPLES / 'main_pc.py', f'camera={uri}', f'ghost={ghost}')
         heard = finish(camera)
@@ -188,48 +187,47 @@ def test_rig_that_is_not_there(loop: str) -> None:
     assert heard == (0, ['EXPINIT: INITIALIZED', 'EXPINTERRUPT: STOPPED', 'EXPCLEANUP: STOPPED'], '')
 
 
-@on_each_loop
-def test_readme(loop: str, tmp_path: Path) -> None:
-    """The two programs of the README; what the main PC prints is what the comments there say."""
+def readme_programs(rig_uri: str = 'udp://127.0.0.1:0') -> tuple[str, str]:
+    """Return the rig and the main PC of the README, which has one address in each."""
     blocks = PYTHON_BLOCK.findall((ROOT / 'README.md').read_text('utf-8'))
-    for_rig, for_main = (block for block in blocks if 'asyncio.run(' in block)
+    for_rig, for_main = (next(block for block in blocks if text in block) for text in ('rig.run(', 'asyncio.run('))
     listening, remote = 'udp://0.0.0.0:11001', 'udp://192.168.0.12:11001'
     assert for_rig.count(listening) == for_main.count(remote) == 1
-    (tmp_path / 'rig.py').write_text(for_rig.replace(listening, 'udp://127.0.0.1:0'), 'utf-8')
-    with rig(loop, tmp_path / 'rig.py') as (camera, uri):
-        (tmp_path / 'main_pc.py').write_text(for_main.replace(remote, uri), 'utf-8')
-        code, said, errors = run(loop, tmp_path / 'main_pc.py')
-        rig_code, heard, rig_errors = finish(camera)
-    assert (code, errors) == (0, '')
-    assert said == re.findall(r'print\(.*\)  # (.+)', for_main)
-    assert (rig_code, rig_errors) == (0, '')
-    assert [line.split()[0] for line in heard] == ['EXPINIT', 'EXPSTART', 'EXPEND', 'EXPCLEANUP']
+    return for_rig.replace(listening, 'udp://127.0.0.1:0'), for_main.replace(remote, rig_uri)
 
 
-@pytest.mark.slow
 @on_each_loop
-def test_readme_rig_outlives_a_main_pc(loop: str, tmp_path: Path) -> None:
-    """One that leaves before it has confirmed the answer is said to have gone; the next is served."""
-    for_rig = next(block for block in PYTHON_BLOCK.findall((ROOT / 'README.md').read_text('utf-8')) if 'rig()' in block)
-    (tmp_path / 'rig.py').write_text(for_rig.replace('0.0.0.0:11001', '127.0.0.1:0'), 'utf-8')
-    with rig(loop, tmp_path / 'rig.py') as (camera, uri):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as leaving:
-            leaving.settimeout(LONGEST)
-            host, _, port = uri.removeprefix('udp://').partition(':')
-            leaving.sendto(b'[1, null]', (host, int(port)))
-            assert leaving.recv(100) == b'[1, null]'
-        with sync.Services([sync.EchoProtocol.client(uri, 'camera')]) as rigs:
-            rigs['camera'].default_echo_timeout = LONGEST
-            assert rigs.start('2026-01-31_1_mouse7') == {'camera': ['2026-01-31_1_mouse7', None]}
-            rigs.cleanup()
-        code, heard, errors = finish(camera)
-    assert (code, errors) == (0, '')
-    assert [line.split()[0] for line in heard] == ['EXPINIT', 'not', 'EXPSTART', 'EXPCLEANUP']
+def test_readme(loop: str) -> None:
+    """The two programs of the README: the main PC prints the output in the comments, twice."""
+    with Program(readme_programs()[0], loop=loop) as camera:
+        for_main = readme_programs(camera.wait_for('listens on').split()[-1])[1]
+        for _ in range(2):
+            with Program(for_main, loop=loop) as main:
+                assert main.wait() == 0
+                assert main.lines == re.findall(r'print\(.*\)  # (.+)', for_main)
+        assert [line for line in camera.lines if line.startswith(('recording', 'stopped'))] == [
+            "recording 2026-01-31_1_mouse7 {'fps': 60}",
+            'stopped',
+        ] * 2
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
+@on_each_loop
+def test_readme_main_pc_that_is_interrupted(loop: str) -> None:
+    """Ctrl-C stops the rig."""
+    with Program(readme_programs()[0], loop=loop) as camera:
+        with Program(readme_programs(camera.wait_for('listens on').split()[-1])[1], loop=loop) as main:
+            camera.wait_for('recording')
+            main.send_signal(signal.SIGINT)
+            camera.wait_for('stopped')
+            assert main.wait() != 0
+        camera.send_signal(signal.SIGINT)
+        assert camera.wait() == 0
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
 def test_snippets(page: Path) -> None:
-    """Every piece of Python is Python, and names only what the package has."""
+    """Every Python block compiles and uses only existing names of the package."""
     for block in PYTHON_BLOCK.findall(page.read_text('utf-8')):
         compile(block, page.name, 'exec', ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         for node in ast.walk(ast.parse(block)):
@@ -241,8 +239,16 @@ def test_snippets(page: Path) -> None:
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
 def test_links(page: Path) -> None:
-    """What a page links to in the repository is there."""
+    """Every link to a file of the repository works."""
     text = re.sub(r'^```.*?^```$', '', page.read_text('utf-8'), flags=re.MULTILINE | re.DOTALL)
     targets = re.findall(r'\]\(([^)#\s]+)[^)]*\)', text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
     local = [target for target in targets if '://' not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_pages_are_read_on_the_code_host(page: Path) -> None:
+    """A page has no roles of Sphinx, which the code host shows as they are, and no link without text."""
+    text = re.sub(r'^```.*?^```$', '', page.read_text('utf-8'), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r'\{(?:doc|meth|class|ref|mod|func|attr|exc|sup)\}`', text) == []
+    assert re.findall(r'\[\]\([^)]*\)', text) == []

@@ -17,17 +17,18 @@ TREE = {
     'RemoteCallbackError': (RuntimeError,),
     'ServicesError': (errors.EchoError,),
     'ServicesTimeoutError': (errors.ServicesError, errors.EchoTimeoutError, TimeoutError, asyncio.TimeoutError),
+    'RigLostError': [errors.ServicesError],
 }
 
 
-def test_the_tree_is_whole():
+def test_the_tree_is_complete():
     assert {'EchoError', *TREE} == set(errors.__all__)
     for name in errors.__all__:
         assert name in errors.__doc__
 
 
 @pytest.mark.parametrize('name', TREE)
-def test_each_error_is_also_the_documented_built_in(name):
+def test_errors_inherit_the_documented_built_in_errors(name):
     cls = getattr(errors, name)
     assert issubclass(cls, errors.EchoError)
     for base in TREE[name]:

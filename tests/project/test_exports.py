@@ -1,4 +1,4 @@
-"""What the package exports is there, is documented in docs/api.rst, and says what it takes, returns and raises."""
+"""Exported names exist and are in docs/api.rst; docstrings describe parameters, results and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIABLE = {'args', 'kwargs'}
 
 
 def attribute_docstrings() -> dict[str, str]:
-    """The strings that stand behind assignments at the top of the modules, by name."""
+    """Return the docstrings of assignments in the modules at the top, by name."""
     found = {}
     for path in sorted((ROOT / 'src' / 'echorig').glob('*.py')):
         body = ast.parse(path.read_text('utf-8')).body
@@ -45,7 +45,7 @@ def attribute_docstrings() -> dict[str, str]:
 
 
 def docstring(module: ModuleType, name: str) -> str | None:
-    """The docstring that is a thing's own, not its base's or its type's."""
+    """Return the docstring of an object itself, not that of its base or type."""
     thing = getattr(module, name)
     if inspect.isclass(thing):
         return vars(thing).get('__doc__')
@@ -55,7 +55,7 @@ def docstring(module: ModuleType, name: str) -> str | None:
 
 
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The public functions and methods, each once, those inherited from elsewhere left out."""
+    """Yield the public functions and methods of the package, each once."""
     seen = set()
     for name in echorig.__all__:
         thing = getattr(echorig, name)
@@ -78,7 +78,7 @@ FUNCTIONS = dict(functions())
 
 
 def parameters_described(text: str) -> list[str]:
-    """The names in the Parameters section of a numpy docstring."""
+    """Return the names in the Parameters section of a numpy docstring."""
     section = re.search(r'^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)', text, re.MULTILINE | re.DOTALL)
     lines = re.findall(r'^(\w[\w, ]*)(?: : .+)?$', section.group(1), re.MULTILINE) if section else []
     return [name for line in lines for name in line.split(', ')]
@@ -106,7 +106,7 @@ def test_all_is_sorted_and_complete(module: ModuleType) -> None:
 
 
 def test_reference_has_nothing_else() -> None:
-    """Each directive names something that is there."""
+    """Each directive names an existing object."""
     for target in DOCUMENTED:
         module, _, name = target.rpartition('.')
         assert target == 'echorig' or hasattr(importlib.import_module(module), name), target
@@ -147,7 +147,7 @@ def test_parameters_are_described(name: str) -> None:
     'name', [name for name, function in FUNCTIONS.items() if inspect.iscoroutinefunction(function)]
 )
 def test_results_and_errors_are_described(name: str) -> None:
-    """What waits for the network says what it returns and what it raises."""
+    """Docstrings of coroutine functions have the sections Returns and Raises."""
     text = inspect.cleandoc(FUNCTIONS[name].__doc__ or '')
     annotation = inspect.signature(FUNCTIONS[name]).return_annotation
     assert ('Returns\n-------\n' in text) == (annotation not in ('None', None)), annotation
@@ -173,7 +173,11 @@ def test_fields_are_described(cls: Any) -> None:
 
 
 PACKAGE = Path(echorig.__file__).parent
-MODULES = sorted('.'.join(path.relative_to(PACKAGE).with_suffix('').parts) for path in PACKAGE.rglob('[!_]*.py'))
+MODULES = sorted(
+    '.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
+    for path in PACKAGE.rglob('[!_]*.py')
+    if path.stem.isidentifier()
+)
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -1,4 +1,4 @@
-"""Which loop a program gets, tried in processes of its own."""
+"""The event loop of a program; each test starts a process."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ MAIN = f"""
 """
 
 
-def test_importing_puts_asyncio_run_on_uvloop():
+def test_asyncio_run_uses_uvloop():
     assert program(
         f'import asyncio, echorig\n{textwrap.dedent(MAIN)}\nasyncio.run(main())\nprint(echorig.loop_name())'
     ) == ('uvloop uvloop\nuvloop')
 
 
-def test_the_environment_leaves_everything_alone():
+def test_the_environment_selects_asyncio():
     code = f'import asyncio, echorig\n{textwrap.dedent(MAIN)}\nasyncio.run(main())\necho' + 'rig.run(main())'
     assert program(code, ECHORIG_LOOP='asyncio') == 'asyncio asyncio\nasyncio asyncio'
 
 
-def test_a_policy_of_the_program_stays():
+def test_a_policy_of_the_program_is_kept():
     code = """
         import asyncio
         class Mine(asyncio.DefaultEventLoopPolicy): pass
@@ -55,7 +55,7 @@ def test_a_policy_of_the_program_stays():
     assert program(code) == 'Mine __main__'
 
 
-def test_without_uvloop_asyncio_serves():
+def test_asyncio_without_uvloop():
     code = f"""
         import sys, asyncio
         sys.modules['uvloop'] = None
@@ -71,7 +71,7 @@ def test_without_uvloop_asyncio_serves():
     assert program(code) == 'asyncio\nasyncio'
 
 
-def test_a_loop_already_set_stays_set():
+def test_a_loop_that_is_set_is_kept():
     code = """
         import asyncio
         loop = asyncio.new_event_loop()
@@ -114,7 +114,7 @@ def test_importing_inside_a_running_loop():
     assert program(code) == 'asyncio asyncio'
 
 
-def test_an_unknown_choice_is_named():
+def test_an_unknown_choice():
     code = """
         try:
             import echorig

@@ -1,4 +1,4 @@
-"""The watch for secrets finds what is leaked, wherever that is: suites that leak, in processes of their own."""
+"""The watch for secrets detects every leak: leaking test suites in separate processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has come while this program stood still is read before anything is declared lost."""
+"""Data received during a stall is read before a timer expires."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from math import inf
 
 import pytest
 
+import internals
 from echorig import stall
 from echorig.stall import StallMonitor, after_poll, call_later, wait, wait_for
 from eventually import eventually
 
-LONG = 0.8  # seconds that a loop stands still; clearly longer than what a monitor takes for a stall
+LONG = 0.8  # seconds that a loop is blocked; clearly longer than the shortest stall that a monitor detects
 
 
 class Pipe:
-    """Two sockets; what is put into one of them comes out of the other, on the loop."""
+    """Two connected sockets; the loop reads one of them."""
 
     def __init__(self) -> None:
         self.near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -49,12 +50,12 @@ class Pipe:
 
 @pytest.fixture(params=['timer', 'soon', 'task', 'reader'])
 def place(request):
-    """Where in its turn the loop stands still."""
+    """Where in its iteration the loop is blocked."""
     return request.param
 
 
 async def run_in(place: str, function) -> None:
-    """Call a function in a timer, soon, in a task, or where a socket is read."""
+    """Call a function in a timer, by call_soon(), in a task, or in a reader."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
 
     def work() -> None:
@@ -81,7 +82,7 @@ async def run_in(place: str, function) -> None:
 # --- after a look at the sockets ---
 
 
-async def test_what_lies_in_a_socket_is_read_first(place):
+async def test_sockets_are_read_first(place):
     pipe, found = Pipe(), []
 
     def work() -> None:
@@ -94,8 +95,8 @@ async def test_what_lies_in_a_socket_is_read_first(place):
     pipe.close()
 
 
-async def test_two_turns_after_a_timer_the_sockets_have_been_read():
-    """What a timer calls soon runs before the loop looks at its sockets, and what that calls soon runs after it."""
+async def test_sockets_are_read_within_two_iterations_of_a_timer():
+    """A timer's call_soon() runs before the loop polls its sockets; a call_soon() of that callback runs after it."""
     pipe, found = Pipe(), []
 
     def work() -> None:
@@ -112,7 +113,7 @@ async def test_two_turns_after_a_timer_the_sockets_have_been_read():
     pipe.close()
 
 
-async def test_as_long_as_more_comes_it_goes_on_reading():
+async def test_reading_continues_while_there_is_progress():
     pipe, found = Pipe(), []
     for waiting in range(100):  # as many as the socket takes, of which the loop reads one in a turn
         try:
@@ -127,7 +128,7 @@ async def test_as_long_as_more_comes_it_goes_on_reading():
     pipe.close()
 
 
-async def test_what_never_ends_is_not_waited_for():
+async def test_endless_progress_is_limited():
     loop, turns = asyncio.get_running_loop(), [0]
     over = loop.create_future()
 
@@ -141,7 +142,7 @@ async def test_what_never_ends_is_not_waited_for():
 
 
 @pytest.mark.parametrize('turns', range(15))
-async def test_it_can_be_cancelled_at_any_time(turns):
+async def test_cancel_at_any_time(turns):
     loop, called = asyncio.get_running_loop(), []
     later = [call_later(loop, 0.0, lambda n=number: called.append(n)) for number in (1, 2)]
     for _ in range(turns):
@@ -157,7 +158,7 @@ async def test_it_can_be_cancelled_at_any_time(turns):
     assert called or turns < 11
 
 
-async def test_a_callback_is_not_kept():
+async def test_a_callback_is_not_referenced_afterwards():
     loop = asyncio.get_running_loop()
 
     class Owner:
@@ -178,7 +179,7 @@ async def test_a_callback_is_not_kept():
 
 
 @pytest.mark.blocks
-async def test_a_timer_that_is_late_reads_first(place):
+async def test_a_late_timer_reads_first(place):
     pipe, found = Pipe(), []
     call_later(pipe.loop, 0.1, lambda: found.append(list(pipe.read)))
 
@@ -207,7 +208,7 @@ async def test_a_timer_is_not_early_and_may_be_infinite(monkeypatch):
 # --- waiting ---
 
 
-async def test_waiting_for_what_comes_and_what_does_not():
+async def test_wait_and_wait_for():
     async def work(delay: float, result: object) -> object:
         await asyncio.sleep(delay)
         if isinstance(result, Exception):
@@ -235,7 +236,7 @@ async def test_waiting_for_what_comes_and_what_does_not():
     tasks[2].cancel()
 
 
-async def test_who_does_not_let_itself_be_cancelled_is_heard():
+async def test_result_of_a_task_that_ignores_cancellation():
     async def stubborn(result: object) -> object:
         try:
             await asyncio.sleep(60)
@@ -252,7 +253,7 @@ async def test_who_does_not_let_itself_be_cancelled_is_heard():
 @pytest.mark.parametrize('turns', range(6))
 @pytest.mark.parametrize('limit', [None, 10.0])
 async def test_a_cancellation_is_never_lost(turns, limit):
-    """Not even where the result is there in the same turn; and nothing goes on behind it."""
+    """Not even if the result is set in the same iteration; and the inner task is done."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
     inner: list[asyncio.Task] = []
@@ -276,7 +277,7 @@ async def test_a_cancellation_is_never_lost(turns, limit):
 
 
 @pytest.mark.blocks
-async def test_what_came_meanwhile_reaches_its_reader_through_tasks(place):
+async def test_data_of_a_stall_reaches_its_reader_through_tasks(place):
     pipe = Pipe()
     came = pipe.loop.create_future()
     pipe.on_read = lambda: came.set_result(pipe.read[-1])
@@ -301,38 +302,38 @@ async def test_what_came_meanwhile_reaches_its_reader_through_tasks(place):
 # --- for how long a loop stood still ---
 
 
-async def test_a_loop_that_runs_stands_not_still():
+async def test_no_stall_while_the_loop_runs():
     loop = asyncio.get_running_loop()
     monitor = StallMonitor.of(loop)
-    assert monitor.stood_still() == 0.0
+    assert monitor.stall_time() == 0.0
     monitor.subscribe()
     monitor.subscribe()
-    assert monitor.stood_still() == 0.0
+    assert monitor.stall_time() == 0.0
     assert StallMonitor.of(loop) is monitor
     longest, until = 0.0, loop.time() + 1.0
     while loop.time() < until:
         before = time.monotonic()
         await asyncio.sleep(0.01)
         if time.monotonic() - before < 0.2:  # or this machine did stand still
-            longest = max(longest, monitor.stood_still())
+            longest = max(longest, monitor.stall_time())
     assert longest == 0.0
     monitor.unsubscribe()
-    assert monitor._timer is not None
+    assert internals.monitor_timer(monitor) is not None
     monitor.unsubscribe()
-    assert monitor._timer is None
-    assert monitor.stood_still() == 0.0
+    assert internals.monitor_timer(monitor) is None
+    assert monitor.stall_time() == 0.0
 
 
 @pytest.mark.slow
 @pytest.mark.blocks
 @pytest.mark.parametrize('offset', [0.0, 0.2])
-async def test_whoever_reads_after_a_stall_is_told_of_it(place, offset):
-    """Wherever the loop stood still, and however long before the next look at the clock."""
+async def test_stall_time_after_a_stall(place, offset):
+    """For each place where the loop may be blocked, and at different times before the next tick."""
     pipe = Pipe()
     monitor = StallMonitor.of(pipe.loop)
     monitor.subscribe()
     told: list[float] = []
-    pipe.on_read = lambda: told.append(monitor.stood_still())
+    pipe.on_read = lambda: told.append(monitor.stall_time())
     begun = time.monotonic()
     await asyncio.sleep(0.3 + offset)
 
@@ -353,20 +354,20 @@ async def test_whoever_reads_after_a_stall_is_told_of_it(place, offset):
 
 
 async def until_it_runs(monitor: StallMonitor) -> None:
-    """The stall is forgotten once everything has been read."""
+    """Wait until the stall time is 0.0 again."""
     until = time.monotonic() + 30
-    while monitor.stood_still():
+    while monitor.stall_time():
         assert time.monotonic() < until
         await asyncio.sleep(0.01)
 
 
 @pytest.mark.blocks
 @pytest.mark.parametrize('tick_first', [True, False])
-async def test_a_timer_that_blocks_just_before_or_after_the_look_at_the_clock(tick_first):
+async def test_a_timer_that_blocks_just_before_or_after_the_tick(tick_first):
     pipe = Pipe()
     monitor = StallMonitor.of(pipe.loop)
     told: list[float] = []
-    pipe.on_read = lambda: told.append(monitor.stood_still())
+    pipe.on_read = lambda: told.append(monitor.stall_time())
 
     def block() -> None:
         pipe.put(b'old')
@@ -374,11 +375,11 @@ async def test_a_timer_that_blocks_just_before_or_after_the_look_at_the_clock(ti
 
     if tick_first:
         monitor.subscribe()
-        pipe.loop.call_later(stall._TICK, block)
+        pipe.loop.call_later(internals.STALL_TICK, block)
     else:
-        pipe.loop.call_later(stall._TICK, block)
+        pipe.loop.call_later(internals.STALL_TICK, block)
         monitor.subscribe()
-    time.sleep(stall._TICK + 0.01)  # so that both are due in the same turn
+    time.sleep(internals.STALL_TICK + 0.01)  # so that both are due in the same turn
     await eventually(lambda: told, 'told')
     assert told[0] >= LONG * 0.9
     await until_it_runs(monitor)
@@ -387,13 +388,13 @@ async def test_a_timer_that_blocks_just_before_or_after_the_look_at_the_clock(ti
 
 
 @pytest.mark.blocks
-async def test_all_that_is_read_after_a_stall_is_old():
+async def test_all_data_of_a_stall_has_a_stall_time():
     pipe = Pipe()
     monitor = StallMonitor.of(pipe.loop)
     progress = lambda: len(pipe.read)  # noqa: E731
     monitor.subscribe(progress)
     told: list[float] = []
-    pipe.on_read = lambda: told.append(monitor.stood_still())
+    pipe.on_read = lambda: told.append(monitor.stall_time())
     put = 0
     try:
         for put in range(50):
@@ -415,14 +416,14 @@ async def test_one_stall_after_another():
     monitor.subscribe()
     for _ in range(3):
         time.sleep(0.6)
-        assert monitor.stood_still() >= 0.6
+        assert monitor.stall_time() >= 0.6
         await asyncio.sleep(0)
     await until_it_runs(monitor)
     monitor.unsubscribe()
 
 
 @pytest.mark.parametrize('make', [asyncio.SelectorEventLoop, None])
-def test_a_monitor_keeps_no_loop(make):
+def test_a_monitor_does_not_keep_its_loop(make):
     if make is None:
         uvloop = pytest.importorskip('uvloop')
         make = uvloop.new_event_loop
@@ -455,7 +456,7 @@ async def main():
     sock.bind(path)
     sock.setblocking(False)
     read = []
-    loop.add_reader(sock, lambda: read.append((sock.recv(100), monitor.stood_still())))
+    loop.add_reader(sock, lambda: read.append((sock.recv(100), monitor.stall_time())))
     over = loop.create_future()
     call_later(loop, 1.0, lambda: over.set_result(None))
     print('ready', flush=True)
@@ -470,8 +471,8 @@ loop.run_until_complete(main())
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, 'SIGSTOP'), reason='processes cannot be stopped')
 @pytest.mark.parametrize('kind', ['asyncio', 'uvloop'])
-def test_a_process_that_was_stopped(kind, tmp_path):
-    """It wakes from its poll empty-handed, long after its timer was due."""
+def test_a_stopped_process(kind, tmp_path):
+    """Its poll returns without events, long after its timer was due."""
     if kind == 'uvloop':
         pytest.importorskip('uvloop')
     path = str(tmp_path / 'socket')

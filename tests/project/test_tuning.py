@@ -1,4 +1,4 @@
-"""`Tuning`: which fields users may set, and how the values of the package are added to them."""
+"""`Tuning`: the public fields, and the internal values that are added to them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import internals
 from echorig import EchoProtocol, Tuning, sync
 from echorig.tuning import DEFAULT_TUNING, InternalTuning
 from eventually import eventually
-from rigs import REF
+from lab import REF
 
 PUBLIC = {
     *('tags', 'max_peers', 'max_stream_message', 'max_connections', 'max_receive_buffer', 'max_send_buffer'),
@@ -64,14 +65,14 @@ def test_internal_values_are_added():
     assert InternalTuning.of(shorter) is shorter
 
 
-def test_those_of_a_subclass_are_kept():
+def test_values_of_a_subclass_are_kept():
     class LabTuning(Tuning):
-        """As a lab may have for its defaults."""
+        """The defaults of a lab."""
 
     assert InternalTuning.of(LabTuning(max_backlog=3)) == InternalTuning(max_backlog=3)
 
 
-async def test_a_communicator_shows_what_it_was_given():
+async def test_tuning_of_a_communicator():
     tuning = Tuning(max_backlog=5)
     async with await EchoProtocol.server('127.0.0.1:0', tuning=tuning) as server:
         assert server.tuning is tuning
@@ -80,17 +81,17 @@ async def test_a_communicator_shows_what_it_was_given():
         assert server.tuning == Tuning()
 
 
-def test_a_blocking_one_too():
+def test_tuning_of_a_blocking_communicator():
     tuning = Tuning(max_backlog=5)
     with sync.EchoProtocol.server('127.0.0.1:0', tuning=tuning) as server:
         assert server.tuning is tuning
 
 
-async def test_the_first_attempt_to_reconnect_is_not_later_than_the_longest_delay(lab):
-    """The delay that users may set may be shorter than the first one of the package."""
+async def test_the_first_delay_to_reconnect_is_at_most_the_longest_one(lab):
+    """The longest delay may be set shorter than the first one."""
     server = await lab.server('tcp')
     client = await lab.client(server, tuning=Tuning(max_reconnect_delay=0.001))
-    assert client._endpoint.reconnector._delay == 0.001
+    assert internals.reconnect_delay(client) == 0.001
     client._transport.abort()
     await client.on_connection_lost
     await eventually(lambda: client.is_connected, 'the client is connected again')

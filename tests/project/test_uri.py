@@ -43,13 +43,13 @@ def test_defaults_can_be_chosen():
     'uri', ['256.168.0.0000', 'foo@bar$', 'foobar:00', 'foobar:65536', 'foobar:x', 'foobar:-1', ' ', 'a..b', '-a',
             '[::1', '[rig]:5', '1.2.3', 'x' * 300, 'udp://a:b:c', 'räksmörgås!']
 )  # fmt: skip
-def test_what_is_no_uri_is_named(uri):
+def test_invalid_uris(uri):
     with pytest.raises(ValueError, match='Invalid'):
         validate_uri(uri, resolve_host=False)
 
 
 @pytest.mark.parametrize('uri', [b'localhost', None, 5, ('localhost', 1)])
-def test_other_types_are_refused(uri):
+def test_other_types(uri):
     with pytest.raises(TypeError, match='None' if uri is None else type(uri).__name__):
         validate_uri(uri)
 
@@ -91,12 +91,12 @@ def test_is_valid_ip():
 
 
 @pytest.mark.parametrize('addr', [('h', 5), ['h', '5'], ('h', 5.0)])
-def test_addresses_are_brought_into_one_form(addr):
+def test_addresses(addr):
     assert as_address(addr) == ('h', 5)
 
 
 @pytest.mark.parametrize('addr', ['h:5', None, ('h',), 5, ('h', 'x'), ('h', 70000)])
-def test_what_is_no_address_is_refused(addr):
+def test_invalid_addresses(addr):
     with pytest.raises((TypeError, ValueError)):
         as_address(addr)
 
@@ -106,7 +106,7 @@ def test_what_is_no_address_is_refused(addr):
     st.one_of(st.ip_addresses().map(str), st.from_regex(r'[a-z][a-z0-9-]{0,10}[a-z](\.[a-z]{2,5})?', fullmatch=True)),
     st.integers(1, 65535),
 )
-def test_what_is_written_is_read_back(scheme, host, port):
+def test_str_and_parse_are_inverse(scheme, host, port):
     uri = Uri(scheme, host, port)
     assert parse(str(uri)) == uri
 

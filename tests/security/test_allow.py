@@ -1,4 +1,4 @@
-"""Who may talk to a communicator: real sockets of several loopback addresses."""
+"""Access control by source address: real sockets of several loopback addresses."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+import internals
 from echorig import EchoProtocol, ExpMessage, Rejected, Services, ServicesError, sync
-from echorig.cli.main import entry
-from echorig.security.allowlist import Allowed, allowed
+from echorig.cli.main import main
+from echorig.security.allowlist import AllowList, parse_allowlist
 from echorig.security.rejections import NOT_ALLOWED, UNSIGNED, Rejections
 from hosts import BAD, GOOD, needs_ipv6, needs_others, stranger
-from rigs import RawUdp
+from lab import RawUdp
 
 EVERYTHING = ExpMessage.any()
 MANY_HOSTS = 10_000
 
 
-@pytest.fixture(params=['fast', 'loop'])
+@pytest.fixture(params=['compiled', 'loop'])
 def datagrams(request, monkeypatch):
-    monkeypatch.setenv('ECHORIG_DATAGRAM', request.param)
+    monkeypatch.setenv('ECHORIG_TRANSPORTS', request.param)
     return request.param
 
 
-# --- what may be written ---
+# --- entries ---
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,8 @@ def datagrams(request, monkeypatch):
     ids=repr,
 )
 async def test_hosts(allow, inside, outside):
-    hosts = await allowed(allow)
-    for _ in range(2):  # what is known is the same as what is found
+    hosts = await parse_allowlist(allow)
+    for _ in range(2):  # the second time from the cache
         assert [host for host in inside if host not in hosts] == []
         assert [host for host in outside if host in hosts] == []
 
@@ -79,21 +80,21 @@ async def test_hosts(allow, inside, outside):
     ],
     ids=repr,
 )
-async def test_what_is_no_host_is_refused(allow, error, says):
+async def test_invalid_entries_are_refused(allow, error, says):
     with pytest.raises(error, match=says):
         await EchoProtocol.server('udp://127.0.0.1:0', allow=allow)
     with pytest.raises(error, match=says):
         await EchoProtocol.client('udp://127.0.0.1:9', allow=allow)
 
 
-async def test_nothing_grows_with_the_number_of_senders(caplog):
-    hosts = Allowed([ip_network('10.0.0.0/8')])
+async def test_tables_are_bounded_for_any_number_of_senders(caplog):
+    hosts = AllowList([ip_network('10.0.0.0/8')])
     rejections = Rejections(logging.getLogger('flooded'))
     for i in range(MANY_HOSTS):
         host = str(ip_address(0xC0000000 + i))
         assert host not in hosts
-        rejections.note(host, NOT_ALLOWED, 'Ignoring %s', host)
-    assert len(hosts._known) <= 4096
+        rejections.count(host, NOT_ALLOWED, 'Ignoring %s', host)
+    assert hosts.decide.cache_info().currsize <= 4096
     counted = rejections.snapshot()
     assert len(counted) == 257
     assert sum(each.not_allowed for each in counted.values()) == MANY_HOSTS
@@ -105,8 +106,8 @@ async def test_nothing_grows_with_the_number_of_senders(caplog):
 async def test_each_reason_is_logged_once(caplog):
     rejections = Rejections(logging.getLogger('flooded'))
     for _ in range(3):
-        rejections.note('10.0.0.1', NOT_ALLOWED, 'Ignoring %s', '10.0.0.1')
-        rejections.note('10.0.0.1', UNSIGNED, 'Unsigned from %s', '10.0.0.1')
+        rejections.count('10.0.0.1', NOT_ALLOWED, 'Ignoring %s', '10.0.0.1')
+        rejections.count('10.0.0.1', UNSIGNED, 'Unsigned from %s', '10.0.0.1')
     assert rejections.snapshot() == {'10.0.0.1': Rejected(not_allowed=3, unsigned=3)}
     assert len(caplog.records) == 2
 
@@ -115,13 +116,13 @@ async def test_each_reason_is_logged_once(caplog):
 
 
 @needs_others
-async def test_a_stranger_is_not_heard_over_udp(lab, datagrams, caplog):
+async def test_datagrams_of_other_hosts_are_rejected(lab, datagrams, caplog):
     server = await lab.server(allow=[GOOD], host='0.0.0.0')
     heard = []
     server.assign_callback(EVERYTHING, lambda data, addr, event: heard.append((data, addr[0])))
     client, enemy = await lab.client(f'udp://127.0.0.1:{server.port}'), await RawUdp.open(BAD)
     addr = (GOOD, server.port)
-    for i in range(100):  # by turns, and many at once: neither is taken for the other
+    for i in range(100):  # alternately and in batches: the two are never confused
         for _ in range(i % 4):
             enemy.say(b'[64, 0, "bad"]', addr)
         await client.info(0, i)
@@ -139,8 +140,8 @@ async def test_a_stranger_is_not_heard_over_udp(lab, datagrams, caplog):
 
 
 @needs_others
-async def test_one_sender_after_the_other(lab, datagrams):
-    """The last sender is known by its address object; one that is refused must not become the last one."""
+async def test_alternating_senders(lab, datagrams):
+    """The last sender is recognized by its address object; a rejected host must not become the last sender."""
     server = await lab.server(allow=GOOD, host='0.0.0.0')
     friend, enemy = await RawUdp.open(GOOD), await RawUdp.open(BAD)
     for peer in (enemy, friend, enemy, enemy, friend, friend, enemy):
@@ -154,7 +155,7 @@ async def test_one_sender_after_the_other(lab, datagrams):
 
 
 @needs_others
-async def test_a_stranger_is_not_heard_over_tcp(lab, caplog):
+async def test_connections_of_other_hosts_are_rejected(lab, caplog):
     server = await lab.server('tcp', allow='127.0.0.0/31', host='0.0.0.0')
     heard = []
     server.assign_callback(EVERYTHING, lambda data, addr, event: heard.append(data))
@@ -168,7 +169,7 @@ async def test_a_stranger_is_not_heard_over_tcp(lab, caplog):
     assert heard == [['good']]
     assert server.rejected == {BAD: Rejected(not_allowed=3)}
     assert len([record for record in caplog.records if BAD in record.getMessage()]) == 1
-    assert len(server._connections) == 1
+    assert internals.n_connections(server) == 1
 
 
 @needs_ipv6
@@ -196,7 +197,7 @@ async def test_ipv4_through_an_ipv6_socket(lab, transport):
     assert set(server.rejected) == {'::1'}
 
 
-async def test_without_allow_everybody_is_heard(lab, transport):
+async def test_without_allow_every_host_is_accepted(lab, transport):
     server, client = await lab.pair(transport, allow=None)
     await client.init()
     assert server.rejected == {}
@@ -205,7 +206,7 @@ async def test_without_allow_everybody_is_heard(lab, transport):
 # --- clients ---
 
 
-async def test_a_server_that_is_not_allowed_is_told_nothing(lab, transport):
+async def test_nothing_is_sent_to_a_server_that_is_not_allowed(lab, transport):
     server = await lab.server(transport)
     told = []
     server.assign_callback(EVERYTHING, lambda data, addr, event: told.append(data))
@@ -221,7 +222,7 @@ async def test_a_server_that_is_not_allowed_is_told_nothing(lab, transport):
 
 @needs_others
 @pytest.mark.blocks
-async def test_a_socket_of_ones_own_that_leads_elsewhere(lab):
+async def test_a_socket_connected_to_another_server(lab):
     server = await lab.server(host=BAD)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((BAD, server.port))
@@ -249,7 +250,7 @@ def test_blocking_use():
 
 
 def test_command_line(capsys):
-    assert entry(['client', '127.0.0.1:9', '--allow', '10.0.0.0/8', '--allow', '192.168.0.1']) == 1
+    assert main(['client', '127.0.0.1:9', '--allow', '10.0.0.0/8', '--allow', '192.168.0.1']) == 1
     assert 'not in allow= (10.0.0.0/8, 192.168.0.1)' in capsys.readouterr().err
-    assert entry(['server', '127.0.0.1:9', '--allow', 'http://x']) == 2
+    assert main(['server', '127.0.0.1:9', '--allow', 'http://x']) == 2
     assert "'http://x'" in capsys.readouterr().err

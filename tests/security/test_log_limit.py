@@ -1,4 +1,4 @@
-"""What peers can cause to be logged, and how much of it is."""
+"""Warnings that peers can cause are logged at a limited rate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from echorig import Tuning
 from echorig.security import log_limit
-from echorig.security.log_limit import LogLimit
+from echorig.security.log_limit import RateLimitedLog
 from echorig.wire._codec import encode
-from rigs import RawUdp
+from lab import RawUdp
 
 PEER = ('127.0.0.1', 9)
 BURST = Tuning().log_burst
@@ -20,7 +20,7 @@ BURST = Tuning().log_burst
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test sets."""
+    """A clock that the test controls."""
     now = [100.0]
     monkeypatch.setattr(log_limit, 'monotonic', lambda: now[0])
     return now
@@ -32,23 +32,23 @@ def written(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_the_first_few_are_written_and_the_rest_summed_up(clock, written):
-    limit = LogLimit(logging.getLogger('rig'), 3, 10.0)
-    assert [limit.allows('errors', ('host', i % 5)) for i in range(100)] == [True] * 3 + [False] * 97
+def test_the_first_few_are_logged_and_the_rest_summarized(clock, written):
+    limit = RateLimitedLog(logging.getLogger('rig'), 3, 10.0)
+    assert [limit.should_log('errors', ('host', i % 5)) for i in range(100)] == [True] * 3 + [False] * 97
     assert written() == []
     clock[0] += 10.0
-    assert limit.allows('errors', PEER)
+    assert limit.should_log('errors', PEER)
     assert written() == ['… and 97 more errors from 5 addresses in the last 10 s (Tuning.log_burst)']
-    assert limit.left_out == 97
+    assert limit.suppressed == 97
     clock[0] += 10.0
-    assert limit.allows('errors', PEER)  # nothing was left out, so there is no sum
+    assert limit.should_log('errors', PEER)  # nothing was suppressed, so there is no summary
     assert len(written()) == 1
 
 
-def test_kinds_have_limits_of_their_own(clock, written):
-    limit = LogLimit(logging.getLogger('rig'), 2, 10.0)
-    assert [limit.allows('errors', PEER) for _ in range(3)] == [True, True, False]
-    assert [limit.allows('others', PEER, 2) for _ in range(5)] == [True] * 4 + [False]
+def test_each_kind_has_its_own_limit(clock, written):
+    limit = RateLimitedLog(logging.getLogger('rig'), 2, 10.0)
+    assert [limit.should_log('errors', PEER) for _ in range(3)] == [True, True, False]
+    assert [limit.should_log('others', PEER, 2) for _ in range(5)] == [True] * 4 + [False]
     clock[0] += 3.0
     limit.close()
     assert [line.split(' (')[0] for line in written()] == [
@@ -60,14 +60,14 @@ def test_kinds_have_limits_of_their_own(clock, written):
 
 
 def test_addresses_are_counted_within_bounds(clock, written):
-    limit = LogLimit(logging.getLogger('rig'), 1, 10.0)
+    limit = RateLimitedLog(logging.getLogger('rig'), 1, 10.0)
     for port in range(10_000):
-        limit.allows('errors', ('host', port))
+        limit.should_log('errors', ('host', port))
     limit.close()
     assert 'and 9999 more errors from at least 4096 addresses' in written()[0]
 
 
-async def test_the_sum_is_written_in_time():
+async def test_the_summary_is_logged_in_time():
     loop = asyncio.get_running_loop()
     records = []
 
@@ -78,8 +78,8 @@ async def test_the_sum_is_written_in_time():
 
     logger, done = logging.getLogger('timely'), asyncio.Event()
     logger.addHandler(Kept())
-    limit = LogLimit(logger, 1, 0.01, loop.call_later)
-    assert [limit.allows('errors', PEER) for _ in range(3)] == [True, False, False]
+    limit = RateLimitedLog(logger, 1, 0.01, loop.call_later)
+    assert [limit.should_log('errors', PEER) for _ in range(3)] == [True, False, False]
     await asyncio.wait_for(done.wait(), 10)
     assert records[0].startswith('… and 2 more errors from 1 address in the last')
     logger.handlers.clear()
@@ -88,8 +88,8 @@ async def test_the_sum_is_written_in_time():
 
 
 @pytest.mark.parametrize('burst', [None, 3])
-async def test_bytes_that_are_no_message(lab, written, burst):
-    """Written, and warned of, are the first; counted are all."""
+async def test_malformed_frames(lab, written, burst):
+    """The first ones are logged and warned about; all are counted."""
     tuning = Tuning() if burst is None else Tuning(log_burst=burst)
     server, client = await lab.pair(tuning=tuning)
     await client.init()
@@ -106,8 +106,8 @@ async def test_bytes_that_are_no_message(lab, written, burst):
     assert len(written()) == (burst or BURST) + 1
 
 
-async def test_notices_and_callbacks_that_fail(lab, written):
-    """A session has many rigs, and all may fail; a flood of failures is another thing."""
+async def test_notices_and_failing_callbacks(lab, written):
+    """The limit is higher, because all rigs of a session may fail at once."""
     server, client = await lab.pair()
     await client.init()
     for i in range(500):
@@ -119,15 +119,15 @@ async def test_notices_and_callbacks_that_fail(lab, written):
     assert len(written()) == 20 * BURST
 
 
-async def test_what_comes_from_hosts_that_are_not_the_server(lab, written):
+async def test_packets_of_unexpected_hosts(lab, written):
     _, client = await lab.pair()
     for i in range(100):
         client.datagram_received(b'foo', ('192.168.0.1', 1024 + i))
     assert len(written()) == BURST
 
 
-async def test_errors_of_the_system(lab, written):
-    """An echo to an address that does not exist, such as port 0, is an error of the system for each datagram."""
+async def test_system_errors(lab, written):
+    """An echo to an invalid address, such as port 0, causes a system error for each datagram."""
     server = await lab.server()
     for _ in range(100):
         server.error_received(OSError(22, 'Invalid argument'))
@@ -135,7 +135,7 @@ async def test_errors_of_the_system(lab, written):
 
 
 @pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')
-async def test_frames_that_keep_coming_back(lab, written):
+async def test_frames_that_are_repeated_endlessly(lab, written):
     server, client = await lab.pair()
     await client.init()
     peer = await RawUdp.open()

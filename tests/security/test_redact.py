@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from echorig import EchoMismatchError
 from echorig.base import Communicator
 from echorig.security.redaction import LazyFrame, printable, redact_frame
-from rigs import RawUdp
+from lab import RawUdp
 from secrets_watch import token
-from tagging import ACK, acknowledged, read_tag, run_of, tag, untagged
+from tagging import ACK, read_tag, run_of, set_ack, strip_tag, tag
 
 TOKEN = token()
 ALYX = Communicator.encode([128, 'https://alyx.example', {'mouse': {'token': TOKEN}}])
 
 
-def test_of_an_alyx_message_the_size_is_shown():
+def test_only_the_size_of_an_alyx_message_is_shown():
     assert redact_frame(ALYX) == f'<{len(ALYX)} bytes>'
     assert redact_frame(b'[128, null, {}]') == '<15 bytes>'
 
@@ -44,7 +44,7 @@ def test_of_an_alyx_message_the_size_is_shown():
         ALYX * 2,
     ],
 )
-def test_no_form_of_it_is_shown(frame):
+def test_alyx_messages_are_not_shown(frame):
     assert TOKEN not in redact_frame(frame)
     assert TOKEN not in repr(LazyFrame(frame))
     assert TOKEN not in str(LazyFrame(frame))
@@ -77,7 +77,7 @@ def test_no_form_of_it_is_shown(frame):
         Communicator.encode([64, 20, {'token': TOKEN}]),
         Communicator.encode([64, 20, {'Token': {'mouse': TOKEN}}]),
         Communicator.encode([64, [[ALYX.decode()]]]),
-        acknowledged(tag(ALYX, 77)),
+        set_ack(tag(ALYX, 77)),
         tag(ALYX, 77),
         tag(ALYX, 77)[:-3],
         ALYX[: ALYX.index(TOKEN.encode()) + 20],
@@ -88,13 +88,13 @@ def test_no_form_of_it_is_shown(frame):
     ],
     ids=range(32),
 )
-def test_no_other_form_of_it_is_shown_either(frame):
+def test_other_forms_of_alyx_messages_are_not_shown(frame):
     assert TOKEN in redact_frame(None) + frame.decode('latin-1') or len(frame) < len(ALYX)
     assert not pieces(TOKEN) & pieces(redact_frame(frame))
 
 
 def pieces(text, length=8):
-    """All pieces of a text that are long enough to be told from chance."""
+    """Return all parts of a text that are too long to occur by chance."""
     return {text[i : i + length] for i in range(len(text) - length + 1)}
 
 
@@ -107,7 +107,7 @@ BODIES = st.sampled_from([lambda token: {'token': token}, lambda token: token, l
 
 @st.composite
 def alyx_messages(draw):
-    """A token, and a message with it as somebody may send it, whole or quoted in a notice."""
+    """Draw a token, and a message that contains it, complete or quoted in a notice."""
     token = draw(TOKENS)
     user = draw(st.text(st.characters(exclude_categories=['Cs']), max_size=12))
     url = draw(st.sampled_from(['https://alyx.example.org', 'http://localhost:8000/', 'https://a.b/c/d']))
@@ -122,7 +122,7 @@ def alyx_messages(draw):
 
 
 def forms(token):
-    """A token as it may be written."""
+    """Return the spellings of a token."""
     return {token, json.dumps(token)[1:-1], json.dumps(token, ensure_ascii=False)[1:-1], repr(token)[1:-1]}
 
 
@@ -135,7 +135,7 @@ def unseen(token, frame):
 
 @given(alyx_messages(), st.integers(0, 400))
 @settings(max_examples=300)
-def test_wherever_it_is_cut(message, end):
+def test_truncated_at_any_byte(message, end):
     token, frame = message
     assert unseen(token, frame)
     assert unseen(token, frame[:end])
@@ -143,14 +143,14 @@ def test_wherever_it_is_cut(message, end):
 
 @given(alyx_messages(), st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(['replace', 'insert', 'delete']))
 @settings(max_examples=500)
-def test_whichever_byte_is_damaged(message, place, byte, how):
+def test_any_byte_damaged(message, place, byte, how):
     token, frame = message
     place %= len(frame)
     before, after = frame[:place], frame[place + (how != 'insert') :]
     assert unseen(token, before + (b'' if how == 'delete' else bytes([byte])) + after)
 
 
-def test_every_byte_of_one_message_damaged_in_every_way():
+def test_each_byte_of_a_message_damaged_in_every_way():
     for place in range(len(ALYX)):
         for byte in range(256):
             text = redact_frame(ALYX[:place] + bytes([byte]) + ALYX[place + 1 :])
@@ -158,7 +158,7 @@ def test_every_byte_of_one_message_damaged_in_every_way():
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
-def test_whatever_comes_can_be_shown(frame):
+def test_any_bytes_can_be_shown(frame):
     assert redact_frame(frame).isprintable()
 
 
@@ -173,7 +173,7 @@ def test_whatever_comes_can_be_shown(frame):
         '[4, "Käse"]',
     ],
 )
-def test_messages_of_known_events_are_shown_as_they_came(frame):
+def test_messages_of_known_events_are_shown(frame):
     assert redact_frame(frame.encode()) == frame
 
 
@@ -181,11 +181,11 @@ def test_messages_of_known_events_are_shown_as_they_came(frame):
     'frame',
     ['foo', '[2, "cut', '{"event": 2}', '[3000, null]', '["EXPSTOP"]', '[6, null]', '[0, "text"]', '[]', '[true]'],
 )
-def test_of_anything_else_the_size_is_shown(frame):
+def test_only_the_size_of_other_frames_is_shown(frame):
     assert redact_frame(frame.encode()) == f'<{len(frame)} bytes>'
 
 
-def test_text_for_people():
+def test_printable():
     assert redact_frame(None) == 'None'
     assert redact_frame(tag(b'[2, "a\x7f"]', 5)) == '[2, "a\\x7f"]'
     assert printable('\x1b[31m\r\né') == '\\x1b[31m\\r\\né'
@@ -199,7 +199,7 @@ class Alyx:
     base_url, user, _token, is_logged_in = 'https://alyx.example', 'mouse', {'token': TOKEN}, True
 
 
-async def test_a_token_travels_and_leaves_no_trace(lab, caplog, transport):
+async def test_a_token_is_sent_and_never_logged(lab, caplog, transport):
     caplog.set_level(logging.DEBUG)
     server, client = await lab.pair(transport)
     server.assign_callback('ALYX', lambda data, addr: 1 / 0)
@@ -227,12 +227,12 @@ async def test_only_the_client_that_was_asked_may_answer(lab, transport):
     assert await answer == ['https://alyx.example', {'mouse': {'token': TOKEN}}]
 
 
-async def test_not_even_in_errors(lab, caplog):
+async def test_errors_contain_no_token(lab, caplog):
     peer = await RawUdp.open()
     client = await lab.client(peer.uri)
     sending = asyncio.ensure_future(client.alyx(Alyx()))
     data, addr = await peer.hear()
-    peer.say(tag(untagged(data).replace(b'mouse', b'other'), read_tag(data) + ACK, run_of(data)), addr)
+    peer.say(tag(strip_tag(data).replace(b'mouse', b'other'), read_tag(data) + ACK, run_of(data)), addr)
     with pytest.raises(EchoMismatchError) as caught:
         await sending
     assert TOKEN not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What is logged decides nothing: a filter or handler that raises stops no send, no receipt and no program."""
+"""A logging filter or handler that raises stops neither messages nor the program."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from echorig import EchoMismatchError
 from echorig.security.safe_log import SafeLog
-from rigs import REF, RawUdp
+from lab import REF, RawUdp
 
 PATIENCE = 10.0
 
 
 class Full(logging.Filter):
-    """Raises, as a program's own filter may, while it is told to."""
+    """A filter that raises while `raises` is set."""
 
     raises = False
 
@@ -27,7 +27,7 @@ class Full(logging.Filter):
 
 @pytest.fixture
 def broken():
-    """A logger that logs everything and has a filter that raises."""
+    """Return a logger with this filter, and the filter."""
     logger = logging.getLogger(f'{__name__}.broken')
     logger.setLevel(logging.DEBUG)
     full = Full()
@@ -38,7 +38,7 @@ def broken():
 
 
 @pytest.mark.parametrize('end', ['client', 'server'])
-async def test_messages_go_on_while_logging_fails(lab, transport, broken, end, capsys):
+async def test_messages_are_exchanged_while_logging_fails(lab, transport, broken, end, capsys):
     logger, full = broken
     server = await lab.server(transport, 'rig', log=logger if end == 'server' else None)
     client = await lab.client(server, 'main', log=logger if end == 'client' else None)
@@ -51,7 +51,7 @@ async def test_messages_go_on_while_logging_fails(lab, transport, broken, end, c
     full.raises = False
     await client.start('third')
     assert heard == ['first', 'second', 'third']
-    assert capsys.readouterr().err.count('OSError: [Errno 28]') == 1  # shown once, not for each line
+    assert capsys.readouterr().err.count('OSError: [Errno 28]') == 1  # printed once, not for each line
 
 
 async def test_a_send_fails_with_its_own_error(lab, broken):
@@ -89,7 +89,7 @@ def test_the_caller_is_named(caplog):
     assert record.filename == 'test_safe_log.py'
 
 
-def test_each_kind_of_failure_is_shown_once(capsys):
+def test_each_type_of_failure_is_printed_once(capsys):
     logger = logging.getLogger('nobody')
 
     class Failing(logging.Filter):

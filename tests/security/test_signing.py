@@ -1,30 +1,33 @@
-"""Signatures without sockets: who is believed, and what an attacker who hears and says everything cannot do."""
+"""Signatures without sockets: which frames are accepted, with an attacker who can receive and send everything."""
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import random
+import secrets
 from hashlib import blake2s
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echorig.delivery._exchange import DELIVER, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.security._signature import OVERHEAD, as_key
 from echorig.security._signing import GENUINE, HANDSHAKE, REPLAYED, UNSIGNED, Signer
 from echorig.tuning import InternalTuning
 from echorig.wire._tags import read_tag as read_all
-from slow_tags import slow_tag
-from tagging import acknowledged, is_ping, read_tag, tag, tag_answer, untagged
+from reference_tags import slow_tag
+from tagging import is_ping, read_tag, set_ack, strip_tag, tag, tag_answer
 
 KEY = b'0123456789abcdef'
 MESSAGE = b'[2, "2022-01-01_1_subject", null]'
 
 
 class Program:
-    """One program: its signer, an exchange that knows what has come before, and what was accepted."""
+    """One program: its signer, an exchange that recognizes duplicates, and the accepted messages."""
 
     runs = itertools.count(1)
 
@@ -34,18 +37,18 @@ class Program:
         self.signer = Signer(key, **kwargs)
         self.exchange = Exchange(InternalTuning(), kwargs.get('stream', False), 65535, self.run, signed=True)
         self.accepted: list[bytes] = []
-        self.sent: list[tuple[bytes, str]] = []  # everything that an attacker may have recorded
+        self.sent: list[tuple[bytes, str]] = []  # all frames that an attacker may have recorded
 
     def tag(self, frame: bytes, number: int, **kwargs: int) -> bytes:
-        """Make a message of this program."""
+        """Return a tagged message of this program."""
         return tag(frame, number, run=self.run, **kwargs)
 
     def tag_answer(self, frame: bytes, number: int, answered: int) -> bytes:
-        """Make an answer of this program."""
+        """Return a tagged answer of this program."""
         return tag_answer(frame, number, answered, run=self.run)
 
     def say(self, frame: bytes, to: Program, now: float = 0.0) -> None:
-        """Send a message, with all that it takes."""
+        """Send a message, with the handshake that it needs."""
         self._out(self.signer.seal(frame, to.name, now), to.name)
         exchange([self, to], now)
 
@@ -59,16 +62,16 @@ class Program:
         self.signer.outbox.clear()
 
     def hear(self, frame: bytes, source: str, now: float = 0.0) -> bytes | None:
-        """Take a frame in as a communicator does."""
+        """Process a frame as a communicator does."""
         plain = self.signer.open(frame, source, now)
         self.flush()
-        if plain is not None and self.exchange.receive(plain, source, now) == DELIVER:
+        if plain is not None and self.exchange.classify(plain, source, now) == Verdict.DELIVER:
             self.accepted.append(plain)
         return plain
 
 
 def exchange(programs: list[Program], now: float = 0.0) -> list[bytes]:
-    """Deliver what programs have sent to each other until there is no more; return all of it."""
+    """Deliver all frames that programs have sent to each other; return them."""
     carried = []
     by_name = {program.name: program for program in programs}
     done = False
@@ -84,35 +87,35 @@ def exchange(programs: list[Program], now: float = 0.0) -> list[bytes]:
 
 
 def pair(**kwargs) -> tuple[Program, Program]:
-    """Two programs that have begun a session for the messages of the first."""
+    """Return two programs with a session for the messages of the first."""
     a, b = Program('a', **kwargs), Program('b', **kwargs)
     a.say(a.tag(b'[1, null]', 1), b)
     assert b.accepted == [a.tag(b'[1, null]', 1)]
-    assert a.hear(b.signer.seal(acknowledged(a.tag(b'[1, null]', 1)), 'a', 0.0), 'b') is not None
+    assert a.hear(b.signer.seal(set_ack(a.tag(b'[1, null]', 1)), 'a', 0.0), 'b') is not None
     return a, b
 
 
-# --- what a signed message is ---
+# --- signed messages ---
 
 
 @pytest.mark.parametrize(
     ('message', 'number', 'answered'),
     [(MESSAGE, 7, -1), (MESSAGE, 7, 5), (b'[]', 7, -1), (b'[0, "x", 1]', 2**29 - 1, -1), (MESSAGE, 8, 2**63 - 1)],
 )
-def test_every_json_reader_understands_a_signed_message(message, number, answered):
+def test_every_json_parser_reads_a_signed_message(message, number, answered):
     a, b = pair()
-    frame = a.tag(message, number, life=1000) if answered < 0 else a.tag_answer(message, number, answered)
+    frame = a.tag(message, number, lifetime=1000) if answered < 0 else a.tag_answer(message, number, answered)
     signed = a.signer.seal(frame, 'b', 0.0)
     assert json.loads(signed) == json.loads(frame)
     assert len(signed) == len(message) + OVERHEAD
     assert read_all(signed) == read_all(frame)
     assert set(signed[len(message) - 1 : -1]) <= set(b' \t')
-    assert untagged(signed) == untagged(frame) == message
+    assert strip_tag(signed) == strip_tag(frame) == message
     assert is_ping(signed) == is_ping(frame)
     assert b.hear(signed, 'a') == frame
 
 
-def test_the_first_message_costs_one_round_trip_more():
+def test_the_first_message_takes_one_more_round_trip():
     a, b = Program('a'), Program('b')
     assert a.signer.seal(a.tag(MESSAGE, 1), 'b', 0.0) is None
     ((hello, to),) = a.signer.outbox
@@ -123,15 +126,15 @@ def test_the_first_message_costs_one_round_trip_more():
     assert b.signer.open(hello, 'a', 0.0) is None
     assert b.signer.verdict == HANDSHAKE
     ((welcome, _),) = b.signer.outbox
-    assert len(welcome) == len(hello)  # nobody can have us send more than he has sent
+    assert len(welcome) == len(hello)  # no amplification
     assert a.signer.open(welcome, 'b', 0.001) is None
     ((signed, _),) = a.signer.outbox
     assert b.signer.open(signed, 'a', 0.001) == a.tag(MESSAGE, 1)
-    echo = acknowledged(a.tag(MESSAGE, 1))
+    echo = set_ack(a.tag(MESSAGE, 1))
     assert a.signer.open(b.signer.seal(echo, 'a', 0.002), 'b', 0.002) == echo
 
 
-def test_what_waits_for_a_session_is_sent_in_order_and_once():
+def test_held_messages_are_sent_in_order_and_once():
     a, b = Program('a'), Program('b')
     for number in (1, 2, 2, 3, 1):
         a.signer.seal(a.tag(MESSAGE, number), 'b', 0.0)
@@ -140,7 +143,7 @@ def test_what_waits_for_a_session_is_sent_in_order_and_once():
     assert b.accepted == [a.tag(MESSAGE, number) for number in (1, 2, 3)]
 
 
-def test_what_has_waited_for_too_long_is_not_sent():
+def test_messages_held_for_too_long_are_not_sent():
     a, b = Program('a', hold_time=1.0), Program('b')
     a.signer.seal(a.tag(b'[2, "old"]', 1), 'b', 0.0)
     a.signer.outbox.clear()
@@ -148,7 +151,7 @@ def test_what_has_waited_for_too_long_is_not_sent():
     assert b.accepted == [a.tag(b'[4, "new"]', 2)]
 
 
-def test_on_a_stream_everything_waits():
+def test_on_a_stream_all_messages_are_held():
     a, b = Program('a', stream=True), Program('b', stream=True)
     a.signer.seal(a.tag(b'[2, "old"]', 1), 'b', 0.0)
     a.say(a.tag(b'[4, "new"]', 2), b, now=100.0)
@@ -169,7 +172,7 @@ def test_on_a_stream_everything_waits():
         (None, TypeError),
     ],
 )
-def test_a_bad_key_is_refused_and_not_shown(key, error):
+def test_an_invalid_key_is_refused_and_not_shown(key, error):
     with pytest.raises(error) as raised:
         Signer(key)
     if key and isinstance(key, (str, bytes)) and key.strip():
@@ -178,12 +181,27 @@ def test_a_bad_key_is_refused_and_not_shown(key, error):
         assert 'secrets.token_hex(32)' in str(raised.value)
 
 
-def test_a_key_is_the_same_as_text_and_with_a_line_feed():
+def test_text_and_a_final_line_feed_give_the_same_key():
     assert as_key(KEY) == as_key(KEY.decode()) == as_key(KEY + b'\r\n') == as_key(bytearray(KEY))
     assert as_key(KEY) != as_key(KEY + b'x')
 
 
-def test_another_key_is_no_key():
+@pytest.mark.parametrize('end', ['', '\n', '\r\n', ' \n\n'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+def test_a_key_is_the_same_in_a_file_of_windows(encoding, end):
+    text = secrets.token_hex(32)
+    assert as_key((text + end).encode(encoding)) == as_key(text) == as_key(f'\ufeff{text}{end}')
+    assert as_key(codecs.BOM_UTF16_BE + (text + end).encode('utf-16-be')) == as_key(text)
+
+
+def test_a_key_of_random_bytes_is_used_as_it_is():
+    for key in (codecs.BOM_UTF16_LE + secrets.token_bytes(31), codecs.BOM_UTF8 + bytes(range(200, 240)), b'\0' * 32):
+        assert len({as_key(key), as_key(key + b'x'), as_key(b'x' + key)}) == 3
+    with pytest.raises(ValueError, match='at least 16 bytes, not 5'):
+        as_key(codecs.BOM_UTF8 + b'short')
+
+
+def test_a_different_key_is_rejected():
     a, b = Program('a'), Program('b', key=b'another key of the lab')
     a.say(a.tag(MESSAGE, 1), b)
     assert b.accepted == []
@@ -203,15 +221,15 @@ def test_nothing_shows_the_key():
 @pytest.mark.parametrize(
     'frame', [b'', b'[', b']', b'[]', MESSAGE, tag(MESSAGE, 3), b'text', tag(b'[]', 1), b' ' * 500 + b']']
 )
-def test_without_a_signature_nothing_is_heard(frame):
+def test_frames_without_a_signature_are_rejected(frame):
     a, b = pair()
     assert b.hear(frame, 'a') is None
-    assert b.hear(acknowledged(frame) if read_tag(frame) >= 0 else frame, 'a') is None
+    assert b.hear(set_ack(frame) if read_tag(frame) >= 0 else frame, 'a') is None
     assert b.signer.verdict == UNSIGNED
     assert b.sent == []
 
 
-def test_no_byte_of_a_signed_message_can_be_changed():
+def test_no_byte_of_a_signed_message_can_be_modified():
     a, b = pair()
     signed = a.signer.seal(a.tag_answer(MESSAGE, 9, 8), 'b', 0.0)
     for place in range(len(signed)):
@@ -229,7 +247,7 @@ def test_any_bytes(frame):
 
 
 @given(st.data())
-def test_a_handshake_with_a_byte_changed_begins_nothing(data):
+def test_a_handshake_with_a_modified_byte_starts_no_session(data):
     a, b = Program('a'), Program('b')
     a.signer.seal(a.tag(MESSAGE, 1), 'b', 0.0)
     ((hello, _),) = a.signer.outbox
@@ -247,12 +265,12 @@ def test_a_handshake_with_a_byte_changed_begins_nothing(data):
     assert len(a.sent) == 1
 
 
-def test_a_message_is_accepted_once_however_late_it_comes_again():
-    """What was signed in one session is known as what it is by its run and number, which are signed, too."""
+def test_a_message_is_accepted_once_however_late_it_is_repeated():
+    """A message of an earlier session is recognized by its signed run and number."""
     a, b = pair()
     signed = a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0)
     for now in (0.0, 30.0, 59.0):
-        # Its echo may have been lost, so it is to be echoed again; what came before is not known here.
+        # Its echo may have been lost, so it is echoed again; the signer does not know duplicates.
         assert b.hear(signed, 'a', now) == a.tag(MESSAGE, 2)
     assert b.accepted.count(a.tag(MESSAGE, 2)) == 1
     for number in range(3, 1100):
@@ -269,15 +287,15 @@ def test_a_message_is_not_accepted_by_another_program():
     assert c.hear(signed, 'a') is None
 
 
-def test_a_program_whose_address_changes_goes_on():
-    """It is known by its run, which is signed; what it said from the one address is no news from the other."""
+def test_a_program_can_change_its_address():
+    """It is identified by its signed run; a message is no new one if it is repeated from another address."""
     a, b = pair()
     first, second = (a.signer.seal(a.tag(MESSAGE, number), 'b', 0.0) for number in (2, 3))
     assert b.hear(first, 'a') == a.tag(MESSAGE, 2)
     assert b.hear(second, 'elsewhere') == a.tag(MESSAGE, 3)
     assert b.hear(first, 'elsewhere') == a.tag(MESSAGE, 2)
-    echo = b.signer.seal(acknowledged(a.tag(MESSAGE, 3)), 'elsewhere', 0.0)
-    assert a.hear(echo, 'b') == acknowledged(a.tag(MESSAGE, 3))
+    echo = b.signer.seal(set_ack(a.tag(MESSAGE, 3)), 'elsewhere', 0.0)
+    assert a.hear(echo, 'b') == set_ack(a.tag(MESSAGE, 3))
     assert b.accepted == [a.tag(b'[1, null]', 1), a.tag(MESSAGE, 2), a.tag(MESSAGE, 3)]
 
 
@@ -294,11 +312,11 @@ def test_nothing_recorded_is_accepted_after_a_restart():
         for frame in recorded:
             restarted.hear(frame, 'a')
     assert restarted.accepted == []
-    assert restarted.signer.sizes == {'sending': 0, 'receiving': 0, 'pending': 1, 'places': 0}
+    assert restarted.signer.sizes == {'outgoing': 0, 'sessions': 0, 'pending': 1, 'addresses': 0}
 
 
-def test_a_program_is_not_made_its_own_peer():
-    """An attacker in the middle sends everything back, under the name of the peer."""
+def test_a_program_does_not_become_its_own_peer():
+    """A man in the middle sends all frames back, with the address of the peer."""
     a = Program('a')
     a.signer.seal(a.tag(MESSAGE, 1), 'b', 0.0)
     a.flush()
@@ -308,16 +326,16 @@ def test_a_program_is_not_made_its_own_peer():
     assert a.accepted == []
     assert len(a.sent) == 1
     # The same with the echo of a peer without a key, which sets the flag.
-    assert a.hear(acknowledged(a.sent[0][0]), 'b') is None
+    assert a.hear(set_ack(a.sent[0][0]), 'b') is None
 
 
-def test_messages_are_no_echoes_and_echoes_no_messages():
+def test_messages_are_not_accepted_as_echoes_nor_echoes_as_messages():
     a, b = pair()
     signed = a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0)
     assert a.hear(signed, 'b') is None  # what a peer without a key would send back
-    assert a.hear(acknowledged(signed), 'b') is None
+    assert a.hear(set_ack(signed), 'b') is None
     assert b.hear(signed, 'a') is not None
-    echo = b.signer.seal(acknowledged(a.tag(MESSAGE, 2)), 'a', 0.0)
+    echo = b.signer.seal(set_ack(a.tag(MESSAGE, 2)), 'a', 0.0)
     assert b.hear(echo, 'a') is None
     assert a.hear(echo, 'b') is not None
 
@@ -346,15 +364,15 @@ def test_a_flood_of_hellos_ends_no_session_and_fills_no_table():
         hellos += recorder.signer.outbox
     for port in range(1000):
         b.hear(hellos[0][0], f'spoofed:{port}')
-    assert b.signer.sizes == {'sending': 0, 'receiving': 1, 'pending': 1, 'places': 1}
-    assert len({frame for frame, _ in b.sent}) == 1  # nor does it cost a thought to answer them
+    assert b.signer.sizes == {'outgoing': 0, 'sessions': 1, 'pending': 1, 'addresses': 1}
+    assert len({frame for frame, _ in b.sent}) == 1  # all get the same answer
     for port in range(1000):
         b.hear(hellos[port % 20][0], f'spoofed:{port}')
-    assert b.signer.sizes == {'sending': 0, 'receiving': 1, 'pending': 8, 'places': 1}
+    assert b.signer.sizes == {'outgoing': 0, 'sessions': 1, 'pending': 8, 'addresses': 1}
     assert b.hear(a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0), 'a') is not None
 
 
-def test_tables_are_bounded_for_peers_with_the_key_too():
+def test_tables_are_bounded_for_peers_with_the_key():
     b = Program('b', max_peers=8)
     for i in range(50):
         a = Program(f'a{i}')
@@ -362,15 +380,15 @@ def test_tables_are_bounded_for_peers_with_the_key_too():
         b.say(b.tag(MESSAGE, i + 1), a)
         assert a.accepted == [b.tag(MESSAGE, i + 1)]
     assert len(b.accepted) == 50
-    assert max(size for name, size in b.signer.sizes.items() if name != 'places') <= 8
-    assert b.signer.sizes['places'] <= 16
+    assert max(size for name, size in b.signer.sizes.items() if name != 'addresses') <= 8
+    assert b.signer.sizes['addresses'] <= 16
 
 
-def test_what_failed_is_not_accepted_after_the_next_message():
-    """An attacker holds a message back until its sender has given up."""
+def test_a_failed_message_is_not_accepted_after_the_next_one():
+    """An attacker delays a message until its send has failed."""
     a, b = pair()
     held_back = a.signer.seal(a.tag(b'[2, "start"]', 2), 'b', 0.0)
-    a.signer.failed(a.tag(b'[2, "start"]', 2), 'b')
+    a.signer.send_failed(a.tag(b'[2, "start"]', 2), 'b')
     assert (
         b.hear(a.signer.seal(a.tag(b'[1, "again"]', 3), 'b', 0.0) or b'', 'a') is None
     )  # it waits for another session
@@ -379,26 +397,26 @@ def test_what_failed_is_not_accepted_after_the_next_message():
     assert b.hear(held_back, 'a') is None
 
 
-# --- what goes wrong without an attacker ---
+# --- faults without an attacker ---
 
 
-def test_a_peer_that_began_anew_is_found_out():
+def test_a_restart_of_the_receiver_is_detected():
     a, b = pair()
     b = Program('b')
     a.say(a.tag(MESSAGE, 2), b, now=1.0)
     assert b.accepted == []
-    a.say(a.tag(MESSAGE, 2), b, now=1.03)  # sent again, because no echo has come
+    a.say(a.tag(MESSAGE, 2), b, now=1.03)  # repeated, because no echo was received
     assert b.accepted == [a.tag(MESSAGE, 2)]
 
 
-def test_a_sender_that_began_anew_is_believed():
+def test_a_restarted_sender_is_accepted():
     a, b = pair()
     a = Program('a')
     a.say(a.tag(MESSAGE, 9), b)
     assert b.accepted[-1] == a.tag(MESSAGE, 9)
 
 
-def test_a_lost_hello_and_a_lost_welcome_are_sent_again():
+def test_a_lost_hello_and_a_lost_welcome_are_repeated():
     a, b = Program('a'), Program('b')
     a.signer.seal(a.tag(MESSAGE, 1), 'b', 0.0)
     a.signer.outbox.clear()  # lost
@@ -416,17 +434,17 @@ def test_a_lost_hello_and_a_lost_welcome_are_sent_again():
     assert b.accepted == [a.tag(MESSAGE, 1)]
 
 
-def test_an_echo_of_the_session_before_is_known():
+def test_an_echo_of_the_previous_session_is_accepted():
     a, b = pair()
     signed = a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0)
     b.hear(signed, 'a')
-    echo = b.signer.seal(acknowledged(a.tag(MESSAGE, 2)), 'a', 0.0)
-    a.signer.failed(a.tag(MESSAGE, 2), 'b')
+    echo = b.signer.seal(set_ack(a.tag(MESSAGE, 2)), 'a', 0.0)
+    a.signer.send_failed(a.tag(MESSAGE, 2), 'b')
     a.say(a.tag(MESSAGE, 3), b)
-    assert a.hear(echo, 'b') == acknowledged(a.tag(MESSAGE, 2))
+    assert a.hear(echo, 'b') == set_ack(a.tag(MESSAGE, 2))
 
 
-def test_a_session_ends_before_its_numbers_come_again():
+def test_a_session_ends_before_its_numbers_repeat():
     a, b = pair(lifetime=10)
     hellos = 0
     for number in range(2, 100):
@@ -437,19 +455,19 @@ def test_a_session_ends_before_its_numbers_come_again():
     assert hellos == 9
 
 
-def test_a_session_ends_with_the_numbers_of_a_program():
-    """The next run of it is another name for the one who is there."""
+def test_a_session_ends_with_the_run_of_a_program():
+    """The next run of the same program replaces it."""
     a, b = Program('a'), Program('b')
     for run, number in ((a.run, 2**32 - 2), (a.run, 2**32 - 1), (a.run + 2**20, 1), (a.run + 2**20, 2)):
         a.say(tag(MESSAGE, number, run=run), b)
         assert b.accepted[-1] == tag(MESSAGE, number, run=run)
     assert len(b.accepted) == 4
-    assert b.signer.sizes['receiving'] == 1
+    assert b.signer.sizes['sessions'] == 1
 
 
 @settings(max_examples=200)
 @given(st.lists(st.integers(1, 2**29), max_size=60))
-def test_numbers_on_a_stream_only_go_up(numbers):
+def test_numbers_on_a_stream_only_increase(numbers):
     a, b = Program('a', stream=True), Program('b', stream=True)
     a.say(a.tag(MESSAGE, 1), b)
     newest = 1
@@ -460,8 +478,8 @@ def test_numbers_on_a_stream_only_go_up(numbers):
         newest = max(newest, number)
 
 
-def test_what_was_not_accepted_may_come_again():
-    """There was no room for it."""
+def test_a_message_that_was_refused_may_be_repeated():
+    """The receiver had no capacity for it."""
     a, b = pair()
     signed = a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0)
     for _ in range(3):
@@ -477,7 +495,7 @@ def test_a_message_without_a_number_cannot_be_signed():
 
 
 def test_the_signature_is_that_of_the_documentation():
-    """Written down anew from docs/security.md, with hashlib alone."""
+    """Implemented again from docs/security.md, with hashlib only."""
     numbers = random.Random(1)
     made: list[bytes] = []
 
@@ -514,23 +532,23 @@ def test_the_signature_is_that_of_the_documentation():
     assert with_answer == plain[:-193] + mac(session, b'er-frame', plain) + named + plain[-129:]
 
 
-# --- what waits for a session ---
+# --- held messages ---
 
 
-def test_what_has_ended_is_not_sent_any_more():
+def test_dropped_messages_are_not_sent():
     a, b = Program('a'), Program('b')
     for number in (1, 2, 3):
         a.signer.seal(a.tag(MESSAGE, number), 'b', 0.0)
-    assert a.signer.holding == 3
+    assert a.signer.n_held == 3
     a.signer.drop(a.tag(MESSAGE, 2), 'b')
     a.signer.drop(a.tag(MESSAGE, 9), 'b')
     a.flush()
     exchange([a, b])
     assert b.accepted == [a.tag(MESSAGE, 1), a.tag(MESSAGE, 3)]
-    assert a.signer.holding == 0
+    assert a.signer.n_held == 0
 
 
-def test_on_a_stream_nothing_is_thrown_away():
+def test_on_a_stream_no_message_is_dropped():
     a, b = Program('a', stream=True, max_held=10_000), Program('b', stream=True)
     frames = [a.tag(b'[64, 20, "%s"]' % (b'x' * 3000), number) for number in (1, 2, 3)]
     for frame in frames:
@@ -542,17 +560,17 @@ def test_on_a_stream_nothing_is_thrown_away():
     assert b.accepted == frames
 
 
-def test_nothing_is_heaped_up_for_those_who_are_away():
+def test_held_messages_for_an_absent_peer_are_bounded():
     a = Program('a', max_held=10_000)
     for number in range(5000):
         a.signer.seal(a.tag(MESSAGE, number), 'b', number * 0.001)
-    assert a.signer.holding < 200
+    assert a.signer.n_held < 200
     for number in range(100):
         a.signer.seal(a.tag(MESSAGE, 5000 + number), 'b', 100.0 + number)
-    assert a.signer.holding <= 2  # what is older than a second is of no use
+    assert a.signer.n_held <= 2  # older than a second are dropped
 
 
-def test_one_who_was_away_for_long_is_asked_again_soon():
+def test_hellos_to_an_absent_peer_do_not_become_rare():
     a, b = Program('a'), Program('b')
     now = 0.0
     while now < 60.0:  # the hellos are lost
@@ -567,12 +585,12 @@ def test_one_who_was_away_for_long_is_asked_again_soon():
     assert b.accepted == [a.tag(MESSAGE, 3)]
 
 
-def test_a_late_echo_takes_a_failure_back():
-    """Else every message would fail where the time-out is shorter than two round trips."""
+def test_a_late_echo_keeps_the_session():
+    """Otherwise every message would fail if the time-out were shorter than two round trips."""
     a, b = pair()
     b.hear(a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0), 'a')
-    echo = b.signer.seal(acknowledged(a.tag(MESSAGE, 2)), 'a', 0.0)
-    a.signer.failed(a.tag(MESSAGE, 2), 'b')
+    echo = b.signer.seal(set_ack(a.tag(MESSAGE, 2)), 'a', 0.0)
+    a.signer.send_failed(a.tag(MESSAGE, 2), 'b')
     assert a.signer.seal(a.tag(MESSAGE, 3), 'b', 0.0) is None
     a.signer.outbox.clear()  # the hello is lost
     a.hear(echo, 'b')
@@ -580,20 +598,20 @@ def test_a_late_echo_takes_a_failure_back():
     assert b.accepted[-1] == a.tag(MESSAGE, 3)
 
 
-def test_a_message_repeated_in_another_session_is_known():
-    """Its echoes are lost, others pass it, and then it is sent again, for a session begun meanwhile."""
+def test_a_message_repeated_in_another_session_is_recognized():
+    """Its echoes are lost, others overtake it, and it is repeated in a session that was started meanwhile."""
     a, b = pair()
     first = a.tag(b'[2, "first"]', 2)
     assert b.hear(a.signer.seal(first, 'b', 0.0), 'a') == first
     for number in range(3, 200):
         b.hear(a.signer.seal(a.tag(b'[64, 20]', number), 'b', 0.0), 'a')
-    a.signer.failed(a.tag(b'[64, 20]', 199), 'b')
+    a.signer.send_failed(a.tag(b'[64, 20]', 199), 'b')
     a.say(first, b, 0.5)
     assert b.accepted.count(first) == 1
 
 
 @pytest.mark.parametrize('stream', [False, True])
-def test_two_programs_that_begin_at_once(stream):
+def test_two_programs_that_start_at_once(stream):
     a, b = Program('a', stream=stream), Program('b', stream=stream)
     a.signer.seal(a.tag(b'[1, "a"]', 1), 'b', 0.0)
     b.signer.seal(b.tag(b'[1, "b"]', 1), 'a', 0.0)
@@ -603,7 +621,7 @@ def test_two_programs_that_begin_at_once(stream):
     assert (a.accepted, b.accepted) == ([b.tag(b'[1, "b"]', 1)], [a.tag(b'[1, "a"]', 1)])
 
 
-def test_a_welcome_that_comes_twice_is_no_forgery():
+def test_a_duplicate_welcome_is_not_counted_as_forged():
     """The network is slow, so that the hello was repeated."""
     a, b = Program('a'), Program('b')
     for now in (0.0, 0.05, 0.1):
@@ -617,18 +635,18 @@ def test_a_welcome_that_comes_twice_is_no_forgery():
         assert a.signer.verdict == HANDSHAKE
 
 
-# --- sessions end ---
+# --- the end of sessions ---
 
 
-def test_a_session_ends_when_it_is_not_used():
-    """Else what was recorded would be good for ever, if its sender never came back."""
+def test_an_idle_session_ends():
+    """Otherwise recorded messages would stay valid if their sender never returned."""
     a, b = pair()
     held_back = a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0)
     assert b.hear(held_back, 'a', now=61.0) is None
     assert b.signer.verdict == UNSIGNED
 
 
-def test_after_a_while_a_sender_asks_first():
+def test_a_sender_starts_a_new_session_after_a_while():
     a, b = pair()
     assert a.signer.seal(a.tag(MESSAGE, 2), 'b', 31.0) is None
     a.flush()
@@ -636,7 +654,7 @@ def test_after_a_while_a_sender_asks_first():
     assert b.accepted[-1] == a.tag(MESSAGE, 2)
 
 
-def test_who_talks_is_not_forgotten_for_those_who_came_later():
+def test_an_active_peer_is_not_evicted_for_newer_ones():
     b = Program('b', max_peers=8)
     a = Program('a')
     a.say(a.tag(MESSAGE, 1), b)
@@ -646,11 +664,11 @@ def test_who_talks_is_not_forgotten_for_those_who_came_later():
         assert b.hear(a.signer.seal(a.tag(MESSAGE, 2 + i), 'b', i * 0.01), 'a', i * 0.01) is not None
 
 
-# --- more of what an attacker cannot do ---
+# --- more attacks ---
 
 
-def test_a_few_recorded_hellos_do_not_keep_a_session_from_beginning():
-    """The program itself has sent them, each time that a message had failed."""
+def test_a_few_recorded_hellos_do_not_prevent_a_session():
+    """The program itself has sent them, after each failed message."""
     a, b = Program('a'), Program('b')
     recorded = []
     for number in range(1, 8):
@@ -658,7 +676,7 @@ def test_a_few_recorded_hellos_do_not_keep_a_session_from_beginning():
         a.flush()
         recorded += [frame for frame, _ in a.sent if is_ping(frame)]
         exchange([a, b])
-        a.signer.failed(a.tag(MESSAGE, number), 'b')
+        a.signer.send_failed(a.tag(MESSAGE, number), 'b')
     assert len(set(recorded)) == 7
     a.signer.seal(a.tag(MESSAGE, 8), 'b', 0.0)
     a.flush()
@@ -669,12 +687,12 @@ def test_a_few_recorded_hellos_do_not_keep_a_session_from_beginning():
     assert b.accepted == [a.tag(MESSAGE, number) for number in range(1, 9)]
 
 
-def test_on_a_stream_nothing_is_accepted_late():
-    """Nothing is overtaken on a stream, so what comes after a newer message was held back, or said again."""
+def test_on_a_stream_late_messages_are_rejected():
+    """No message overtakes another on a stream, so a late one was delayed or replayed."""
     a, b = Program('a', stream=True), Program('b', stream=True)
     a.say(a.tag(MESSAGE, 1), b)
     signed = [a.signer.seal(a.tag(MESSAGE, number), 'b', 0.0) for number in range(2, 10)]
-    assert b.signer.open(signed[0], 'a', 0.0) is not None  # there is no room for it
+    assert b.signer.open(signed[0], 'a', 0.0) is not None  # the receiver refuses it
     assert b.signer.open(signed[0], 'a', 0.0) is None
     assert b.signer.verdict == REPLAYED
     assert b.hear(signed[5], 'a') is not None
@@ -683,10 +701,10 @@ def test_on_a_stream_nothing_is_accepted_late():
     assert b.hear(signed[6], 'a') is not None
 
 
-def test_an_old_echo_does_not_hide_that_a_program_began_anew():
+def test_an_old_echo_does_not_hide_a_restart():
     a, b = pair()
     b.hear(a.signer.seal(a.tag(MESSAGE, 2), 'b', 0.0), 'a')
-    echo = b.signer.seal(acknowledged(a.tag(MESSAGE, 2)), 'a', 0.0)
+    echo = b.signer.seal(set_ack(a.tag(MESSAGE, 2)), 'a', 0.0)
     a.hear(echo, 'b')
     b = Program('b')
     for now in (1.0, 1.01, 1.02, 1.03):
@@ -695,7 +713,7 @@ def test_an_old_echo_does_not_hide_that_a_program_began_anew():
     assert b.accepted == [a.tag(MESSAGE, 3)]
 
 
-def test_what_a_message_answers_stands_in_its_place():
+def test_the_reply_number_is_part_of_the_signature():
     a, b = pair()
     signed = a.signer.seal(a.tag_answer(MESSAGE, 2, 5), 'b', 0.0)
     moved = signed[:-321] + signed[-193:-129] + signed[-321:-193] + b' ' * 64 + signed[-129:]
@@ -703,8 +721,8 @@ def test_what_a_message_answers_stands_in_its_place():
     assert b.hear(signed, 'a') is not None
 
 
-def test_a_message_is_accepted_once_whatever_address_it_comes_from():
-    """An attacker in the middle carries the handshake under another address, and keeps the echo: found by fuzzing."""
+def test_a_message_is_accepted_once_from_any_address():
+    """A man in the middle relays the handshake from another address, and drops the echo: found by fuzzing."""
     a, b = Program('a'), Program('b')
     message = a.tag(b'[2, "once"]', 1)
     a.signer.seal(message, 'b', 0.0)
@@ -720,7 +738,7 @@ def test_a_message_is_accepted_once_whatever_address_it_comes_from():
         if again is not None:
             a.sent.append((again, 'b'))
     assert b.accepted == [message]
-    assert b.signer.sizes['receiving'] == 1
+    assert b.signer.sizes['sessions'] == 1
 
 
 def test_what_is_said_again_keeps_no_session_alive():

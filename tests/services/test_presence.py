@@ -7,11 +7,12 @@ from unittest import mock
 
 import pytest
 
+import internals
 from echorig import EchoError, EchoProtocol, EchoTimeoutError, PeerUnreachableError, Services, ServicesError, Tuning
 from echorig.tuning import InternalTuning
 from eventually import eventually
-from rigs import REF, RawUdp, free_port
-from tagging import ACK, acknowledged, is_ping, read_tag, tag
+from lab import REF, RawUdp, free_port
+from tagging import ACK, is_ping, read_tag, set_ack, tag
 
 OFTEN = 0.005
 
@@ -87,7 +88,7 @@ async def test_rigs_come_and_go(lab, transport):
         await changes.__anext__()
     with pytest.raises(RuntimeError, match='once'):
         await watch.__aenter__()
-    assert not any(rig._changes._callbacks for rig in rigs.values())
+    assert not any(internals.connection_callbacks(rig) for rig in rigs.values())
 
 
 async def test_a_rig_that_was_never_there(lab):
@@ -104,9 +105,9 @@ async def plain_rig():
     return rig
 
 
-async def looked(presence, times=5):
-    """Wait for so many intervals to pass."""
-    await asyncio.sleep(times * presence._interval)
+async def intervals(n=5):
+    """Wait for some intervals of a watch."""
+    await asyncio.sleep(n * OFTEN)
 
 
 async def test_a_plain_rig_is_sent_nothing(lab):
@@ -123,14 +124,14 @@ async def test_a_plain_rig_is_sent_nothing(lab):
         heard_at = presence['scanner'].last_heard
         assert heard_at == client.peers[rig.addr].last_seen
         assert presence['scanner'].round_trip > 0
-        await looked(presence)
+        await intervals()
         assert presence['scanner'].state == 'online'
         assert presence['scanner'].last_heard == heard_at
         rig.say(b'[64, 20]', rig.sender)
         await eventually(lambda: presence['scanner'].last_heard > heard_at, 'presence[scanner].last_heard > heard_at')
         starting = asyncio.ensure_future(rigs.start(REF))
         await eventually(lambda: b'[2,' in rig.frames[-1], 'b[2, in rig.frames[-1]')
-        await looked(presence)
+        await intervals()
         rig.say(b'[2, "running"]', rig.sender)
         await starting
         assert not [frame for frame in rig.frames[n_frames:] if is_ping(frame)]
@@ -154,12 +155,12 @@ async def test_a_plain_rig_is_offline_when_it_does_not_confirm(lab, how):
         assert 'EXPSTART' in str(change.presence.error)
         assert change.presence.round_trip is None
         start = rig.frames[-1]
-        await looked(presence)
+        await intervals()
         assert rig.frames[-1] is start  # nothing is sent, not even now
         assert presence['scanner'].state == 'offline'
         rig.say(start, rig.sender)  # late
         assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
-        await looked(presence)
+        await intervals()
         assert presence['scanner'].state == 'online'
         assert presence['scanner'].restarts == 0  # nobody can know
 
@@ -195,7 +196,7 @@ async def test_a_plain_rig_is_there_that_has_been_heard_during_a_call(lab):
         rig.say(b'[64, 20]', rig.sender)
         with pytest.raises(EchoTimeoutError):
             await starting
-        await looked(presence)
+        await intervals()
         assert presence['scanner'].state == 'online'
 
 
@@ -211,7 +212,7 @@ async def test_a_wait_that_was_cancelled_says_something_if_it_was_long(lab, pati
         await asyncio.sleep(0.05)
         starting.cancel()
         await asyncio.wait([starting])
-        await looked(presence)
+        await intervals()
         assert presence['scanner'].state == state
         assert (state == 'online') == (presence['scanner'].error is None)
 
@@ -231,9 +232,9 @@ async def test_a_rig_not_yet_known_is_pinged(lab):
         rig.alive = True
         assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'online'
         await eventually(lambda: client.peers[rig.addr].kind == 'legacy', 'the peer is known as legacy')
-        await looked(presence)  # those that were under way have come
+        await intervals()  # those that were under way have come
         pings = rig.pings
-        await looked(presence)
+        await intervals()
         assert rig.pings == pings
 
 
@@ -261,11 +262,11 @@ async def test_no_ping_follows_a_message_that_a_rig_may_not_have_read(lab, told,
         if told != 'before':
             await eventually(lambda: rig.pings, 'rig.pings')
             await call()
-        await looked(presence)
+        await intervals()
         start = rig.frames[-1]
         assert not is_ping(start)
         await eventually(lambda: presence['scanner'].state == 'offline', 'presence[scanner].state == offline')
-        await looked(presence)
+        await intervals()
         assert rig.frames[-1] is start
         rig.say(start, rig.sender)  # late
         await eventually(lambda: presence['scanner'].state == 'online', 'presence[scanner].state == online')
@@ -316,7 +317,7 @@ async def test_another_run_tells_of_a_restart(lab):
         def datagram_received(self, data, addr):
             self.sender = addr
             if not read_tag(data) & ACK:
-                self.transport.sendto(acknowledged(data), addr)
+                self.transport.sendto(set_ack(data), addr)
 
     rig = (await asyncio.get_running_loop().create_datagram_endpoint(Tagging, local_addr=('127.0.0.1', 0)))[1]
     RawUdp.opened.append(rig)
@@ -326,7 +327,7 @@ async def test_another_run_tells_of_a_restart(lab):
         for number in (5, 10**9, 6, 2**32 - 1):
             rig.say(tag(b'[64, 20]', number, 77), rig.sender)
         rig.say(tag(b'[64, 20]', 1, 78), rig.sender)
-        await looked(presence)
+        await intervals()
         assert presence['camera'].restarts == 0
         rig.say(tag(b'[64, 20]', 1, 80), rig.sender)
         assert (await asyncio.wait_for(changes.__anext__(), 10)).state == 'restarted'

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+import internals
 from echorig import (
     ConnectionClosedError,
     EchoError,
@@ -21,9 +22,9 @@ from echorig import (
     ServicesTimeoutError,
 )
 from eventually import eventually
-from rigs import REF, RawUdp, free_port
+from lab import REF, RawUdp, free_port
 from secrets_watch import token
-from tagging import is_ping, untagged
+from tagging import is_ping, strip_tag
 
 
 async def test_a_whole_session(lab, transport):
@@ -37,7 +38,7 @@ async def test_a_whole_session(lab, transport):
         assert await rigs.stop(immediately=True) == {f'rig{i}': [None] for i in range(3)}
         assert await rigs.cleanup() == {f'rig{i}': [None] for i in range(3)}
         assert await rigs.start(REF, concurrent=False) == {f'rig{i}': [REF, None] for i in range(3)}
-        assert list(await rigs._signal('EXPINFO', 'confirmed_send', [64, 0, 'y'])) == list(rigs)
+        assert list(await internals.call_rigs(rigs, 'EXPINFO', 'confirmed_send', [64, 0, 'y'])) == list(rigs)
     assert not rigs.is_connected
 
 
@@ -78,7 +79,7 @@ async def test_order_and_no_waiting_for_echoes(lab):
         assert told == order
         for peer, (data, addr) in zip(peers, heard, strict=True):
             peer.say(data, addr)
-            peer.say(untagged(data), addr)
+            peer.say(strip_tag(data), addr)
         assert len(await call_) == 3
         for com in rigs.values():
             com._transport = com._transport._mock_wraps
@@ -229,7 +230,7 @@ async def test_nothing_is_left_behind(lab):
     assert asyncio.all_tasks() - before == set()
     for com in rigs.values():
         assert not any(com._callbacks.values())
-        assert not com._waiting.waiters
+        assert not internals.waiters(com)
     gc.collect()
 
 
@@ -307,8 +308,8 @@ async def test_the_set_cannot_be_changed(lab):
         Services([one, None])
     with pytest.raises(ValueError, match="'one'"):
         Services([one, await lab.client(server, 'one')])
-    assert Services([]).is_connected is False
-    assert await Services([]).start(REF) == {}
+    with pytest.raises(ValueError, match='no rigs'):
+        Services([])
 
 
 async def test_mocks_of_rigs_are_told_as_documented():
@@ -334,7 +335,7 @@ async def test_mocks_of_rigs_are_told_as_documented():
         client.name = f'client_{i}'
         client.on_event.return_value = ([i], ('127.0.0.1', 1))
     for concurrent in (True, False):
-        answers = await Services(clients)._signal(ExpMessage.EXPINIT, 'init', 'foo', concurrent=concurrent)
+        answers = await internals.call_rigs(Services(clients), ExpMessage.EXPINIT, 'init', 'foo', concurrent=concurrent)
         assert answers == {'client_0': [0], 'client_1': [1]}
     rigs.close()
     clients[0].close.assert_called_once()
@@ -359,3 +360,49 @@ async def test_alyx_to_all(lab):
     assert token() not in str(caught.value)
     assert len(heard) == 4
     peer.close()
+
+
+# --- pings and time-outs ---
+
+
+async def test_which_rigs_are_there(lab):
+    rig, peer = await lab.server(), await RawUdp.open()
+    off = f'udp://127.0.0.1:{free_port()}'
+    clients = {'on': rig.server_uri, 'off': off, 'mute': peer.uri}
+    rigs = Services([await lab.client(uri, name) for name, uri in clients.items()])
+    answers = await rigs.ping(timeout=0.2)
+    assert list(answers) == ['on', 'off', 'mute']
+    assert 0 < answers['on'] < 0.2
+    assert isinstance(answers['off'], PeerUnreachableError)
+    assert type(answers['mute']) is EchoTimeoutError
+    with pytest.raises(ValueError, match='Timeout must be non-zero number'):
+        await rigs.ping(0)
+    peer.close()
+    mocks = Services([mock.AsyncMock(spec=EchoProtocol)])
+    assert len(await mocks.ping()) == 1
+
+
+async def test_answers_are_due_before_the_echo(lab):
+    """The time-out of the set holds, though a rig that is silent would be given longer to confirm."""
+    peer, good = await RawUdp.open(), await lab.answering()
+    rigs = Services([await lab.client(peer.uri, 'mute'), await lab.client(good, 'good')], timeout=0.1)
+    rigs['mute'].default_echo_timeout = 3600.0
+    with pytest.raises(ServicesTimeoutError, match='mute did not echo EXPSTART within 0') as caught:
+        await asyncio.wait_for(rigs.start(REF), 10)
+    assert list(caught.value.responses) == ['good']
+    assert not rigs['mute'].awaiting_response()
+    peer.close()
+
+
+@pytest.mark.parametrize('timeout', [None, 0])
+async def test_without_limit(lab, timeout):
+    rig = await lab.server()
+    rigs = Services([await lab.client(rig)], timeout=timeout)
+    asked = asyncio.get_running_loop().create_future()
+    rig.assign_callback('EXPINIT', asked)
+    calling = asyncio.ensure_future(rigs.init())
+    _, addr = await asked
+    await asyncio.sleep(0.05)
+    assert not calling.done()
+    await rig.init('now', addr=addr)
+    assert await calling == {'client': ['now']}

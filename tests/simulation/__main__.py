@@ -7,7 +7,7 @@ import os
 import sys
 from time import perf_counter
 
-from .many import run
+from .parallel import run
 
 
 def main() -> int:

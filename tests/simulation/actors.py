@@ -7,16 +7,17 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from echorig.delivery._exchange import DELIVER, DOUBTED, ECHO, NOTICE, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.tuning import InternalTuning
 
 from . import tags
-from .invariants import ViolationError, Watch, need
+from .invariants import InvariantChecker, ViolationError, require
 from .network import MESSAGE, NEVER, PING, STRAY, Message, Network, Packet, Program
 from .network import NOTICE as NOTICE_KIND
 
 MAX_PEERS = 8
-_TAGGING, _PLAIN = InternalTuning(max_peers=MAX_PEERS), InternalTuning(max_peers=MAX_PEERS, tags=False)
+_ECHORIG, _LEGACY = InternalTuning(max_peers=MAX_PEERS), InternalTuning(max_peers=MAX_PEERS, tags=False)
 _MIN_SLEEP = 0.001  # what the shell's timer waits at least
 _SOCKET = 300  # datagrams that wait in a socket; what comes then is lost
 _THOUGHT = (0.0, 0.0, 0.002, 0.0, 0.03, 0.4, 0.0, 1.5)  # how long an answer takes, in seconds
@@ -30,14 +31,14 @@ class Node:
     ----------
     name : str
         Its name, which is also its first address.
-    network, watch
+    network, checker
         Where it is, and who looks on.
     """
 
-    plain = True
+    legacy = True
 
-    def __init__(self, name: str, network: Network, watch: Watch) -> None:
-        self.name, self.network, self.watch = name, network, watch
+    def __init__(self, name: str, network: Network, checker: InvariantChecker) -> None:
+        self.name, self.network, self.checker = name, network, checker
         self.address = name
         self.addresses = [name]  # those that others may know
         self.memory = -1
@@ -63,7 +64,7 @@ class Node:
         until = self.network.now + seconds
         if until > self.still_until:
             self.still_until = until
-            self.network.at(until, self.read)
+            self.network.call_at(until, self.read)
 
     def arrive(self, packet: Packet) -> None:
         """Take a packet into the socket, and read it if the program does not stand still."""
@@ -74,7 +75,7 @@ class Node:
             self.socket.append(packet)
         else:
             packet.root.faulted = True
-            self.network.disturbed(self.network.now)
+            self.network.mark_disturbed(self.network.now)
 
     def read(self) -> None:
         """Read what lies in the socket."""
@@ -97,9 +98,9 @@ class Rig(Node):
     ----------
     name : str
         Its first address.
-    network, watch, rng
+    network, checker, rng
         Where it is, who looks on, and where its runs come from.
-    plain : bool
+    legacy : bool
         Whether it does without tags.
     first : int
         The first number of its first run.
@@ -113,15 +114,15 @@ class Rig(Node):
         self,
         name: str,
         network: Network,
-        watch: Watch,
+        checker: InvariantChecker,
         rng: Random,
-        plain: bool = False,
+        legacy: bool = False,
         first: int = 1,
         make_exchange: Callable[..., Any] = Exchange,
         stamps: bool = True,
     ) -> None:
-        super().__init__(name, network, watch)
-        self.plain = plain
+        super().__init__(name, network, checker)
+        self.legacy = legacy
         self.first, self.stamps = first, stamps
         self._rng, self._make = rng, make_exchange
         self.start()
@@ -136,16 +137,16 @@ class Rig(Node):
         self.by_identity: dict[tuple[int, int], Message] = {}
         self.held: set[Message] = set()  # those that wait in the exchange and that nobody waits for
         self.series: dict[Message, tuple[str, int, float]] = {}
-        self.watch.begins(self)
+        self.checker.on_start(self)
         self.run = self._rng.getrandbits(31)
-        tuning = _PLAIN if self.plain else _TAGGING
+        tuning = _LEGACY if self.legacy else _ECHORIG
         self.exchange = self._make(tuning, False, 65535, run=self.run, number=self.first)
         self.armed = NEVER
         self._timer: object = None
         self.releasing = False
         self._reading = False
         self._still_since = 0.0
-        self._doubted: dict[tuple[bytes, str], Packet] = {}
+        self._unverified: dict[tuple[bytes, str], Packet] = {}
 
     def stop(self) -> None:
         """End without a word."""
@@ -160,16 +161,16 @@ class Rig(Node):
         """Do what the schedule says."""
         network = self.network
         if what in ('send', 'raw'):
-            self.say(dst, how['frame'], how['timeout'], what == 'send')
+            self.send_confirmed(dst, how['frame'], how['timeout'], what == 'send')
         elif what == 'tell':
-            self.tell(dst, how['frame'], MESSAGE)
+            self.send_unconfirmed(dst, how['frame'], MESSAGE)
         elif what == 'notice':
-            self.tell(dst, NOTICE_FRAME, NOTICE_KIND)
+            self.send_unconfirmed(dst, NOTICE_FRAME, NOTICE_KIND)
         elif what == 'burst':
-            for i in range(min(how['number'], 8) if self.plain else how['number']):
-                self.tell(dst, b'[64, "%s %d"]' % (how['text'], i), MESSAGE)
+            for i in range(min(how['number'], 8) if self.legacy else how['number']):
+                self.send_unconfirmed(dst, b'[64, "%s %d"]' % (how['text'], i), MESSAGE)
         elif what == 'series':
-            number = min(how['number'], 8) if self.plain else how['number']
+            number = min(how['number'], 8) if self.legacy else how['number']
             self._continue(dst, how['text'], number, how['timeout'])
         elif what == 'ping':
             message = self._message(dst, PING, b'')
@@ -180,12 +181,12 @@ class Rig(Node):
             self._cancel(how['back'])
         elif what == 'flood':
             for i in range(3 * MAX_PEERS):
-                self.exchange.receive(b'[32, 20]', f'stranger {i}', network.now)
-                need(self.exchange.n_peers <= MAX_PEERS + len(self.open), 'too many peers are remembered')
-            self.watch.flooded(self)
+                self.exchange.classify(b'[32, 20]', f'stranger {i}', network.now)
+                require(self.exchange.n_peers <= MAX_PEERS + len(self.open), 'too many peers are remembered')
+            self.checker.on_flood(self)
             self.flush()
 
-    def say(
+    def send_confirmed(
         self, dst: str, frame: bytes, timeout: float, taggable: bool = True, question: Message | None = None
     ) -> Message:
         """Send a message and wait for its echo."""
@@ -197,27 +198,27 @@ class Rig(Node):
         self.flush()
         return message
 
-    def tell(self, dst: str, frame: bytes, kind: str) -> None:
+    def send_unconfirmed(self, dst: str, frame: bytes, kind: str) -> None:
         """Send a message and do not wait for its echo."""
         message = self._message(dst, kind, frame)
         self.network.allowance += 4
         try:
-            out = self.exchange.sent(frame, dst, self.network.now, True, -1)
+            out = self.exchange.send_unconfirmed(frame, dst, self.network.now, True, -1)
         except OSError:
-            self.network.note(f'{self.name} may say no more')
+            self.network.log_line(f'{self.name} may say no more')
             self.unsent[frame].remove(message)
-            need(len(self.held) >= 1024, f'{self.name} may say no more, but only {len(self.held)} wait')
+            require(len(self.held) >= 1024, f'{self.name} may say no more, but only {len(self.held)} wait')
             return
         if out is None:
             self.held.add(message)
         else:
-            self._transmit(out, self.exchange.place(dst), message)
+            self._transmit(out, self.exchange.current_addr(dst), message)
         self.flush()
 
     def _continue(self, dst: str, text: bytes, left: int, timeout: float) -> None:
         """Send the next message of a series."""
         if left:
-            message = self.say(dst, b'[64, "%s %d"]' % (text, left), timeout)
+            message = self.send_confirmed(dst, b'[64, "%s %d"]' % (text, left), timeout)
             if message.outcome is None:
                 self.series[message] = dst, left - 1, timeout
 
@@ -228,10 +229,10 @@ class Rig(Node):
             self.open.remove(message)
             message.outcome = -1
             self._unwanted(message)
-            self.watch.cancelled(self, message)
+            self.checker.on_cancel(self, message)
             self._over(message.send)
             self.exchange.cancel(message.send, self.network.now)
-            self.network.note(f'{self.name} no longer waits for message {message.index}')
+            self.network.log_line(f'{self.name} no longer waits for message {message.index}')
             self.flush()
 
     def _message(self, dst: str, kind: str, frame: bytes, question: Message | None = None) -> Message:
@@ -267,10 +268,10 @@ class Rig(Node):
             finished = exchange.finished.copy()
             exchange.finished.clear()
             for send in finished:
-                message = send.waiter
+                message = send.future
                 self.open.remove(message)
                 self._over(send)
-                self.watch.ended(self, message, send.outcome)
+                self.checker.on_end(self, message, send.outcome)
                 self._unwanted(message)
                 if message in self.series:
                     dst, left, timeout = self.series.pop(message)
@@ -278,13 +279,13 @@ class Rig(Node):
         if exchange.alarm < self.armed:
             self.armed = exchange.alarm
             self._timer = timer = object()
-            self.network.at(max(exchange.alarm, self.network.now + _MIN_SLEEP), self._tick, timer)
+            self.network.call_at(max(exchange.alarm, self.network.now + _MIN_SLEEP), self._tick, timer)
 
     def _tick(self, timer: object) -> None:
         if timer is not self._timer:
             return
         if self.network.now < self.still_until:
-            self.network.at(self.still_until, self._tick, timer)  # after the socket has been read
+            self.network.call_at(self.still_until, self._tick, timer)  # after the socket has been read
             return
         self.armed = NEVER
         self.exchange.expire(self.network.now)
@@ -293,7 +294,7 @@ class Rig(Node):
     def _transmit(self, frame: bytes, dst: str, message: Message | None = None) -> None:
         tag = tags.read(frame)
         message = self._which(frame, tag, dst, message)
-        self.watch.sends(self, message, dst, frame, tag)
+        self.checker.on_send(self, message, dst, frame, tag)
         message.times += 1
         self._put(frame, dst, message, 0)
 
@@ -355,53 +356,53 @@ class Rig(Node):
         super().read()
         self._reading = False
 
-    def stood_still(self) -> float:
+    def stall_time(self) -> float:
         """Return for how long what is being read may have lain in the socket, in seconds."""
         return self.network.now - self._still_since if self._reading else 0.0
 
     def receive(self, packet: Packet) -> None:
         """Take a packet as the shell does, and then what turns out to be wanted after all."""
-        self._take(packet, self.network.now - packet.arrived if self.stamps else self.stood_still())
-        while (wanted := self.exchange.next_wanted(self.network.now)) is not None:
+        self._take(packet, self.network.now - packet.arrived if self.stamps else self.stall_time())
+        while (wanted := self.exchange.next_verified(self.network.now)) is not None:
             self.releasing = True
-            self._take(self._doubted[wanted], -1.0)
+            self._take(self._unverified[wanted], -1.0)
             self.releasing = False
         self.flush()
 
     def _take(self, packet: Packet, waited: float) -> None:
         """Take a packet: the echo goes out first, then the listeners are told."""
-        watch, exchange, src = self.watch, self.exchange, packet.src
-        watch.about_to_judge(self, packet)
-        verdict = exchange.receive(packet.frame, packet.src, self.network.now, waited, self.stamps)
-        reply = exchange.reply or b'' if verdict in (DELIVER, ECHO) else b''
-        watch.judge(self, packet, verdict, reply)
-        if verdict == DOUBTED:
-            self._doubted[packet.frame, src] = packet
+        checker, exchange, src = self.checker, self.exchange, packet.src
+        checker.before_classify(self, packet)
+        verdict = exchange.classify(packet.frame, packet.src, self.network.now, waited, self.stamps)
+        reply = exchange.reply or b'' if verdict in (Verdict.DELIVER, Verdict.ECHO) else b''
+        checker.check_verdict(self, packet, verdict, reply)
+        if verdict == Verdict.MAYBE_EXPIRED:
+            self._unverified[packet.frame, src] = packet
         if reply:
             root = packet.root
             if packet.damaged:  # the network has made it up
                 root = Message(src, self.name, -1, STRAY, packet.frame, False)
             hops = 1 if packet.damaged else packet.hops + 1
             self._put(reply, src, root, hops, packet.dst if packet.dst in self.addresses else None)
-        if verdict in (DELIVER, NOTICE):
-            watch.delivered(self, packet)
-            if packet.hops == 0 and b'?' in packet.frame and verdict == DELIVER and not packet.damaged:
+        if verdict in (Verdict.DELIVER, Verdict.ERROR_NOTICE):
+            checker.on_deliver(self, packet)
+            if packet.hops == 0 and b'?' in packet.frame and verdict == Verdict.DELIVER and not packet.damaged:
                 delay = _THOUGHT[self.network.packets % len(_THOUGHT)]
-                self.network.at(self.network.now + delay, self._answer, self.memory, packet.root, src)
+                self.network.call_at(self.network.now + delay, self._answer, self.memory, packet.root, src)
         self.flush()
 
     def _answer(self, memory: int, question: Message, dst: str) -> None:
         if self.alive and self.memory == memory:
             if self.network.now < self.still_until:
-                self.network.at(self.still_until, self._answer, memory, question, dst)
-            elif self.watch.owners.get(dst) is not self:
-                self.say(dst, answer_to(question.frame, self.network.packets), 0.3, question=question)
+                self.network.call_at(self.still_until, self._answer, memory, question, dst)
+            elif self.checker.owners.get(dst) is not self:
+                self.send_confirmed(dst, answer_to(question.frame, self.network.packets), 0.3, question=question)
 
     def unreachable(self, dst: str) -> None:
         """Take in that the system reports that nobody listens there."""
         if self.alive:
-            self.watch.refused(self, dst)
-            self.exchange.refused(dst, self.network.now)
+            self.checker.on_refused(self, dst)
+            self.exchange.on_refused(dst, self.network.now)
             self.flush()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from echorig.delivery._exchange import DELIVER, ECHO, IGNORED, NOTICE, SWALLOWED, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.wire._codec import peek
 
 from . import tags
@@ -15,49 +16,49 @@ class Mutant:
     """An exchange as it should be, for its parts to be broken; it is used as an `Exchange` is."""
 
     def __init__(self, tuning: Any, *args: Any, run: int, number: int) -> None:
-        self.right = Exchange(tuning, *args, run=run, number=number)
+        self.real = Exchange(tuning, *args, run=run, number=number)
         self.reply = b''
         self.number = number
-        self._box: list[tuple[bytes, str]] = []
+        self._outbox: list[tuple[bytes, str]] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.right, name)
+        return getattr(self.real, name)
 
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+    def classify(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
         """Change what the true one makes of a frame."""
-        verdict = self.right.receive(self.before(frame, addr), addr, now, waited, sure)
-        self.reply = self.right.reply or b''
-        return self.instead(verdict, frame, addr, now)
+        verdict = self.real.classify(self.change_frame(frame, addr), addr, now, waited, sure)
+        self.reply = self.real.reply or b''
+        return self.change_verdict(verdict, frame, addr, now)
 
     @property
     def outbox(self) -> list[tuple[bytes, str]]:
         """What is to be sent."""
-        for frame, addr in self.right.outbox:
-            self._box += self.transmitted(frame, addr)
-        self.right.outbox.clear()
-        return self._box
+        for frame, addr in self.real.outbox:
+            self._outbox += self.change_output(frame, addr)
+        self.real.outbox.clear()
+        return self._outbox
 
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+    def change_output(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         """Return what is sent in place of a frame."""
         return [(frame, addr)]
 
-    def before(self, frame: bytes, addr: str) -> bytes:
+    def change_frame(self, frame: bytes, addr: str) -> bytes:
         """Return another frame."""
         return frame
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         """Return another verdict."""
         return verdict
 
     def is_own(self, frame: bytes) -> bool:
         """Tell whether a frame has our run."""
         tag = tags.read(frame)
-        return tag is not None and (tag.run - self.right.run) % 2**31 in (0, 2**31 - 1)
+        return tag is not None and (tag.run - self.real.run) % 2**31 in (0, 2**31 - 1)
 
     def deliver(self, frame: bytes) -> int:
         """Take a frame for a new message."""
         self.reply = tags.echoed(frame) if tags.has_tag(frame) else frame
-        return DELIVER
+        return Verdict.DELIVER
 
 
 class NarrowWindow(Mutant):
@@ -69,14 +70,14 @@ class NarrowWindow(Mutant):
         super().__init__(*args, **kwargs)
         self.highest: dict[int, int] = {}
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         tag = tags.read(frame)
         if tag is None or tag.flag or tags.is_ping(frame) or self.is_own(frame):
             return verdict
         before = self.highest.get(tag.run, 0)
-        if verdict in (DELIVER, ECHO, NOTICE):
+        if verdict in (Verdict.DELIVER, Verdict.ECHO, Verdict.ERROR_NOTICE):
             self.highest[tag.run] = max(before, tag.number)
-        if verdict in (ECHO, IGNORED) and peek(frame) > 0 and tag.number <= before - self.width:
+        if verdict in (Verdict.ECHO, Verdict.IGNORED) and peek(frame) > 0 and tag.number <= before - self.width:
             return self.forgotten(frame)
         return verdict
 
@@ -88,21 +89,21 @@ class NarrowWindow(Mutant):
 class OtherRuns(Mutant):
     """Sees other runs than those that are there."""
 
-    def seen(self, run: int, addr: str) -> int:
+    def change_run(self, run: int, addr: str) -> int:
         """Return which run it sees."""
         return run
 
-    def before(self, frame: bytes, addr: str) -> bytes:
+    def change_frame(self, frame: bytes, addr: str) -> bytes:
         tag = tags.read(frame)
         if tag is None or not tags.is_right(frame, tag):
             return frame
         named = tags.named(frame)
         if tag.flag and self.is_own(frame) and tags.is_ping(frame) and named is not None:  # it says who has answered
-            who = tags.field(self.seen(named[0], addr), named[1])
+            who = tags.field(self.change_run(named[0], addr), named[1])
             return tags.written(b'[' + who, tag.run, tag.number, tag.life, True)
-        return frame if tag.flag or self.is_own(frame) else with_run(frame, self.seen(tag.run, addr))
+        return frame if tag.flag or self.is_own(frame) else with_run(frame, self.change_run(tag.run, addr))
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         tag = tags.read(frame)
         if self.reply and tag is not None and tags.has_tag(self.reply):
             self.reply = with_run(self.reply, tag.run)
@@ -112,31 +113,33 @@ class OtherRuns(Mutant):
 class OtherNumbers(Mutant):
     """Writes other numbers than those that the true one counts."""
 
-    def written(self, number: int) -> int:
+    def change_number(self, number: int) -> int:
         """Return which number is written."""
         return number
 
-    def read(self, number: int) -> int | None:
+    def restore_number(self, number: int) -> int | None:
         """Return which number was meant, None if none was."""
         return number
 
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+    def change_output(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         tag = tags.read(frame)
-        return [(frame if tag is None or self.number != 1 else with_number(frame, self.written(tag.number)), addr)]
+        return [
+            (frame if tag is None or self.number != 1 else with_number(frame, self.change_number(tag.number)), addr)
+        ]
 
-    def sent(self, frame: bytes, addr: str, *args: Any) -> bytes | None:
-        out = self.right.sent(frame, addr, *args)
-        return None if out is None else self.transmitted(out, addr)[0][0]
+    def send_unconfirmed(self, frame: bytes, addr: str, *args: Any) -> bytes | None:
+        out = self.real.send_unconfirmed(frame, addr, *args)
+        return None if out is None else self.change_output(out, addr)[0][0]
 
-    def before(self, frame: bytes, addr: str) -> bytes:
+    def change_frame(self, frame: bytes, addr: str) -> bytes:
         tag = tags.read(frame)
         if tag is None or not self.is_own(frame) or self.number != 1 or not tags.is_right(frame, tag):
             return frame
-        number = self.read(tag.number)
+        number = self.restore_number(tag.number)
         return b'' if number is None else with_number(frame, number)
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return SWALLOWED if verdict == IGNORED and self.is_own(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.STRAY_ECHO if verdict == Verdict.IGNORED and self.is_own(frame) else verdict
 
 
 def is_flagged(frame: bytes) -> bool:
@@ -145,15 +148,17 @@ def is_flagged(frame: bytes) -> bool:
     return tag is not None and tag.flag
 
 
-class Repeating(Mutant):
+class ChangedRetransmissions(Mutant):
     """Has something to do with what the timer sends."""
 
     def expire(self, now: float) -> None:
-        before = len(self.right.outbox)
-        self.right.expire(now)
-        self.right.outbox[before:] = [pair for old in self.right.outbox[before:] for pair in self.changed(*old)]
+        before = len(self.real.outbox)
+        self.real.expire(now)
+        self.real.outbox[before:] = [
+            pair for old in self.real.outbox[before:] for pair in self.change_retransmission(*old)
+        ]
 
-    def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+    def change_retransmission(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         """Return what is sent in place of what the timer would have sent."""
         return [(frame, addr)]
 
@@ -165,11 +170,11 @@ class PingsBehind(OtherNumbers):
         super().__init__(*args, **kwargs)
         self.last = 0
 
-    def written(self, number: int) -> int:
+    def change_number(self, number: int) -> int:
         self.last = max(self.last, 2 * number)
         return 2 * number
 
-    def read(self, number: int) -> int | None:
+    def restore_number(self, number: int) -> int | None:
         return None if number % 2 else number // 2
 
     def ask(self, addr: str) -> list[tuple[bytes, str]]:
@@ -177,7 +182,7 @@ class PingsBehind(OtherNumbers):
         if self.number != 1 or self.last % 2:
             return []
         self.last += 1
-        return [(tags.written(b'[' + b' ' * tags.FIELD, self.right.run, self.last, 0), addr)]
+        return [(tags.written(b'[' + b' ' * tags.FIELD, self.real.run, self.last, 0), addr)]
 
 
 def with_run(frame: bytes, run: int) -> bytes:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from echorig.delivery._exchange import CONFIRMED, DELIVER, DOUBTED, ECHO, IGNORED, MISMATCH, NOTICE, STORM, SWALLOWED
+from echorig.delivery.verdicts import Outcome, Verdict
 from echorig.wire._codec import peek
 
 from . import tags
 from .mutant import (
+    ChangedRetransmissions,
     Mutant,
     NarrowWindow,
     OtherNumbers,
     OtherRuns,
     PingsBehind,
-    Repeating,
     is_flagged,
     with_number,
 )
@@ -42,14 +42,14 @@ def heavy_mutation(made: type[Mutant]) -> type[Mutant]:
 
 @mutation
 class DuplicatesAreNew(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return DELIVER if verdict == ECHO and not tags.is_ping(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.DELIVER if verdict == Verdict.ECHO and not tags.is_ping(frame) else verdict
 
 
 @mutation
 class DuplicatesAreNotEchoed(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return IGNORED if verdict == ECHO and not tags.is_ping(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.IGNORED if verdict == Verdict.ECHO and not tags.is_ping(frame) else verdict
 
 
 @heavy_mutation
@@ -66,31 +66,31 @@ class BelowTheWindowIsNew(NarrowWindow):
 class BelowTheWindowIsConfirmed(NarrowWindow):
     def forgotten(self, frame: bytes) -> int:
         self.reply = tags.echoed(frame)
-        return ECHO
+        return Verdict.ECHO
 
 
 @mutation
 class OwnRunIsNotKnown(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        own = verdict == SWALLOWED and self.is_own(frame) and not tags.read(frame).flag  # type: ignore[union-attr]
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        own = verdict == Verdict.STRAY_ECHO and self.is_own(frame) and not tags.read(frame).flag  # type: ignore[union-attr]
         return self.deliver(frame) if own else verdict
 
 
 @mutation
 class RunsAreNotCompared(OtherRuns):
-    def seen(self, run: int, addr: str) -> int:
+    def change_run(self, run: int, addr: str) -> int:
         return sum(addr[:1].encode()) + 5
 
 
 @mutation
 class IdentityIsTheAddress(OtherRuns):
-    def seen(self, run: int, addr: str) -> int:
+    def change_run(self, run: int, addr: str) -> int:
         return run ^ sum(addr.encode())
 
 
 @mutation
 class ChecksAreNotVerified(Mutant):
-    def before(self, frame: bytes, addr: str) -> bytes:
+    def change_frame(self, frame: bytes, addr: str) -> bytes:
         tag = tags.read(frame)
         return frame if tag is None else tags.written(frame[: -tags.TAG - 1], *tag[:4][1:], flag=tag.flag)
 
@@ -98,7 +98,7 @@ class ChecksAreNotVerified(Mutant):
 @mutation
 class RestartsAreNotCounted(Mutant):
     def statistics(self, addr: str) -> Any:
-        found = self.right.statistics(addr)
+        found = self.real.statistics(addr)
         return found and (*found[:11], 0, *found[12:])
 
 
@@ -106,19 +106,19 @@ class RestartsAreNotCounted(Mutant):
 class TheLimitIsFourfold(OtherNumbers):
     """It sends numbers of which the peer forgets some before they are confirmed."""
 
-    def written(self, number: int) -> int:
+    def change_number(self, number: int) -> int:
         return 4 * number
 
-    def read(self, number: int) -> int | None:
+    def restore_number(self, number: int) -> int | None:
         return number // 4
 
 
 @mutation
 class NumbersAreOutOfOrder(OtherNumbers):
-    def written(self, number: int) -> int:
+    def change_number(self, number: int) -> int:
         return (number + 1) ^ 1
 
-    def read(self, number: int) -> int | None:
+    def restore_number(self, number: int) -> int | None:
         return (number ^ 1) - 1
 
 
@@ -128,9 +128,9 @@ class AnswersNameTheLastOfTheirEvent(Mutant):
         super().__init__(*args, **kwargs)
         self.questions: dict[tuple[str, int], int] = {}
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         tag = tags.read(frame)
-        if verdict == DELIVER and tag is not None:
+        if verdict == Verdict.DELIVER and tag is not None:
             self.questions[addr, peek(frame)] = tag.run << 32 | tag.number
         return verdict
 
@@ -147,7 +147,7 @@ class AnswersNameTheLastOfTheirEvent(Mutant):
     ) -> Any:
         if answered >= 0:
             answered = self.questions.get((addr, peek(frame)), answered)
-        return self.right.send(frame, addr, waiter, now, timeout, taggable, answered, *args)
+        return self.real.send(frame, addr, waiter, now, timeout, taggable, answered, *args)
 
 
 # --- echoes ---
@@ -155,163 +155,163 @@ class AnswersNameTheLastOfTheirEvent(Mutant):
 
 @mutation
 class FlaggedFramesAreEchoed(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == SWALLOWED and is_flagged(frame):
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == Verdict.STRAY_ECHO and is_flagged(frame):
             self.reply = frame
-            return ECHO
+            return Verdict.ECHO
         return verdict
 
 
 @mutation
 class FlaggedFramesAreMessages(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == SWALLOWED and is_flagged(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == Verdict.STRAY_ECHO and is_flagged(frame) else verdict
 
 
 @mutation
 class LateUntaggedEchoesAreMessages(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == SWALLOWED and not tags.has_tag(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == Verdict.STRAY_ECHO and not tags.has_tag(frame) else verdict
 
 
 @mutation
 class EchoesHaveNoFlag(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         self.reply = frame
         return verdict
 
 
 @mutation
-class PlainMessagesAreNotEchoedVerbatim(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == DELIVER and not tags.has_tag(frame):
+class LegacyMessagesAreNotEchoedVerbatim(Mutant):
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == Verdict.DELIVER and not tags.has_tag(frame):
             self.reply = frame.replace(b', ', b',')
         return verdict
 
 
 @mutation
 class NoticesAreEchoed(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == NOTICE else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == Verdict.ERROR_NOTICE else verdict
 
 
 @mutation
-class NoticesAreNotToldApart(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return NOTICE if verdict == IGNORED and frame and peek(frame) == 0 else verdict
+class RepeatedNoticesAreNew(Mutant):
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.ERROR_NOTICE if verdict == Verdict.IGNORED and frame and peek(frame) == 0 else verdict
 
 
 @mutation
 class PingsRunCallbacks(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return DELIVER if verdict == ECHO and tags.is_ping(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.DELIVER if verdict == Verdict.ECHO and tags.is_ping(frame) else verdict
 
 
 @mutation
 class PingsAreNotAnswered(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return IGNORED if verdict == ECHO and tags.is_ping(frame) else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.IGNORED if verdict == Verdict.ECHO and tags.is_ping(frame) else verdict
 
 
 @mutation
-class PingsDoNotSayWhoAnswers(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == ECHO and tags.is_ping(frame):
+class PingEchoesNameNoProgram(Mutant):
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == Verdict.ECHO and tags.is_ping(frame):
             self.reply = tags.echoed(frame)
         return verdict
 
 
 @mutation
-class CrossingMessagesAreSwallowed(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return SWALLOWED if verdict == DELIVER and self.right.newest(addr) is not None else verdict
+class CrossingMessagesAreDropped(Mutant):
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.STRAY_ECHO if verdict == Verdict.DELIVER and self.real.newest_send(addr) is not None else verdict
 
 
 @mutation
 class CrossingMessagesAreMismatches(Mutant):
-    """What the incumbent does."""
+    """What iblutil does."""
 
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
-        newest = self.right.newest(addr)
+    def classify(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        newest = self.real.newest_send(addr)
         if newest is not None and peek(frame) > 0 and not tags.has_tag(frame) and frame != newest.frame:
-            self.right.receive(b'nonsense', addr, now)
-            return MISMATCH
-        return super().receive(frame, addr, now, waited, sure)
+            self.real.classify(b'nonsense', addr, now)
+            return Verdict.MISMATCH
+        return super().classify(frame, addr, now, waited, sure)
 
 
 @mutation
 class AnyFrameConfirms(Mutant):
-    def before(self, frame: bytes, addr: str) -> bytes:
-        newest = self.right.newest(addr)
+    def change_frame(self, frame: bytes, addr: str) -> bytes:
+        newest = self.real.newest_send(addr)
         return frame if newest is None else newest.frame
 
 
 @mutation
-class AnybodysEchoConfirms(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
-        for other in self.right.waiting_for():
-            newest = self.right.newest(other)
+class EchoesOfOtherPeersConfirm(Mutant):
+    def classify(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        for other in self.real.waiting_peers():
+            newest = self.real.newest_send(other)
             if peek(newest.frame) == peek(frame) >= 0:
-                self.right.receive(newest.frame, other, now)
-        return super().receive(frame, addr, now, waited, sure)
+                self.real.classify(newest.frame, other, now)
+        return super().classify(frame, addr, now, waited, sure)
 
 
 @mutation
 class ConfirmsTwice(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return CONFIRMED if verdict == SWALLOWED else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return Verdict.CONFIRMED if verdict == Verdict.STRAY_ECHO else verdict
 
 
 # --- how long a message is wanted ---
 
 
 @mutation
-class LifeIsIgnored(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
-        return super().receive(frame, addr, now, min(waited, 0.0), sure)
+class LifetimeIsIgnored(Mutant):
+    def classify(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().classify(frame, addr, now, min(waited, 0.0), sure)
 
 
 @mutation
-class LifeIsTooShort(Mutant):
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
-        return super().receive(frame, addr, now, 2 * waited, sure)
+class LifetimeIsTooShort(Mutant):
+    def classify(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().classify(frame, addr, now, 2 * waited, sure)
 
 
 @mutation
-class DoubtsAreNotAsked(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == DOUBTED else verdict
+class SendersAreNotAsked(Mutant):
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == Verdict.MAYBE_EXPIRED else verdict
 
 
 @mutation
-class EverythingIsWanted(Mutant):
+class EverySendIsPending(Mutant):
     """Who asks whether a message is still wanted is told so."""
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
         tag, asked = tags.read(frame), tags.named(frame)
-        if verdict == ECHO and tag is not None and asked is not None and tags.is_ping(frame):
-            answer = tags.field(self.right.run, asked[1])
+        if verdict == Verdict.ECHO and tag is not None and asked is not None and tags.is_ping(frame):
+            answer = tags.field(self.real.run, asked[1])
             self.reply = tags.written(b'[' + answer, tag.run, tag.number, 0, True)
         return verdict
 
 
 @mutation
-class AnswersAreTrustedForEver(Mutant):
+class AnswersAreValidForever(Mutant):
     """That a message is wanted may have been said long ago, and lain in the socket."""
 
-    def receive(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
-        return super().receive(frame, addr, now, 0.0 if is_flagged(frame) else waited, sure)
+    def classify(self, frame: bytes, addr: str, now: float, waited: float = 0.0, sure: bool = True) -> int:
+        return super().classify(frame, addr, now, 0.0 if is_flagged(frame) else waited, sure)
 
 
 @mutation
-class RepetitionsLiveOn(Mutant):
+class RetransmissionsKeepTheirLifetime(Mutant):
     """They say how long the message was wanted at first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lives: dict[tuple[int, int], int] = {}
 
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+    def change_output(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         tag = tags.read(frame)
         if tag is not None:
             life = self.lives.setdefault(tag.identity, tag.life)
@@ -319,18 +319,18 @@ class RepetitionsLiveOn(Mutant):
         return [(frame, addr)]
 
 
-# --- plain peers ---
+# --- legacy peers ---
 
 
 @mutation
-class NothingIsSentAgain(Repeating):
-    def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+class NothingIsRetransmitted(ChangedRetransmissions):
+    def change_retransmission(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         return []
 
 
 @mutation
-class RepetitionsHaveNewNumbers(Repeating):
-    def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+class RetransmissionsHaveNewNumbers(ChangedRetransmissions):
+    def change_retransmission(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         tag = tags.read(frame)
         if tag is not None and not tags.is_ping(frame):
             frame = with_number(frame, tag.number + 1000 & 0xFFFFFFFF)
@@ -338,31 +338,31 @@ class RepetitionsHaveNewNumbers(Repeating):
 
 
 @mutation
-class RepetitionsComeTenfold(Repeating):
-    def changed(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+class RetransmissionsAreTenfold(ChangedRetransmissions):
+    def change_retransmission(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         return [(frame, addr)] * 10
 
 
 @mutation
-class PlainPeersAreSentAgain(Mutant):
+class LegacyPeersAreSentAgain(Mutant):
     def expire(self, now: float) -> None:
-        waiting = [self.right.newest(addr) for addr in self.right.waiting_for()]
-        self.right.expire(now)
+        waiting = [self.real.newest_send(addr) for addr in self.real.waiting_peers()]
+        self.real.expire(now)
         for send in waiting:
-            if send.outcome not in (CONFIRMED, MISMATCH) and send.number and send.deadline > now:
+            if send.outcome not in (Outcome.CONFIRMED, Outcome.MISMATCH) and send.number and send.deadline > now:
                 tag = tags.read(send.frame)
-                if tag is not None and self.right.statistics(send.addr)[0] == 'legacy':
+                if tag is not None and self.real.statistics(send.addr)[0] == 'legacy':
                     life = max(1, -int((now - send.deadline) * 1000 // 1))
                     frame = tags.written(send.frame[: -tags.TAG - 1], tag.run, tag.number, life)
-                    self.right.outbox.append((frame, send.addr))
+                    self.real.outbox.append((frame, send.addr))
 
 
 @mutation
 class UntaggedMessagesAreSentAgain(Mutant):
     def send(self, frame: bytes, *args: Any) -> Any:
-        send = self.right.send(frame, *args)
-        if send.frame in [out for out, _ in self.right.outbox] and not tags.has_tag(send.frame):
-            self.right.outbox.append((send.frame, send.addr))
+        send = self.real.send(frame, *args)
+        if send.frame in [out for out, _ in self.real.outbox] and not tags.has_tag(send.frame):
+            self.real.outbox.append((send.frame, send.addr))
         return send
 
 
@@ -370,38 +370,38 @@ class UntaggedMessagesAreSentAgain(Mutant):
 class PingsFollowMessages(PingsBehind):
     """A peer not yet proven to have tags is asked after its message was sent."""
 
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
-        out = super().transmitted(frame, addr)
-        if not tags.is_ping(frame) and self.right.statistics(addr)[0] == 'unknown':
+    def change_output(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+        out = super().change_output(frame, addr)
+        if not tags.is_ping(frame) and self.real.statistics(addr)[0] == 'unknown':
             out += self.ask(addr)
         return out
 
 
 @mutation
-class PlainPeersAreAskedAgain(PingsBehind):
+class LegacyPeersArePingedAgain(PingsBehind):
     """What a peer is is forgotten after a while."""
 
     def send(self, frame: bytes, addr: str, waiter: Any, now: float, *args: Any) -> Any:
-        found = self.right.statistics(addr)
+        found = self.real.statistics(addr)
         if found is not None and found[0] == 'legacy' and found[10] is not None and now - found[10] > 60:
-            self._box += self.ask(addr)
-        return self.right.send(frame, addr, waiter, now, *args)
+            self._outbox += self.ask(addr)
+        return self.real.send(frame, addr, waiter, now, *args)
 
 
 @mutation
 class MatlabIsAlwaysEchoed(Mutant):
     """Even while a message to it is unread, whose answer makes it forget what it has said."""
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == DELIVER and not self.reply:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == Verdict.DELIVER and not self.reply:
             self.reply = frame
         return verdict
 
 
 @mutation
 class StormsAreNotEnded(Mutant):
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        return self.deliver(frame) if verdict == STORM else verdict
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        return self.deliver(frame) if verdict == Verdict.RATE_LIMITED else verdict
 
 
 @mutation
@@ -410,8 +410,8 @@ class StormsGoOn(Mutant):
 
     storms = 0
 
-    def instead(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
-        if verdict == STORM:
+    def change_verdict(self, verdict: int, frame: bytes, addr: str, now: float) -> int:
+        if verdict == Verdict.RATE_LIMITED:
             self.storms += 1
             return verdict if self.storms % 65 == 0 else self.deliver(frame)
         return verdict
@@ -435,12 +435,12 @@ class AllAreSentAtOnce(Mutant):
         answered: int,
         asks: bool,
     ) -> Any:
-        before = self.right.newest(addr)
-        send = self.right.send(
+        before = self.real.newest_send(addr)
+        send = self.real.send(
             frame, addr, waiter, now, timeout, False if before is not None else taggable, answered, asks
         )
         if before is not None and not send.number:
-            self.right.outbox.append((send.frame, send.addr))
+            self.real.outbox.append((send.frame, send.addr))
         return send
 
 
@@ -453,7 +453,7 @@ class CancelLeavesItWaiting(Mutant):
 @mutation
 class TimeoutsComeTooLate(Mutant):
     def send(self, frame: bytes, addr: str, waiter: Any, now: float, timeout: float, *args: Any) -> Any:
-        return self.right.send(frame, addr, waiter, now, timeout + 0.1, *args)
+        return self.real.send(frame, addr, waiter, now, timeout + 0.1, *args)
 
 
 @mutation
@@ -469,22 +469,22 @@ class PeersAreNeverForgotten(Mutant):
 
 
 @mutation
-class WhoMovesIsNotFollowed(Mutant):
+class AddressChangesAreIgnored(Mutant):
     """What is sent goes to where it was asked to go."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.asked: dict[Any, str] = {}
 
-    def place(self, addr: str) -> str:
+    def current_addr(self, addr: str) -> str:
         return addr
 
     def send(self, frame: bytes, addr: str, *args: Any) -> Any:
-        send = self.right.send(frame, addr, *args)
+        send = self.real.send(frame, addr, *args)
         self.asked[send] = addr
         return send
 
-    def transmitted(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
+    def change_output(self, frame: bytes, addr: str) -> list[tuple[bytes, str]]:
         tag = tags.read(frame)
         numbers = {send.number: asked for send, asked in self.asked.items()}
         return [(frame, addr if tag is None else numbers.get(tag.number, addr))]

@@ -160,7 +160,7 @@ class Network:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
 
-    def at(self, when: float, what: Callable[..., None], *args: Any) -> None:
+    def call_at(self, when: float, what: Callable[..., None], *args: Any) -> None:
         """Have something done at a time; what is put in first is done first."""
         self._order += 1
         heappush(self._heap, (when, self._order, what, args))
@@ -174,7 +174,7 @@ class Network:
         return True
 
     def run(self, look: Callable[[], None], most: int) -> bool:
-        """Do all that comes, and have somebody look after each step; False if there is something left after so many."""
+        """Process all events and check after each step; return False if some are left after so many."""
         heap = self._heap
         for _ in range(most):
             if not heap:
@@ -184,7 +184,7 @@ class Network:
             look()
         return False
 
-    def disturbed(self, until: float) -> None:
+    def mark_disturbed(self, until: float) -> None:
         """Note that something goes wrong until a time."""
         if until > self.calm:
             self.calm = until
@@ -200,11 +200,11 @@ class Network:
             self.losing[by[0]] -= 1
             fault = (LOSE,)
         if self.log is not None:
-            self.tell(packet, 'sends', ' '.join(map(str, fault)) if fault else '')
+            self.log_packet(packet, 'sends', ' '.join(map(str, fault)) if fault else '')
         if fault is None:
-            self.at(due, self.arrive, packet)
+            self.call_at(due, self.arrive, packet)
             return
-        self.disturbed(due)
+        self.mark_disturbed(due)
         root.faulted = True
         if fault[0] == LOSE:
             return
@@ -216,22 +216,22 @@ class Network:
             root.blurred = True
             self.allowance += STORM_PACKETS
             copy = Packet(src, dst, frame, root, hops, by, number, self.now)
-            self.at(due + fault[1], self.arrive, copy)
+            self.call_at(due + fault[1], self.arrive, copy)
         elif fault[0] == DAMAGE and not (root.kind == STRAY and hops):  # a second damage might undo the first
             place = fault[1] % len(frame)
             packet.frame = frame[:place] + fault[2] + frame[place + 1 :]
             packet.damaged = packet.frame != frame
             self.allowance += STORM_PACKETS
-        self.at(due, self.arrive, packet)
+        self.call_at(due, self.arrive, packet)
 
-    def tell(self, packet: Packet, does: str, remark: str = '') -> None:
+    def log_packet(self, packet: Packet, does: str, remark: str = '') -> None:
         """Write down what happens to a packet."""
         if self.log is not None:
             what = ('', 'echo of ', 'echo of the echo of ')[min(packet.hops, 2)] + packet.root.kind
             text = f'{packet.src} -> {packet.dst}, packet {packet.number}: {what} {shown(packet.frame)}  {remark}'
-            self.note(f'{does}: {text}'.rstrip())
+            self.log_line(f'{does}: {text}'.rstrip())
 
-    def note(self, text: str) -> None:
+    def log_line(self, text: str) -> None:
         """Write down a line with the time."""
         if self.log is not None:
             self.log.append(f'{self.now * 1000:10.3f} ms  {text}')

@@ -50,7 +50,7 @@ _LONG_LATENESS = (0.6, 3.0, 65.0, 900.0, 30000.0)
 _ABSENCES = (0.01, 0.06, 0.25, 0.25)
 _LONG_ABSENCES = (1.5, 9.0, 70.0, 5000.0)
 _FAULTY_PACKETS = 64  # those after them all arrive: the network becomes calm
-_WORK = (0.0, 0.0, 0.002, 0.05, 0.4, 2.0)  # how long a plain peer is busy with a message, in seconds
+_WORK = (0.0, 0.0, 0.002, 0.05, 0.4, 2.0)  # how long a legacy peer is busy with a message, in seconds
 _MANY = (3, 8, 40, 70)
 _VERY_MANY = (1100, 2200)
 _DOUBTS = 0.02  # of all schedules ask for a message that may have lain in a socket for too long
@@ -80,7 +80,7 @@ class Schedule:
     aliases : bool
         Whether each rig has a second address from the beginning.
     work : float
-        How long a plain peer is busy with each message, in seconds.
+        How long a legacy peer is busy with each message, in seconds.
     stamps : bool
         Whether the rigs know for how long a datagram lay in their sockets.
     """
@@ -110,7 +110,7 @@ def make(seed: int, heavy: bool = False) -> Schedule:
         i = int(random() * len(cast))
         kind = cast[i]
         what = pick(_DEEDS if kind in (RIG, UNTAGGED) else _PLAIN_DEEDS)
-        # Peers of the plain ones are rigs: what two plain ones do to each other is not ours.
+        # Peers of the legacy ones are rigs: what two legacy ones do to each other is not ours.
         others = [NAMES[j] for j in range(len(cast)) if j != i and (kind == RIG or cast[j] == RIG)]
         how: dict[str, Any] = {}
         if what in ('send', 'raw', 'tell'):
@@ -140,7 +140,7 @@ def make(seed: int, heavy: bool = False) -> Schedule:
     if heavy:
         deeds += _much(deeds, pick)
     if doubts:
-        deeds += _doubted(deeds, pick)
+        deeds += _unverified(deeds, pick)
     if heavy or doubts:
         deeds.sort(key=lambda deed: deed[0])
     aliases = random() < 0.15
@@ -180,7 +180,7 @@ def _much(deeds: list[Deed], pick: Any) -> list[Deed]:
     return more
 
 
-def _doubted(deeds: list[Deed], pick: Any) -> list[Deed]:
+def _unverified(deeds: list[Deed], pick: Any) -> list[Deed]:
     """Send something to a program that stands still, a little before it goes on, and perhaps stands still again."""
     now, seconds, timeout = pick(deeds)[0], pick((0.06, 0.25, 1.5)), pick((0.03, 0.15, 0.5, 1.0))
     first: dict[str, Any] = {'frame': b'[2, "first"]', 'timeout': 1.0, 'to': 0}

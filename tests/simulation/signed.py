@@ -12,12 +12,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from echorig.delivery._exchange import CONFIRMED, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Outcome
 from echorig.security._signing import Signer
 
 from . import tags
 from .actors import MAX_PEERS, Rig
-from .invariants import Watch, need
+from .invariants import InvariantChecker, require
 from .network import STRAY, Message, Network, Packet
 from .schedule import Schedule, make
 
@@ -45,7 +46,7 @@ class SignedRig(Rig):
         self,
         name: str,
         network: Network,
-        watch: Watch,
+        checker: InvariantChecker,
         rng: Random,
         first: int = 1,
         make_exchange: Callable[..., Any] = Exchange,
@@ -54,7 +55,14 @@ class SignedRig(Rig):
     ) -> None:
         self._make_signer = make_signer
         super().__init__(
-            name, network, watch, rng, False, first, lambda *args, **kw: make_exchange(*args, signed=True, **kw), stamps
+            name,
+            network,
+            checker,
+            rng,
+            False,
+            first,
+            lambda *args, **kw: make_exchange(*args, signed=True, **kw),
+            stamps,
         )
 
     def start(self) -> None:
@@ -78,9 +86,9 @@ class SignedRig(Rig):
         self.signer.outbox.clear()
 
     def _send_sealed(self, sealed: bytes, dst: str, root: Message, hops: int) -> None:
-        owner = self.watch.owned.get(dst)
+        owner = self.checker.owned.get(dst)
         if owner is not None:  # else an attacker has invented it
-            self.watch.signed_for.setdefault(sealed, set()).add(owner.program)
+            self.checker.signed_for.setdefault(sealed, set()).add(owner.program)
             self.network.send(self.address, dst, sealed, root, hops, self.program)
 
     def receive(self, packet: Packet) -> None:
@@ -89,17 +97,17 @@ class SignedRig(Rig):
         if plain is None:
             if self.network.log is not None:
                 what = ('', 'a HANDSHAKE', 'what is UNSIGNED', 'what is REPLAYED')[self.signer.verdict]
-                self.network.tell(packet, 'gets', what)
+                self.network.log_packet(packet, 'gets', what)
             self.flush()
             return
-        signed = self.program in self.watch.signed_for.get(packet.frame, ())
-        need(signed, f'{self.name} believes what was not signed for it')
+        signed = self.program in self.checker.signed_for.get(packet.frame, ())
+        require(signed, f'{self.name} believes what was not signed for it')
         opened = Packet(packet.src, packet.dst, plain, packet.root, packet.hops, packet.by, packet.number, packet.sent)
         opened.arrived = packet.arrived
         super().receive(opened)
 
     def _over(self, send: Any) -> None:
-        (self.signer.drop if send.outcome == CONFIRMED else self.signer.failed)(send.frame, send.addr)
+        (self.signer.drop if send.outcome == Outcome.CONFIRMED else self.signer.send_failed)(send.frame, send.addr)
 
 
 class Attacker:
@@ -107,7 +115,7 @@ class Attacker:
 
     Parameters
     ----------
-    network, watch
+    network, checker
         The network, and who looks on.
     names : list of str
         Who is there.
@@ -115,8 +123,8 @@ class Attacker:
         What he decides by.
     """
 
-    def __init__(self, network: Network, watch: Watch, names: list[str], rng: Random) -> None:
-        self.network, self.watch, self.names, self.rng = network, watch, names, rng
+    def __init__(self, network: Network, checker: InvariantChecker, names: list[str], rng: Random) -> None:
+        self.network, self.checker, self.names, self.rng = network, checker, names, rng
         self._recorded: list[Packet] = []
         self._arrive = network.arrive
         network.arrive = self._overhear
@@ -139,7 +147,7 @@ class Attacker:
             dst = rng.choice(self.names)
         elif way == 'as another':
             src = rng.choice([*self.names, 'nobody'])
-            self.watch.taken = True  # it may be believed that the program is there now
+            self.checker.taken = True  # it may be believed that the program is there now
         elif way == 'flag':
             at = -tags.TAG - 1
             frame = frame[:at] + (b' ' if frame[at : at + 1] == b'\t' else b'\t') + frame[at + 1 :]
@@ -154,9 +162,9 @@ class Attacker:
             forged.root = Message(src, dst, -1, STRAY, frame, True)
             forged.damaged = True
         network.allowance += 6
-        network.at(network.now + rng.choice(_ATTACK_LATENESS), self._inject, forged)
+        network.call_at(network.now + rng.choice(_ATTACK_LATENESS), self._inject, forged)
 
     def _inject(self, packet: Packet) -> None:
-        self.network.tell(packet, 'attack')
+        self.network.log_packet(packet, 'attack')
         if packet.src != packet.dst:
             self._arrive(packet)

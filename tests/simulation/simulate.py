@@ -10,9 +10,9 @@ from echorig.delivery._exchange import Exchange
 from echorig.security._signing import Signer
 
 from .actors import Node, Rig
-from .invariants import ViolationError, Watch
+from .invariants import InvariantChecker, ViolationError
+from .legacy import Iblutil, Matlab
 from .network import STORM_PACKETS, Network, Packet
-from .plain import Iblutil, Matlab
 from .schedule import IBLUTIL, MATLAB, NAMES, RIG, UNTAGGED, Schedule
 from .signed import SIGNED, Attacker, SignedRig
 
@@ -43,31 +43,35 @@ class Simulation:
         make_signer: Callable[..., Any] = Signer,
     ) -> None:
         self.network = network = Network(schedule.faults, schedule.latency, log)
-        self.watch = watch = Watch(network)
-        watch.aliases = schedule.aliases
+        self.checker = checker = InvariantChecker(network)
+        checker.aliases = schedule.aliases
         network.arrive = self._arrive
         rng = Random(~schedule.seed)
-        self.nodes: dict[str, Any] = watch.nodes
+        self.nodes: dict[str, Any] = checker.nodes
         self._unplugged: dict[Node, float] = {}
         self._refusing: set[Node] = set()
         self._moves = 0
         for name, kind in zip(NAMES, schedule.cast, strict=False):
             node: Node
             if kind == SIGNED:
-                node = SignedRig(name, network, watch, rng, schedule.first, make_exchange, make_signer, schedule.stamps)
+                node = SignedRig(
+                    name, network, checker, rng, schedule.first, make_exchange, make_signer, schedule.stamps
+                )
             elif kind in (RIG, UNTAGGED):
-                node = Rig(name, network, watch, rng, kind == UNTAGGED, schedule.first, make_exchange, schedule.stamps)
+                node = Rig(
+                    name, network, checker, rng, kind == UNTAGGED, schedule.first, make_exchange, schedule.stamps
+                )
                 if schedule.aliases:
                     node.addresses.append(f'{name}*')
             else:
-                node = {IBLUTIL: Iblutil, MATLAB: Matlab}[kind](name, network, watch, schedule.work)
+                node = {IBLUTIL: Iblutil, MATLAB: Matlab}[kind](name, network, checker, schedule.work)
             self.nodes[name] = node
             for address in node.addresses:
-                watch.owners[address] = watch.owned[address] = node
+                checker.owners[address] = checker.owned[address] = node
         if SIGNED in schedule.cast:
-            self.attacker = Attacker(network, watch, list(self.nodes), Random(~schedule.seed ^ 1 << 40))
+            self.attacker = Attacker(network, checker, list(self.nodes), Random(~schedule.seed ^ 1 << 40))
         for when, who, what, whom, how in schedule.deeds:
-            network.at(when, self._do, who, what, whom, how)
+            network.call_at(when, self._do, who, what, whom, how)
 
     def run(self) -> None:
         """Go on until nothing happens any more.
@@ -77,18 +81,18 @@ class Simulation:
         ViolationError
             An invariant does not hold.
         """
-        if not self.network.run(self.watch.step, _STEPS):
+        if not self.network.run(self.checker.step, _STEPS):
             raise ViolationError('it never ends')
-        self.watch.end()
+        self.checker.check_final_state()
 
     def _do(self, who: str, what: str, whom: str, how: dict[str, Any]) -> None:
         node, network = self.nodes[who], self.network
         if node.alive and network.now < node.still_until and what not in _OUTER:
-            network.at(node.still_until, self._do, who, what, whom, how)
+            network.call_at(node.still_until, self._do, who, what, whom, how)
             return
         if network.log is not None:
             details = ', '.join(f'{key} {value!r}' for key, value in how.items())
-            network.note(f'{who}: {what} (to {whom}) {details}')
+            network.log_line(f'{who}: {what} (to {whom}) {details}')
         if what == 'restart':
             node.stop()
             self._up(node)
@@ -97,19 +101,21 @@ class Simulation:
                 node.stop()
                 if how['refusing']:
                     self._refusing.add(node)
-                network.disturbed(network.now + how['seconds'])
-                network.at(network.now + how['seconds'], self._up, node)
+                network.mark_disturbed(network.now + how['seconds'])
+                network.call_at(network.now + how['seconds'], self._up, node)
         elif what == 'unplug':
             until = max(network.now + how['seconds'], self._unplugged.get(node, 0.0))
             self._unplugged[node] = until
-            network.disturbed(until + network.latency)
+            network.mark_disturbed(until + network.latency)
         elif what == 'stop':
             if node.alive:
                 node.freeze(how['seconds'])
                 network.allowance += STORM_PACKETS  # the guard may forget meanwhile
-                network.disturbed(node.still_until + network.latency)
+                network.mark_disturbed(node.still_until + network.latency)
                 if 'again' in how:
-                    network.at(node.still_until + how['again'], self._do, who, what, whom, {'seconds': how['seconds']})
+                    network.call_at(
+                        node.still_until + how['again'], self._do, who, what, whom, {'seconds': how['seconds']}
+                    )
         elif what == 'lose':
             network.losing[who] = how['packets']
         elif what == 'move':
@@ -117,55 +123,55 @@ class Simulation:
         elif node.alive:
             if what == 'flood':
                 network.allowance += STORM_PACKETS  # its peers are forgotten, and the guard begins anew
-                network.disturbed(network.now)
+                network.mark_disturbed(network.now)
             other = self.nodes[whom]
             address = other.addresses[-how['to']]
-            node.do(what, other.address if self.watch.owners.get(address) is node else address, how)
+            node.do(what, other.address if self.checker.owners.get(address) is node else address, how)
 
     def _up(self, node: Node) -> None:
         self._refusing.discard(node)
         self.network.allowance += STORM_PACKETS  # the guard begins anew
-        self.network.disturbed(self.network.now + self.network.latency)
+        self.network.mark_disturbed(self.network.now + self.network.latency)
         node.start()
 
     def _move(self, node: Node, other: str | None) -> None:
         """Give a rig a new address, and its old one perhaps to another rig."""
-        owners = self.watch.owners
+        owners = self.checker.owners
         self._moves += 1
         before, node.address = node.address, f'{node.name}{self._moves}'
         node.addresses.append(node.address)
-        owners[node.address] = self.watch.owned[node.address] = node
+        owners[node.address] = self.checker.owned[node.address] = node
         owners.pop(before, None)
-        self.network.note(f'{node.name} has the address {node.address} now')
+        self.network.log_line(f'{node.name} has the address {node.address} now')
         taker = self.nodes.get(other)
-        taken = taker is not None and not taker.plain
+        taken = taker is not None and not taker.legacy
         if taken:
             owners.pop(taker.address, None)
             taker.address = before
             taker.addresses.append(before)
-            owners[before] = self.watch.owned[before] = taker
-            self.network.note(f'{taker.name} has the address {before} now')
-        self.watch.moved(taken)
-        self.network.disturbed(self.network.now + self.network.latency)
+            owners[before] = self.checker.owned[before] = taker
+            self.network.log_line(f'{taker.name} has the address {before} now')
+        self.checker.on_move(taken)
+        self.network.mark_disturbed(self.network.now + self.network.latency)
 
     def _arrive(self, packet: Packet) -> None:
         network = self.network
-        node = self.watch.owners.get(packet.dst)
+        node = self.checker.owners.get(packet.dst)
         if node is None or node.name == packet.by[0]:  # who takes another's address does not hear itself
-            network.tell(packet, 'nobody gets')
+            network.log_packet(packet, 'nobody gets')
             packet.root.faulted = True
             return
         if self._unplugged and self._is_unplugged(packet, node):
-            network.tell(packet, 'unplugged')
+            network.log_packet(packet, 'unplugged')
             packet.root.faulted = True
         elif node.alive:
             node.arrive(packet)
         else:
             packet.root.faulted = True
             if node in self._refusing:
-                src = self.watch.owners.get(packet.src)
+                src = self.checker.owners.get(packet.src)
                 if isinstance(src, Rig):
-                    network.at(network.now + network.latency, src.unreachable, packet.dst)
+                    network.call_at(network.now + network.latency, src.unreachable, packet.dst)
 
     def _is_unplugged(self, packet: Packet, node: Node) -> bool:
         now, other = self.network.now, self.nodes[packet.by[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .mutant import Mutant, OtherNumbers, OtherRuns, Repeating
+from .mutant import ChangedRetransmissions, Mutant, OtherNumbers, OtherRuns
 from .mutations import HEAVY, MUTATIONS
 from .schedule import make
 from .simulate import violation
@@ -21,7 +21,7 @@ def test_a_broken_rule_is_seen(name):
     assert any(violation(make(seed, heavy), MUTATIONS[name]) for seed in range(SEEDS // 10 if heavy else SEEDS))
 
 
-@pytest.mark.parametrize('base', [Mutant, OtherNumbers, OtherRuns, Repeating])
+@pytest.mark.parametrize('base', [Mutant, OtherNumbers, OtherRuns, ChangedRetransmissions])
 def test_what_mutants_are_made_of_breaks_nothing(base):
     assert [violation(make(seed), base) for seed in range(200)] == [None] * 200
     assert [violation(make(seed, True), base) for seed in range(5)] == [None] * 5

@@ -10,7 +10,7 @@ import pytest
 from echorig.security._signature import OVERHEAD
 from echorig.security._signing import Signer
 
-from .many import run
+from .parallel import run
 from .signed import make_signed
 from .simulate import Simulation, violation
 from .tags import FIELD, TAG
@@ -35,7 +35,16 @@ def test_schedules_reach_everything():
         attacks += simulation.attacker.attacks
     assert attacks > 1000
     text = '\n'.join(log)
-    for word in ('a HANDSHAKE', 'what is UNSIGNED', 'DELIVER', 'ECHO', 'CONFIRMED', 'NOTICE', 'IGNORED', 'EXPIRED'):
+    for word in (
+        'a HANDSHAKE',
+        'what is UNSIGNED',
+        'DELIVER',
+        'ECHO',
+        'CONFIRMED',
+        'ERROR_NOTICE',
+        'IGNORED',
+        'EXPIRED',
+    ):
         assert text.count(f'  {word}\n') > 5, word
 
 
@@ -76,8 +85,8 @@ class OneForAll(Signer):
     def drop(self, frame: bytes, addr: Any) -> None:
         super().drop(frame, 'all')
 
-    def failed(self, frame: bytes, addr: Any) -> None:
-        super().failed(frame, 'all')
+    def send_failed(self, frame: bytes, addr: Any) -> None:
+        super().send_failed(frame, 'all')
 
 
 @pytest.mark.parametrize('broken', [NothingIsChecked, without_chance, never_asking_again, OneForAll])

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from .many import first_failure, run
 from .mutations import MUTATIONS
+from .parallel import first_failure, run
 from .schedule import DELAY, DOUBLE, LOSE, make
 from .shrink import report, shrink
 from .simulate import Simulation, violation
@@ -48,13 +48,13 @@ def test_schedules_reach_everything():
     for schedule in schedules:
         Simulation(schedule, log=log).run()
     text = '\n'.join(log)
-    for word in ('CONFIRMED', 'DELIVER', 'NOTICE', 'SWALLOWED', 'MISMATCH', 'ECHO', 'DAMAGED', 'EXPIRED'):
+    for word in ('CONFIRMED', 'DELIVER', 'ERROR_NOTICE', 'STRAY_ECHO', 'MISMATCH', 'ECHO', 'DAMAGED', 'EXPIRED'):
         assert text.count(f'  {word}\n') > 5, word
     for outcome in ('CONFIRMED', 'TIMED_OUT', 'UNREACHABLE', 'MISMATCH'):
         assert text.count(f'has ended as {outcome}\n') > 5, outcome
     assert text.count('B closes: this is not the echo') > 5
     assert text.count('B cannot read this, and sends a notice') > 5
-    assert text.count('  STORM\n') > 0
+    assert text.count('  RATE_LIMITED\n') > 0
 
 
 @pytest.mark.slow
@@ -87,6 +87,6 @@ def test_a_failing_seed_is_made_small_and_replays():
 
 
 def test_the_first_failure_is_found(monkeypatch):
-    monkeypatch.setattr('simulation.many.violation', lambda schedule: 'bad' if schedule.seed >= 1234 else None)
+    monkeypatch.setattr('simulation.parallel.violation', lambda schedule: 'bad' if schedule.seed >= 1234 else None)
     assert first_failure(1000, 500) == 1234
     assert first_failure(0, 10) is None

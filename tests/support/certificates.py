@@ -18,7 +18,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Papers:
-    """Authorities, certificates, and the contexts that use them; they are read from files, so before any loop runs."""
+    """Authorities, certificates and TLS contexts. They are read from files before any loop runs."""
 
     def __init__(self) -> None:
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -70,7 +70,7 @@ def papers():
 
 @pytest.fixture
 def certificate(tmp_path):
-    """A certificate for 127.0.0.1, made by the openssl program."""
+    """Make a certificate for 127.0.0.1 with the openssl program."""
     key, cert = tmp_path / 'key.pem', tmp_path / 'cert.pem'
     command = (
         f'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=rig '

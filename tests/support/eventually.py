@@ -1,4 +1,4 @@
-"""Waiting for what other tasks, threads and programs do: with a deadline, and a message if it does not come."""
+"""Wait for a condition with a deadline and an error text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ['eventually', 'eventually_blocking']
 
-_INTERVAL = 0.002  # seconds between two looks
+_INTERVAL = 0.002  # seconds between two checks
 
 
 async def eventually(condition: Callable[[], Any], what: str, within: float = 10.0) -> Any:
@@ -18,11 +18,11 @@ async def eventually(condition: Callable[[], Any], what: str, within: float = 10
     Parameters
     ----------
     condition : callable
-        What is asked again and again, on the event loop.
+        A function that is called repeatedly on the event loop.
     what : str
-        What is waited for, for the error.
+        The condition in words, for the error text.
     within : float
-        How long to wait, in seconds: long enough for a machine that is busy with other things.
+        Seconds to wait at most; the default is long enough for a busy machine.
     """
     end = time.monotonic() + within
     while not (value := condition()):
@@ -32,7 +32,7 @@ async def eventually(condition: Callable[[], Any], what: str, within: float = 10
 
 
 def eventually_blocking(condition: Callable[[], Any], what: str, within: float = 10.0) -> Any:
-    """Wait until a condition holds, and return its value, where there is no event loop."""
+    """Wait until a condition holds, and return its value, without an event loop."""
     end = time.monotonic() + within
     while not (value := condition()):
         assert time.monotonic() < end, f'not within {within} s: {what}'

@@ -1,18 +1,19 @@
-"""What the tests of the exchange share: an exchange, and the peers that a test plays for it."""
+"""Helpers for tests of `Exchange`: an exchange, and simulated peers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from echorig.delivery._exchange import CONFIRMED, DELIVER, ECHO, SWALLOWED, Exchange
+from echorig.delivery._exchange import Exchange
+from echorig.delivery.verdicts import Verdict
 from echorig.tuning import InternalTuning
-from tagging import acknowledged, ping
+from tagging import ping, set_ack
 
 A, B, C = ('10.0.0.1', 11001), ('10.0.0.2', 11001), ('10.0.0.3', 11001)
 START, INIT, STATUS = b'[2, "ref", null]', b'[1, null]', b'[32, 20]'
 NOTICE_FRAME = b'[0, "ValueError: no", 2]'
 OWN = 0x0BADCAFE
-"""int: The run of the exchange that is tested."""
+"""int: The run of the exchange under test."""
 COUNTS = (
     *('kind', 'sent', 'confirmed', 'failed', 'retransmitted', 'duplicates', 'strays', 'malformed'),
     *('srtt', 'min_rtt', 'last_seen', 'restarts', 'damaged', 'expired'),
@@ -33,19 +34,19 @@ def exchange(
 
 
 def emptied(items: list[Any]) -> list[Any]:
-    """Return what is in a list, and empty it."""
+    """Return the items of a list, and empty it."""
     taken = list(items)
     items.clear()
     return taken
 
 
 def out(ex: Exchange) -> list[bytes]:
-    """Return the frames that are to be sent."""
+    """Return the frames in the outbox, and empty it."""
     return [frame for frame, _ in emptied(ex.outbox)]
 
 
 def kind(ex: Exchange, addr: Any = A) -> str:
-    """Return what a peer is taken for."""
+    """Return the detected kind of a peer."""
     return str(ex.statistics(addr)[0])
 
 
@@ -54,30 +55,30 @@ def count(ex: Exchange, what: str, addr: Any = A) -> int:
     return int(ex.statistics(addr)[COUNTS.index(what)])
 
 
-def tagging(ex: Exchange, now: float = 0.0, addr: Any = A, **kwargs: Any) -> None:
-    """Let a peer show that it is a tagging one: it sets the flag on something of ours."""
-    assert ex.receive(ping(1, **kwargs), addr, now) == ECHO
-    assert ex.receive(acknowledged(ping(2**32 - 1, ex.run)), addr, now) == SWALLOWED
+def meet_echorig(ex: Exchange, now: float = 0.0, addr: Any = A, **kwargs: Any) -> None:
+    """Make a peer known as echorig: it acknowledges a frame with the ACK flag."""
+    assert ex.classify(ping(1, **kwargs), addr, now) == Verdict.ECHO
+    assert ex.classify(set_ack(ping(2**32 - 1, ex.run)), addr, now) == Verdict.STRAY_ECHO
     assert kind(ex, addr) == 'echorig'
 
 
-def plain(ex: Exchange, now: float = 0.0, addr: Any = A) -> None:
-    """Let a peer show that it is a plain one."""
-    assert ex.receive(b'[64, 20, "I am plain"]', addr, now) == DELIVER
+def meet_legacy(ex: Exchange, now: float = 0.0, addr: Any = A) -> None:
+    """Make a peer known as legacy: it sends a message without a tag."""
+    assert ex.classify(b'[64, 20, "I am plain"]', addr, now) == Verdict.DELIVER
     assert kind(ex, addr) == 'legacy'
 
 
 def confirmed(ex: Exchange, frame: bytes, addr: Any = A, now: float = 0.0, flagged: bool = True) -> bytes:
-    """Send a message to a peer that is known, which confirms it; return what was sent."""
+    """Send a message to a known peer, which confirms it; return the sent frame."""
     send = ex.send(frame, addr, None, now, 1.0)
     (said,) = out(ex)
-    assert ex.receive(acknowledged(said) if flagged else said, addr, now) == CONFIRMED
+    assert ex.classify(set_ack(said) if flagged else said, addr, now) == Verdict.CONFIRMED
     assert emptied(ex.finished)[-1] is send
     return said
 
 
 def run_until(ex: Exchange, end: float) -> list[tuple[float, bytes]]:
-    """Let time pass from alarm to alarm; return what is sent meanwhile, and when."""
+    """Advance the time from alarm to alarm; return the sent frames with their times."""
     said = [(float('-inf'), frame) for frame in out(ex)]
     for _ in range(10_000):
         now = min(ex.alarm, end)
@@ -85,4 +86,4 @@ def run_until(ex: Exchange, end: float) -> list[tuple[float, bytes]]:
         said += [(round(now, 6), frame) for frame in out(ex)]
         if now == end:
             return said
-    raise AssertionError('the alarm goes off for ever')
+    raise AssertionError('the alarm never stops')

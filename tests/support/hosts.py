@@ -1,4 +1,4 @@
-"""Several addresses of this computer, one of them of a stranger."""
+"""Several addresses of this computer; `BAD` stands for another host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ipv6() -> bool:
 
 
 def other_addresses() -> bool:
-    """Elsewhere than on Linux and Windows only 127.0.0.1 is there."""
+    """Return whether addresses besides 127.0.0.1 exist, as on Linux and Windows."""
     try:
         with socket.socket() as sock:
             sock.bind((BAD, 0))
@@ -36,7 +36,7 @@ needs_others = pytest.mark.skipif(not other_addresses(), reason=f'no {BAD} here'
 
 @contextlib.asynccontextmanager
 async def stranger(server, host):
-    """A connection of a host; its reader and writer."""
+    """Open a raw connection from a host; yield its reader and writer."""
     reader, writer = await asyncio.open_connection(server.hostname, server.port, local_addr=(host, 0))
     try:
         yield reader, writer

@@ -1,14 +1,13 @@
-"""The watch for secrets: what this suite writes anywhere is searched for the Alyx tokens that its tests use.
+"""The watch for secrets: searches all output of the tests for the Alyx tokens that they use.
 
-1. Every token comes from `token`, and shows the same mark again and again, so that a piece of one is found as well.
-2. Searched are the records of all loggers at any level, with their arguments and tracebacks; warnings; what the tests
-   and the processes that they start print, as far as it is captured or read; the errors that a test expects, with
-   everything that they were caused by; and the reports of tests that fail.
-3. A test that leaks a token fails at its end. What is found when it is too late for that ends the run with a failure.
-4. The watch names the place, and never shows what it has found.
+1. Every token comes from `token` and repeats one mark, so that a part of a token is found as well.
+2. The watch searches log records of all levels with their arguments and tracebacks, warnings, captured output of tests
+   and of the processes that they start, expected errors with their causes, and the reports of failed tests.
+3. A test that leaks a token fails. A leak that is found after the test fails the run.
+4. The watch names the place and never shows the token.
 
-What is not searched: tracebacks with the values of local variables (``pytest -l``), and the channels by which a helper
-process of the suite hands the data of a message to its test, since there the token is meant to travel.
+It does not search tracebacks with the values of local variables (``pytest -l``), and pipes through which a helper
+process returns the data of a message to its test.
 """
 
 from __future__ import annotations
@@ -28,27 +27,27 @@ from _pytest.capture import CaptureFixture
 __all__ = ['MARK', 'Watch', 'token', 'watch']
 
 MARK = os.environ.get('ECHORIG_TEST_TOKEN', 'c0ffee5ec2e7')
-"""str: What all tokens of a run are made of; a run inside of a run has another."""
+"""str: The mark that all tokens of a run repeat; a run inside of a run has another."""
 
-# What may show tokens of its own accord: the Alyx client and its HTTP library, run as peers.
+# Loggers that may show tokens: those of the Alyx client and its HTTP library, which run as peers.
 _FOREIGN = ('one', 'ibl', 'urllib3', 'requests')
 
 
 def token(n: int = 0, length: int = 40) -> str:
-    """Return a token: hexadecimal digits, as those of Alyx are.
+    """Return a token of hexadecimal digits, like those of Alyx.
 
     Parameters
     ----------
     n : int
-        Which one, 0 to 255.
+        The index of the token, 0 to 255.
     length : int
-        How long it is.
+        The number of digits.
     """
     return f'{n:02x}{MARK * (length // len(MARK) + 1)}'[:length]
 
 
 class Watch:
-    """Where tokens were seen."""
+    """The places where tokens were found."""
 
     def __init__(self) -> None:
         self.leaks: list[str] = []

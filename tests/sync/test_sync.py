@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import echorig
+import internals
 from echorig import (
     ConnectionClosedError,
     EchoTimeoutError,
@@ -28,7 +29,7 @@ from echorig import (
     sync,
 )
 from echorig.sync.portal import current_portal
-from rigs import REF, free_port
+from lab import REF, free_port
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
 
@@ -304,7 +305,7 @@ def test_closing_ends_the_calls_of_other_threads(
     with pytest.raises(TypeError, match='addr'):
         server.start(REF)
     submitted = client.submit.on_event('EXPSTART')
-    until(lambda: len(current_portal()._endless) == 3)
+    until(lambda: len(internals.endless_calls(current_portal())) == 3)
     client.close()
     with pytest.raises(ConnectionClosedError, match='main'):
         waiting[0].result(PATIENCE)
@@ -353,11 +354,11 @@ def test_futures(server: sync.EchoProtocol, client: sync.EchoProtocol) -> None:
     with pytest.raises(ValueError, match='status'):
         client.submit.status('no status').result(PATIENCE)
     cancelled = client.submit.on_event('EXPEND')
-    until(lambda: current_portal()._endless)
+    until(lambda: internals.endless_calls(current_portal()))
     assert cancelled.cancel()
     with pytest.raises(CancelledError):
         cancelled.result(PATIENCE)
-    until(lambda: not current_portal()._endless)
+    until(lambda: not internals.endless_calls(current_portal()))
     client.ping()  # the turn in which it was cancelled is over
     assert not any(client.asynchronous._callbacks.values())
     client.start(REF)
@@ -374,7 +375,9 @@ def test_services(opened: list[sync.EchoProtocol], transport: str) -> None:
         assert rigs.submit.status(20).result(PATIENCE) == {f'rig{i}': [20] for i in range(3)}
         assert rigs.info(20, 'x') == {f'rig{i}': [20, 'x'] for i in range(3)}
         assert rigs.stop('x', immediately=True) == {f'rig{i}': ['x'] for i in range(3)}
-        assert rigs._signal('EXPINFO', 'confirmed_send', [64, 0, 'y']) == {f'rig{i}': [0, 'y'] for i in range(3)}
+        assert internals.call_rigs(rigs, 'EXPINFO', 'confirmed_send', [64, 0, 'y']) == {
+            f'rig{i}': [0, 'y'] for i in range(3)
+        }
         assert rigs.cleanup() == {f'rig{i}': [None] for i in range(3)}
         heard: Queue[Any] = Queue()
 
@@ -418,7 +421,7 @@ def test_services_name_who_failed(opened: list[sync.EchoProtocol]) -> None:
         }  # fmt: skip
         rigs.timeout = None
         waiting = in_thread(rigs.await_all, 'EXPEND')
-        until(lambda: current_portal()._endless)
+        until(lambda: internals.endless_calls(current_portal()))
         rigs.close()
         with pytest.raises(ServicesError, match='3 of 3'):
             waiting.result(PATIENCE)
@@ -435,7 +438,8 @@ def test_what_services_refuse(server: sync.EchoProtocol, client: sync.EchoProtoc
         client.assign_callback('EXPEND', Future())  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         sync.Services([client])['other'] = client
-    assert not sync.Services([]).is_connected
+    with pytest.raises(ValueError, match='no rigs'):
+        sync.Services([])
 
 
 @pytest.mark.slow
@@ -446,12 +450,12 @@ def test_nothing_is_left_behind(server: sync.EchoProtocol, client: sync.EchoProt
         with pytest.raises(EchoTimeoutError):
             client.on_event('EXPEND', timeout=1e-6)
         client.submit.on_event('EXPEND').cancel()
-    until(lambda: not owner._endless)
+    until(lambda: not internals.endless_calls(owner))
     assert owner.run(lambda: len(asyncio.all_tasks(owner.loop))) <= 2  # that of this call, and none that waits
-    opened = len(owner._opened)
+    opened = len(internals.opened(owner))
     for _ in range(5):
         sync.EchoProtocol.client(server.server_uri, 'other').close()
-    assert len(owner._opened) == opened
+    assert len(internals.opened(owner)) == opened
 
 
 def test_opening_that_is_interrupted_at_its_very_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +471,7 @@ def test_opening_that_is_interrupted_at_its_very_end(monkeypatch: pytest.MonkeyP
         patched.setattr(Future, 'result', interrupted)
         with pytest.raises(KeyboardInterrupt):
             sync.EchoProtocol.server(uri)
-    until(lambda: not any(com.server_uri == uri for com in current_portal()._opened))
+    until(lambda: not any(com.server_uri == uri for com in internals.opened(current_portal())))
 
     def is_free() -> bool:
         try:

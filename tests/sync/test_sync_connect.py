@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import pytest
 from test_sync import PATIENCE
 
+import internals
 from echorig import EchoTimeoutError, ServicesError, sync
 from echorig.sync.portal import current_portal
 from echorig.testing import FakeRig
-from rigs import REF, free_port
+from lab import REF, free_port
 
 
 @pytest.mark.parametrize('source', ['mapping', 'path', 'text'])
@@ -32,12 +32,12 @@ def test_connect(tmp_path: Path, source: str) -> None:
 
 
 def test_one_that_is_not_there_is_named_and_the_others_are_closed() -> None:
-    absent = f'tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}'
-    before = len(current_portal()._opened)
+    absent = f'tcp://127.0.0.1:{free_port()}'
+    before = len(internals.opened(current_portal()))
     with FakeRig('tcp://127.0.0.1:0') as rig:
         with pytest.raises(ServicesError, match='ghost'):
             sync.Services.connect({'rig': rig.uri, 'ghost': absent}, timeout=5.0)
-        assert len(current_portal()._opened) == before + 1  # that of the rig
+        assert len(internals.opened(current_portal())) == before + 1  # that of the rig
         assert current_portal().run(lambda: len(asyncio.all_tasks(current_portal().loop))) < 5
     with pytest.raises((OSError, ValueError)):
         sync.Services.connect('/nowhere/remote_devices.yaml')

@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+SUPPORT = Path(__file__).parents[1] / 'support'
 PATIENCE = 30.0  # seconds; only a failure waits that long
 on_each_loop = pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
 posix = pytest.mark.skipif(sys.platform == 'win32', reason='signals and forks of POSIX')
 
 BEGIN = """
 import os, signal, socket, sys, threading, time
+import internals
 from echorig import *
 from echorig import sync
 from echorig.sync.portal import Portal, current_portal
@@ -45,13 +48,14 @@ rigs = sync.Services([main])
 
 
 def start(loop: str, code: str, *options: str, begin: str = BEGIN) -> subprocess.Popen[str]:
+    path = [str(SUPPORT), *filter(None, [os.environ.get('PYTHONPATH')])]
     return subprocess.Popen(
         [sys.executable, '-u', '-X', 'faulthandler', *options, '-c', begin + textwrap.dedent(code)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, 'ECHORIG_LOOP': loop},
+        env={**os.environ, 'ECHORIG_LOOP': loop, 'PYTHONPATH': os.pathsep.join(path)},
     )
 
 
@@ -99,7 +103,7 @@ def test_ctrl_c_cancels_the_call_and_nothing_else(loop: str, call: str) -> None:
         portal = current_portal()
         names = [task.get_coro().__qualname__ for task in portal.run(lambda: asyncio.all_tasks(portal.loop))]
         print([name for name in names if 'run' not in name and 'work' not in name])
-        print(current_portal()._endless)
+        print(internals.endless_calls(current_portal()))
         print(mute.awaiting_response())
     """
     expected = "{'main': [20, 'x']} [[20, 'x']]\n[]\nset()\nFalse\n"
@@ -126,10 +130,8 @@ def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str
             go_on.set()
 
         def left():
-            waiting = main.asynchronous._waiting
-            is_open = lambda watch: bool(watch._watchers and not watch.is_closed)
-            watches = rigs.asynchronous._watches
-            return current_portal().run(lambda: (sum(map(is_open, watches)), len(waiting.streams)))
+            streams = internals.event_queue(main.asynchronous).streams
+            return current_portal().run(lambda: (internals.n_watching(rigs.asynchronous), len(streams)))
 
         no_error = None, None, None
         watch, stream = rigs.watch(), main.events()
@@ -148,7 +150,7 @@ def test_what_ctrl_c_interrupts_while_it_closes_is_closed_all_the_same(loop: str
         interrupted(rigs.close)
         interrupted(mute.close)
         interrupted(rig.__exit__, *no_error)
-        print(left(), main.is_connected, mute.is_connected, rig.is_connected, len(current_portal()._opened))
+        print(left(), main.is_connected, mute.is_connected, rig.is_connected, len(internals.opened(current_portal())))
     """
     expected = '(0, 0)\n(2, 1)\n(0, 0)\n(0, 0) False False False 0\n'
     assert run(loop, code) == (0, expected, '')
@@ -338,7 +340,7 @@ def test_calls_at_the_very_end(loop: str) -> None:
         def leave():
             del sys.modules['kept']
             globals().pop('last')
-        current_portal().leave()
+        current_portal().stop()
         leave()
         print(main.is_connected)
     """

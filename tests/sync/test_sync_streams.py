@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from test_sync import PATIENCE, in_thread, until
 
+import internals
 from echorig import ConnectionClosedError, EchoTimeoutError, ExpMessage, sync
-from echorig.events._reply_context import current
+from echorig.events._reply_context import current_request
 from echorig.sync.portal import current_portal
-from rigs import REF
+from lab import REF
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_closing_ends_the_iteration(pair: Any) -> None:
     with pytest.raises(ConnectionClosedError, match='main'):
         reading.result(PATIENCE)
     assert heard == [[20, 'x']]
-    until(lambda: not current_portal()._endless)
+    until(lambda: not internals.endless_calls(current_portal()))
 
 
 def test_on_the_background_thread(pair: Any) -> None:
@@ -154,16 +155,16 @@ def test_what_is_sent_next_is_the_answer(pair: Any, read: str, limit: float | No
         with server.events('EXPSTART') as stream:
             ready.set()
             data = stream.get(limit)[0] if read == 'get' else server.on_event('EXPSTART', timeout=limit)[0]
-            origin = current.get()
-            assert origin is not None
-            return data, origin.event
+            request = current_request.get()
+            assert request is not None
+            return data, request.event
 
     for number in range(3):
         ready = threading.Event()
         reading = in_thread(rig)
         assert ready.wait(PATIENCE)
         if read == 'on_event' and number == 0:
-            until(lambda: server.asynchronous._waiting.waiters)
+            until(lambda: internals.waiters(server.asynchronous))
         client.start(f'{REF}{number}')
         assert reading.result(PATIENCE) == ([f'{REF}{number}', None], ExpMessage.EXPSTART)
 
@@ -176,7 +177,7 @@ def test_a_message_whose_future_was_cancelled_is_the_next(pair: Any, event: Any)
     client.info(20, 'first')
     assert reading.result(PATIENCE)[0] == [20, 'first']
     reading = server.submit.on_event(event)
-    until(lambda: server.asynchronous._waiting.waiters)
+    until(lambda: internals.waiters(server.asynchronous))
     cancelled: Queue[bool] = Queue()
     server.assign_callback('EXPINFO', lambda data, addr: data[1] == 'second' and cancelled.put(reading.cancel()))
     client.info(20, 'second')
@@ -184,6 +185,6 @@ def test_a_message_whose_future_was_cancelled_is_the_next(pair: Any, event: Any)
     client.info(20, 'third')
     for expected in 'second', 'third':
         assert server.on_event(event, timeout=PATIENCE)[0] == [20, expected]
-        origin = current.get()
-        assert origin is not None
-        assert origin.event == ExpMessage.EXPINFO
+        request = current_request.get()
+        assert request is not None
+        assert request.event == ExpMessage.EXPINFO

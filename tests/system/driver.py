@@ -1,11 +1,10 @@
-"""Starting the programs, stopping and killing them by chance, and ending them; each is known by its own process id."""
+"""The driver: starts the programs, stops and kills them at random, and ends them."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,9 @@ from random import Random
 from types import TracebackType
 from typing import IO
 
-from .notes import Notes
+from lab import free_port
+
+from .event_log import EventLog
 
 RIGS = ('udp0', 'udp1', 'udp2', 'udp3', 'tcp0', 'tcp1')
 LONGEST_STOP = 5.0  # seconds
@@ -22,39 +23,26 @@ _PATIENCE = 90.0  # seconds; only a failure waits that long
 _TESTS = Path(__file__).parents[1]
 
 
-def _free_port(name: str, dice: Random) -> int:
-    """Return a port that nobody has, and that the system gives to nobody while its rig is being started again."""
-    kind = socket.SOCK_DGRAM if name.startswith('udp') else socket.SOCK_STREAM
-    while True:
-        port = dice.randrange(12000, 32000)  # those that the system gives away begin above
-        with socket.socket(socket.AF_INET, kind) as sock:
-            try:
-                sock.bind(('127.0.0.1', port))
-            except OSError:
-                continue
-            return port
-
-
 class Driver:
-    """All programs of one test; a context manager that ends every one of them.
+    """All programs of one test; a context manager that ends all of them.
 
     Parameters
     ----------
     folder : Path
-        Where the programs note what happens.
+        The folder of the event logs.
     seed : str
-        What the chances of all programs are drawn from.
+        The seed of all random choices.
     """
 
     def __init__(self, folder: Path, seed: str) -> None:
         self.folder, self.seed = folder, seed
-        self.notes = Notes(folder, 'driver')
-        self._dice = Random(seed)
-        self._ports = {name: _free_port(name, Random()) for name in RIGS}
+        self.log = EventLog(folder, 'driver')
+        self._random = Random(seed)
+        self._ports = {name: free_port() for name in RIGS}
         self._runs = dict.fromkeys(RIGS, 0)
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._drops: dict[int, int] = {}
-        self._looked = time.monotonic()
+        self._last_check = time.monotonic()
 
     def __enter__(self) -> Driver:
         try:
@@ -108,20 +96,20 @@ class Driver:
         run = f'{name}.{self._runs[name]}'
         uri = f'{name[:3]}://127.0.0.1:{self._ports[name]}'
         self._start(run, 'rig', run, uri, f'{self.seed} {run}')
-        self.notes('start', run=run, port=self._ports[name])
+        self.log('start', run=run, port=self._ports[name])
 
     def _current(self) -> list[str]:
-        """Return the runs of the rigs that there are now."""
+        """Return the current runs of the rigs."""
         return [f'{name}.{run}' for name, run in self._runs.items()]
 
     def _wait_for(self, *runs: str) -> None:
-        """Wait until each of these runs has noted something, which it does when it is ready."""
+        """Wait until each of these runs has logged its first event, which means that it is ready."""
         deadline = time.monotonic() + _PATIENCE
         for run in runs:
-            path = self.folder / f'{run}.notes'
+            path = self.folder / f'{run}.log'
             while not (path.exists() and path.stat().st_size):
                 if time.monotonic() > deadline or self._programs[run].poll() is not None:
-                    raise AssertionError(f'{run} does not begin: {self._errors(run)}')
+                    raise AssertionError(f'{run} does not start: {self._errors(run)}')
                 time.sleep(0.01)
 
     def _errors(self, run: str) -> str:
@@ -130,16 +118,16 @@ class Driver:
     # --- disturbing ---
 
     def disturb(self, seconds: float) -> None:
-        """Stop programs for a while, or kill rigs and start them again, for a time; then let all go on."""
+        """Stop programs and kill and restart rigs for some seconds; then let all continue."""
         over = time.monotonic() + seconds
-        due: list[tuple[float, str, str]] = []  # when, what is to be done, and to whom
+        due: list[tuple[float, str, str]] = []  # time, action, name
         while due or time.monotonic() < over:
             until = time.monotonic() + LONGEST_STOP
             if time.monotonic() < over:
-                until = time.monotonic() + self._dice.expovariate(1.5)
+                until = time.monotonic() + self._random.expovariate(1.5)
                 free = {'main', *RIGS}.difference(name for _, _, name in due)
                 if free:
-                    due = sorted(due + self._disturb(self._dice.choice(sorted(free))))
+                    due = sorted(due + self._disturb(self._random.choice(sorted(free))))
             while due and due[0][0] <= until:
                 time.sleep(max(0.0, due[0][0] - time.monotonic()))
                 self._do(*due.pop(0)[1:])
@@ -147,54 +135,54 @@ class Driver:
                 time.sleep(max(0.0, until - time.monotonic()))
 
     def _disturb(self, name: str) -> list[tuple[float, str, str]]:
-        """Begin to disturb a program; return what is to follow."""
+        """Start to disturb a program; return the actions that follow."""
         end = time.monotonic()
-        dies = name != 'main' and self._dice.random() < 0.25
-        if not dies or self._dice.random() < 0.3:  # some die while they are stopped
+        dies = name != 'main' and self._random.random() < 0.25
+        if not dies or self._random.random() < 0.3:  # some die while they are stopped
             self._do('stop', name)
-            end += 0.1 * (LONGEST_STOP / 0.1) ** self._dice.random()
+            end += 0.1 * (LONGEST_STOP / 0.1) ** self._random.random()
         if not dies:
             return [(end, 'go on', name)]
-        return [(end, 'kill', name), (end + self._dice.expovariate(3), 'start', name)]
+        return [(end, 'kill', name), (end + self._random.expovariate(3), 'start', name)]
 
     def _do(self, what: str, name: str) -> None:
-        """Do something to a program, and note it: what begins before, what ends after it has been done."""
+        """Perform an action and log it: a beginning is logged before it, an end after it."""
         run = name if name == 'main' else f'{name}.{self._runs[name]}'
         process = self._programs[run]
         if what != 'start' and process.poll() is not None:
             raise AssertionError(f'{run} has ended: {self._errors(run)}')
-        self._note_drops()
+        self._log_drops()
         if what == 'stop':
             begun = time.monotonic()
             process.send_signal(signal.SIGSTOP)
             while Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0] != 'T':
                 time.sleep(0.0005)
-            self.notes('stopped', run=run, since=begun)
+            self.log('stopped', run=run, since=begun)
         elif what == 'go on':
-            self.notes('goes on', run=run)
+            self.log('goes on', run=run)
             process.send_signal(signal.SIGCONT)
         elif what == 'kill':
-            self.notes('killed', run=run)
+            self.log('killed', run=run)
             process.kill()
             process.wait()
         else:
             self._start_rig(name)
 
-    def _note_drops(self) -> None:
-        """Note for which ports the system had to drop datagrams, because their programs did not read them."""
-        since, self._looked = self._looked, time.monotonic()
+    def _log_drops(self) -> None:
+        """Log the ports for which the kernel dropped datagrams because the receive buffer was full."""
+        since, self._last_check = self._last_check, time.monotonic()
         for line in Path('/proc/net/udp').read_text().splitlines()[1:]:
             parts = line.split()
             port, drops = int(parts[1].rpartition(':')[2], 16), int(parts[-1])
-            if drops and drops != self._drops.get(port):  # a program that begins anew counts anew
-                self.notes('dropped', port=port, since=since, until=time.monotonic())
+            if drops and drops != self._drops.get(port):  # the counter of a restarted program starts at 0
+                self.log('dropped', port=port, since=since, until=time.monotonic())
             self._drops[port] = drops
 
     # --- ending ---
 
     def finish(self) -> None:
-        """Let the main program end, then all others, each in its own time."""
-        self._note_drops()
+        """End the main program, then all others, and wait for each."""
+        self._log_drops()
         rigs = self._current()
         self._wait_for(*rigs)
         for run in ['main', *rigs, 'link']:

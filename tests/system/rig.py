@@ -1,4 +1,4 @@
-"""One run of a rig: ``python -m system.rig FOLDER RUN URI SEED``; it answers calls, and speaks unasked."""
+"""One run of a rig: ``python -m system.rig FOLDER RUN URI SEED`` answers calls and sends messages of its own."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from typing import Any
 
 from echorig import EchoProtocol
 
-from .notes import Notes
+from .event_log import EventLog
 from .program import ECHO_TIMEOUT, EVERYTHING, Program
 
-_UNASKED = [32, 20]  # EXPSTATUS: no call waits for it, so nothing of this kind is taken for an answer
+_UNASKED = [32, 20]  # EXPSTATUS: no call waits for it, so it is never taken for an answer
 
 
 class Rig(Program):
-    """One run of a rig, whose name is the first part of that of the run."""
+    """One run of a rig; the name of the run starts with the name of the rig."""
 
-    def __init__(self, notes: Notes, seed: str, com: EchoProtocol) -> None:
-        super().__init__(notes, seed)
-        self.name = notes.by.partition('.')[0]
+    def __init__(self, log: EventLog, seed: str, com: EchoProtocol) -> None:
+        super().__init__(log, seed)
+        self.name = log.by.partition('.')[0]
         self.com = com
         self.addr: Any = None
-        com.assign_callback(EVERYTHING, self.heard)
+        com.assign_callback(EVERYTHING, self.on_message)
 
-    def heard(self, data: list[Any], addr: Any, event: int) -> None:
-        """Take a message; it has been confirmed already."""
-        content = self.hear(data)
+    def on_message(self, data: list[Any], addr: Any, event: int) -> None:
+        """Process a message, which has already been confirmed."""
+        content = self.log_delivery(data)
         if self.addr is None:
-            self.begin(self.speak())
+            self.start_task(self.send_unasked())
         self.addr = addr
         if content.get('asks'):
-            self.begin(self.answer([int(event), *data[:-1]], content['id'], addr))
-        if self.dice.random() < 0.001:
+            self.start_task(self.answer([int(event), *data[:-1]], content['id'], addr))
+        if self.random.random() < 0.001:
             self.block()
 
     async def answer(self, message: list[Any], question: str, addr: Any) -> None:
-        """Answer a call after a while, so that answers come in any order, and some too late."""
-        await asyncio.sleep(self.dice.choice((0.0, 0.0, 0.02, 0.1, 0.1, 1.0)) * self.dice.random())
-        await self.tell(
+        """Answer a call after a random delay, so that answers arrive in any order, and some too late."""
+        await asyncio.sleep(self.random.choice((0.0, 0.0, 0.02, 0.1, 0.1, 1.0)) * self.random.random())
+        await self.send_confirmed(
             self.com, 'main', message, addr, 'answer', timeout=ECHO_TIMEOUT, answers=question, rig=self.name
         )
 
-    async def speak(self) -> None:
-        """Say something unasked, now and then."""
-        while not self.over.is_set():
-            if self.dice.random() < 0.8:
-                await self.tell(self.com, 'main', _UNASKED, self.addr)
+    async def send_unasked(self) -> None:
+        """Send messages at random times."""
+        while not self.stopping.is_set():
+            if self.random.random() < 0.8:
+                await self.send_confirmed(self.com, 'main', _UNASKED, self.addr)
             else:
-                for _ in range(self.dice.randint(1, 20)):
-                    self.post(self.com, 'main', _UNASKED, self.addr)
+                for _ in range(self.random.randint(1, 20)):
+                    self.send_unconfirmed(self.com, 'main', _UNASKED, self.addr)
             await self.pause(0.15)
 
 
 async def run(folder: str, by: str, uri: str, seed: str) -> None:
-    """Be a rig until stdin ends."""
-    notes = Notes(folder, by)
+    """Run a rig until stdin is closed."""
+    log = EventLog(folder, by)
     async with await EchoProtocol.server(uri, by) as com:
-        rig = Rig(notes, seed, com)
-        notes('began', pid=os.getpid())
-        await rig.over.wait()
+        rig = Rig(log, seed, com)
+        log('began', pid=os.getpid())
+        await rig.stopping.wait()
         await rig.finish()
 
 

@@ -1,7 +1,7 @@
-"""The table of docs/security.md, each cell shown by an attacker who tries it.
+"""Each cell of the table in docs/security.md, shown by an attack.
 
-The lab is a rig and a main PC with a relay between them, which the attacker owns: what he says through it comes from
-the address of the main PC, or of the rig. Other things he says from a computer of his own.
+A relay of the attacker stands between a rig and a main PC. Data that he injects there comes from the address of the
+main PC or of the rig. Other data comes from an address of his own.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from types import SimpleNamespace
 import pytest
 import pytest_asyncio
 
-from attacker import TO_MAIN, TO_RIG, BetweenTcp, BetweenUdp
+import internals
+from attack_scene import TO_MAIN, TO_RIG, TcpRelay, UdpRelay
 from echorig import EchoError, EchoProtocol, ExpMessage, Tuning
 from echorig.wire import _tags
 from echorig.wire._codec import encode
 from hosts import BAD, GOOD, needs_others
-from rigs import RawUdp
+from lab import RawUdp
 from secrets_watch import token
-from tagging import TAG_SIZE, acknowledged, read_tag, tag, untagged
+from tagging import TAG_SIZE, read_tag, set_ack, strip_tag, tag
 
 trustme = pytest.importorskip('trustme')
 pytestmark = [pytest.mark.slow, needs_others, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
 
 KEY = 'only the laboratory has this key'
 TOKEN = token()
-SHORT = 0.5  # seconds after which an attack that can work would have
+SHORT = 0.5  # seconds; an attack that can succeed takes less
 COLUMNS = ('plain', 'allow', 'key', 'TLS')
-MODES = (*COLUMNS, 'key over TCP')  # signatures do more on a stream: the row must hold there too
+MODES = (*COLUMNS, 'key over TCP')  # the row of `key` must hold on a stream too
 DONE = [64, 20, 'done']
 TABLE = Path(__file__).parents[2] / 'docs' / 'security.md'
 
@@ -52,14 +53,14 @@ SHOWN: set[str] = set()
 
 
 def attack(row: str):
-    """Decorate a test that returns whether the attacker has succeeded: for each mode it is what the table says."""
+    """Decorate a test that returns whether the attack succeeds, and compare that with the table for each mode."""
     SHOWN.add(row)
 
     def decorator(function):
         @functools.wraps(function)
         async def test(scene):
             mode = scene.mode
-            assert await function(scene) is ROWS[row][mode.split()[0]], f'can he {row}, with {mode}?'
+            assert await function(scene) is ROWS[row][mode.split()[0]], f'can an attacker {row}, with {mode}?'
 
         return pytest.mark.parametrize('mode', MODES)(test)
 
@@ -68,7 +69,7 @@ def attack(row: str):
 
 @pytest.fixture(scope='module')
 def papers():
-    """Certificates of the lab, and of somebody else; read from files, so before any loop runs."""
+    """Certificates of the lab and of another authority. They are read from files before any loop runs."""
     lab, other = trustme.CA(), trustme.CA()
 
     def server(authority):
@@ -91,7 +92,7 @@ def papers():
 
 
 class Scene:
-    """A rig, a main PC, and the attacker between them."""
+    """A rig, a main PC, and the relay of the attacker between them."""
 
     def __init__(self, mode, lab, papers):
         self.mode, self.lab = mode, lab
@@ -109,8 +110,8 @@ class Scene:
     async def open(self):
         self.rig = await self.lab.server(self.scheme, 'rig', **self.rig_kwargs)
         self.heard = self.listen(self.rig)
-        self.between = await (BetweenUdp if self.udp else BetweenTcp).open(self.rig)
-        self.main = await self.lab.client(self.between.uri, 'main', **self.main_kwargs)
+        self.relay = await (UdpRelay if self.udp else TcpRelay).open(self.rig)
+        self.main = await self.lab.client(self.relay.uri, 'main', **self.main_kwargs)
         self.main.default_echo_timeout = 2.0
 
     def listen(self, com):
@@ -119,14 +120,14 @@ class Scene:
         return heard
 
     async def restart(self):
-        """Start the rig's program anew."""
+        """Restart the program of the rig."""
         self.rig.close()
         await self.rig.wait_closed()
         self.rig = await self.lab.server_again(self.rig, **self.rig_kwargs)
         self.heard = self.listen(self.rig)
 
-    async def from_his_own(self):
-        """A communicator of the attacker's at his own address, or None if he cannot have one."""
+    async def open_attacker(self):
+        """Open a communicator at the address of the attacker; return None if the rig refuses it."""
         kwargs = {'local_addr': (BAD, 0), 'reconnect': False, **self.own_kwargs}
         if self.udp:
             kwargs['remote_addr'] = self.rig.hostname, self.rig.port
@@ -137,8 +138,8 @@ class Scene:
         com.default_echo_timeout = SHORT
         return com
 
-    async def is_over(self):
-        """Wait until the rig has dealt with everything that was said to it; its colleague can still be heard."""
+    async def received_messages(self):
+        """Return the messages of the rig, after it has processed all data that was sent so far."""
         colleague = await EchoProtocol.client(self.rig.server_uri, 'colleague', **self.main_kwargs)
         await colleague.confirmed_send(DONE, timeout=20)
         colleague.close()
@@ -146,10 +147,10 @@ class Scene:
         assert self.heard.count(DONE)
         return [message for message in self.heard if message != DONE]
 
-    def forge(self, frame, way=TO_RIG):
-        """Say something under the address of the main PC or the rig."""
-        with contextlib.suppress(KeyError, OSError, RuntimeError):  # the connection is gone
-            self.between.say(way, frame)
+    def forge(self, frame, direction=TO_RIG):
+        """Send a frame from the address of the main PC or of the rig."""
+        with contextlib.suppress(KeyError, OSError, RuntimeError):  # the connection is closed
+            self.relay.inject(direction, frame)
 
 
 @pytest_asyncio.fixture
@@ -163,12 +164,12 @@ async def scene(lab, mode, papers):
     scene = Scene(mode, lab, papers)
     await scene.open()
     yield scene
-    scene.between.close()
+    scene.relay.close()
     await asyncio.sleep(0)
 
 
 async def failed(send):
-    """Tell whether a send fails."""
+    """Return whether a send fails."""
     try:
         await send
     except EchoError:
@@ -176,68 +177,68 @@ async def failed(send):
     return False
 
 
-# --- listening ---
+# --- eavesdropping ---
 
 
 @attack('read messages and Alyx tokens')
 async def test_reading(scene):
     await scene.main.confirmed_send([128, 'https://alyx.example.org', {'olivia': {'token': TOKEN}}])
     assert scene.heard
-    return TOKEN.encode() in b''.join(data for _, data in scene.between.heard)
+    return TOKEN.encode() in b''.join(data for _, data in scene.relay.recorded)
 
 
-# --- saying something new ---
+# --- forged messages ---
 
 
-@attack('start an experiment from his own computer')
+@attack('start an experiment from another computer')
 async def test_starting(scene):
-    com = await scene.from_his_own()
+    com = await scene.open_attacker()
     if com is not None:
         await failed(com.start('2022-01-01_1_attack'))
     if scene.udp:
         enemy = await RawUdp.open(BAD)
         for frame in (b'[2, "raw", null]', tag(b'[2, "tagged", null]', 7)):
             enemy.say(frame, (scene.rig.hostname, scene.rig.port))
-    heard = await scene.is_over()
+    heard = await scene.received_messages()
     return bool(heard)
 
 
-@attack('start one under the address of the main PC')
+@attack('start an experiment under the address of the main PC')
 async def test_starting_under_a_forged_address(scene):
     await scene.main.init()
-    for frame in (b'[2, "raw", null]', tag(b'[2, "tagged", null]', 7), scene.between.said(TO_RIG)[-1][:-60]):
+    for frame in (b'[2, "raw", null]', tag(b'[2, "tagged", null]', 7), scene.relay.sent(TO_RIG)[-1][:-60]):
         scene.forge(frame)
-    heard = await scene.is_over()
+    heard = await scene.received_messages()
     assert heard[0] == [1, None]
     return len(heard) > 1
 
 
-@attack('have a rig send more than he has sent, to an address that he forges')
+@attack('make a rig send more than was sent to it, to a forged address')
 async def test_amplification(scene):
-    """A callback that fails has the rig send a notice, which may be longer than the message."""
+    """A callback that fails makes the rig send a notice, which may be longer than the message."""
     await scene.main.init()
 
     def fail(data, addr):
         raise RuntimeError('x' * 900)
 
     scene.rig.assign_callback('EXPSTART', fail)
-    before = len(b''.join(scene.between.said(TO_MAIN)))
-    sent = [*scene.between.said(TO_RIG), b'[2, null]', tag(b'[2, null]', 7)]
+    before = len(b''.join(scene.relay.sent(TO_MAIN)))
+    sent = [*scene.relay.sent(TO_RIG), b'[2, null]', tag(b'[2, null]', 7)]
     for frame in sent:
         scene.forge(frame)
-    await scene.is_over()
-    return len(b''.join(scene.between.said(TO_MAIN))) - before > len(b''.join(sent))
+    await scene.received_messages()
+    return len(b''.join(scene.relay.sent(TO_MAIN))) - before > len(b''.join(sent))
 
 
-@attack("get a rig's Alyx token by asking for it")
+@attack('get the Alyx token of a rig by requesting it')
 async def test_asking_for_the_token(scene):
     async def answer(data, addr):
         if not any(data):
             await scene.rig.confirmed_send([128, 'https://alyx.example.org', {'olivia': {'token': TOKEN}}], addr)
 
     scene.rig.assign_callback('ALYX', answer)
-    assert TOKEN in json.dumps(await scene.main.alyx())  # who may have it gets it
-    com = await scene.from_his_own()
+    assert TOKEN in json.dumps(await scene.main.alyx())  # an authorized peer gets it
+    com = await scene.open_attacker()
     if com is None:
         return False
     com.response_timeout = SHORT
@@ -247,79 +248,79 @@ async def test_asking_for_the_token(scene):
         return False
 
 
-# --- what passes him ---
+# --- changed and replayed messages ---
 
 
-@attack('change a message on its way, and its echo')
+@attack('modify a message in transit, and its echo')
 async def test_changing(scene):
     await scene.main.init()
-    scene.between.change = {
+    scene.relay.change = {
         TO_RIG: lambda data: rewritten(data, b'subject', b'SUBJECT') if scene.udp else flipped(data),
         TO_MAIN: lambda data: rewritten(data, b'SUBJECT', b'subject') if scene.udp else flipped(data),
     }
     fails = await failed(scene.main.start('2022-01-01_1_subject'))
-    scene.between.change = {TO_RIG: bytes, TO_MAIN: bytes}
-    changed = [2, '2022-01-01_1_SUBJECT', None] in await scene.is_over()
+    scene.relay.change = {TO_RIG: bytes, TO_MAIN: bytes}
+    changed = [2, '2022-01-01_1_SUBJECT', None] in await scene.received_messages()
     assert fails or changed
     return changed and not fails
 
 
 def rewritten(data, old, new):
-    """Change the text of a message, and its check to fit; a signature cannot be made to fit."""
+    """Change the text of a message and recompute its checksum; a signature cannot be recomputed."""
     if b'subject' not in data.lower():
         return data
     ack, run, number, life = _tags.read_tag(data)
-    changed = _tags.tag(data[: -1 - TAG_SIZE].replace(old, new) + b']', run, number, life)
-    return acknowledged(changed) if ack else changed
+    changed = _tags.add_tag(data[: -1 - TAG_SIZE].replace(old, new) + b']', run, number, life)
+    return set_ack(changed) if ack else changed
 
 
 def flipped(data):
-    """Change a bit in the middle of something that cannot be read."""
+    """Flip a bit in the middle of encrypted data."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-@attack('say a message again that he has recorded')
+@attack('replay a recorded message')
 async def test_replaying(scene):
     await scene.main.init()
     await scene.main.start('2022-01-01_1_subject')
-    recorded = scene.between.said(TO_RIG)
+    recorded = scene.relay.sent(TO_RIG)
     for frame in recorded:
         scene.forge(frame)
         if scene.udp and read_tag(frame) >= 0:  # under another number
-            scene.forge(tag(untagged(frame), read_tag(frame) ^ 512))
-    heard = await scene.is_over()
+            scene.forge(tag(strip_tag(frame), read_tag(frame) ^ 512))
+    heard = await scene.received_messages()
     assert [2, '2022-01-01_1_subject', None] in heard
     return heard.count([2, '2022-01-01_1_subject', None]) > 1
 
 
-@attack('say it again to a rig that has been started anew')
+@attack('replay a recorded message to a rig that was restarted')
 async def test_replaying_after_a_restart(scene):
     await scene.main.start('2022-01-01_1_subject')
-    recorded = scene.between.said(TO_RIG)
+    recorded = scene.relay.sent(TO_RIG)
     await scene.restart()
     for _ in range(2):
         for frame in recorded:
             scene.forge(frame)
-    return bool(await scene.is_over())
+    return bool(await scene.received_messages())
 
 
-@attack('confirm a message that the rig has not heard')
+@attack('confirm a message that the rig has not received')
 async def test_confirming(scene):
     await scene.main.init()
-    scene.between.change[TO_RIG] = lambda data: scene.forge(data, TO_MAIN) or scene.forge(flag(data), TO_MAIN) or b''
+    scene.relay.change[TO_RIG] = lambda data: scene.forge(data, TO_MAIN) or scene.forge(flag(data), TO_MAIN) or b''
     fails = await failed(scene.main.confirmed_send([2, '2022-01-01_1_subject', None], timeout=SHORT))
-    scene.between.change[TO_RIG] = bytes
-    assert [2, '2022-01-01_1_subject', None] not in await scene.is_over()
+    scene.relay.change[TO_RIG] = bytes
+    assert [2, '2022-01-01_1_subject', None] not in await scene.received_messages()
     return not fails
 
 
 def flag(data):
-    """Make an echo of a message."""
-    return acknowledged(data) if read_tag(data) >= 0 else data
+    """Turn a message into its echo."""
+    return set_ack(data) if read_tag(data) >= 0 else data
 
 
-@attack('stand in for a rig, at its address')
+@attack('impersonate a rig at its address')
 async def test_standing_in(scene):
     fake = await scene.lab.server(scene.scheme, 'fake', **scene.fake_kwargs)
     heard = scene.listen(fake)
@@ -332,14 +333,14 @@ async def test_standing_in(scene):
     return bool(heard) and not fails
 
 
-@attack('deliver a message that he has held back, after the next one')
+@attack('delay a message, and deliver it after the next one')
 async def test_holding_back(scene):
     await scene.main.init()
     held: list[bytes] = []
-    scene.between.change[TO_RIG] = lambda data: held.append(data) or b''
+    scene.relay.change[TO_RIG] = lambda data: held.append(data) or b''
     assert await failed(scene.main.confirmed_send([2, '2022-01-01_1_subject', None], timeout=SHORT))
-    scene.between.change[TO_RIG] = bytes
-    if not scene.udp:  # what comes next on a stream cannot come first: the next message needs a new connection
+    scene.relay.change[TO_RIG] = bytes
+    if not scene.udp:  # a stream keeps the order: the next message needs a new connection
         scene.forge(flipped(held[0]))
     for _ in range(100):
         try:
@@ -349,22 +350,22 @@ async def test_holding_back(scene):
             await asyncio.sleep(0.05)
     for frame in held:
         scene.forge(frame)
-    heard = await scene.is_over()
+    heard = await scene.received_messages()
     assert [4, None] in heard
     return [2, '2022-01-01_1_subject', None] in heard[heard.index([4, None]) :]
 
 
-@attack('keep messages from arriving')
+@attack('prevent messages from arriving')
 async def test_keeping(scene):
     await scene.main.init()
-    scene.between.change[TO_RIG] = lambda data: b''
-    with pytest.raises(EchoError, match='main'):  # but nobody believes that they have arrived
+    scene.relay.change[TO_RIG] = lambda data: b''
+    with pytest.raises(EchoError, match='main'):  # the sender gets an error
         await scene.main.confirmed_send([2, '2022-01-01_1_subject', None], timeout=SHORT)
-    scene.between.change[TO_RIG] = bytes
-    return [2, '2022-01-01_1_subject', None] not in await scene.is_over()
+    scene.relay.change[TO_RIG] = bytes
+    return [2, '2022-01-01_1_subject', None] not in await scene.received_messages()
 
 
-# --- breaking things ---
+# --- denial of service ---
 
 GARBAGE = [
     *(b'', b'[', b']', b'{}', b'\x00' * 100, b'\xff' * 1000, b'[' * 60_000, b'[2, "', b'null', b'[' * 300 + b']' * 300),
@@ -384,17 +385,16 @@ GARBAGE = [
         b'[64, 99]',
         tag(b'[]', 1),
         tag(b'[2]', 2),
-        acknowledged(tag(b'[1]', 3)),
+        set_ack(tag(b'[1]', 3)),
     ),
 ]
 
 
-@attack("end or block a rig's program with bytes of any kind")
+@attack('stop or block the program of a rig with any bytes')
 async def test_garbage(scene):
     await scene.main.init()
-    scene.between.change[TO_MAIN] = lambda data: (
-        b'' if data in GARBAGE else data
-    )  # echoes, which the main PC did not ask for
+    # The relay drops echoes of the garbage, since the main PC has not sent it.
+    scene.relay.change[TO_MAIN] = lambda data: b'' if data in GARBAGE else data
     for data in GARBAGE:
         if scene.udp:
             scene.forge(data)
@@ -403,7 +403,7 @@ async def test_garbage(scene):
             writer.write(data)
             writer.close()
         await asyncio.sleep(0)
-    await scene.is_over()  # the guards of every test see to it that nothing has escaped into the loop
+    await scene.received_messages()  # the guards check that no exception has reached the loop
     await scene.main.confirmed_send([4, None], timeout=5)
     return not scene.rig.is_connected or [4, None] not in scene.heard
 
@@ -411,9 +411,9 @@ async def test_garbage(scene):
 BOUNDED = Tuning(max_peers=64)
 
 
-@attack('make a rig remember more than its bounds')
+@attack('make a rig store more than its bounds')
 async def test_filling(scene):
-    """Here over UDP; for connections see test_tcp_bounds.py, for 100,000 addresses test_flood.py."""
+    """For many connections see test_tcp_bounds.py, for 100,000 addresses test_flood.py."""
     rig = await scene.lab.server(scene.scheme, 'small', tuning=BOUNDED, **scene.rig_kwargs)
     heard = scene.listen(rig)
     main = await scene.lab.client(rig.server_uri, 'main', **scene.main_kwargs)
@@ -436,15 +436,15 @@ async def test_filling(scene):
     await main.confirmed_send([4, None], timeout=20)
     assert [1, None] in heard
     assert [4, None] in heard
-    signer = rig._pipeline.signer
-    remembered = [len(rig.peers), *(signer.sizes.values() if signer else ()), len(rig._connections)]
+    signer = internals.pipeline(rig).signer
+    remembered = [len(rig.peers), *(signer.sizes.values() if signer else ()), internals.n_connections(rig)]
     return max(remembered) > BOUNDED.max_peers
 
 
 async def handshakes(scene):
-    """Record what begins a session, where there are any."""
+    """Return the recorded handshakes of sessions, if the mode has any."""
     await scene.main.init()
-    return [frame for frame in scene.between.said(TO_RIG) if scene.mode.startswith('key') and len(frame) == 322]
+    return [frame for frame in scene.relay.sent(TO_RIG) if scene.mode.startswith('key') and len(frame) == 322]
 
 
 def test_every_row_is_shown():

@@ -1,8 +1,8 @@
-"""Real sockets on a bad network: every message is confirmed, heard once, and heard in order.
+"""Real sockets on a bad network: every message is confirmed and delivered once and in order.
 
-Nothing here depends on time: the timeouts are a hundred times what a message takes, on a link that loses every
-fifth datagram each way. The links have seeds, but when a datagram comes, and so which one is lost, is up to the
-machine; with 36 % of the attempts failing and 20 attempts in 2 seconds, one message in a billion fails.
+Time-outs are a hundred times the duration of a message, on a link that loses every fifth datagram in each direction.
+The links are seeded, but the order of datagrams, and so the lost ones, depend on the machine. With 36 % of the attempts
+failing and 20 attempts in 2 seconds, one message in a billion fails.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import pytest
 
 from echorig import ConnectionClosedError, EchoProtocol, EchoTimeoutError
-from echorig.testing import CuttingLink, LossyLink
+from echorig.testing import LossyLink, TcpFaultLink
 from eventually import eventually
 
 pytestmark = pytest.mark.slow
@@ -24,13 +24,13 @@ N_MESSAGES = 200
 
 
 def listening(com):
-    """Return a list that grows by (number, address) with each EXPINFO that a communicator hears."""
+    """Return a list to which each received EXPINFO adds (number, address)."""
     heard = []
     com.assign_callback('EXPINFO', lambda data, addr: heard.append((data[1], addr)))
     return heard
 
 
-async def tell(com, numbers, addr=None, timeout=2.0):
+async def send_all(com, numbers, addr=None, timeout=2.0):
     """Send numbered messages one after another; return those that were not confirmed."""
     failed = []
     for number in numbers:
@@ -49,16 +49,18 @@ async def test_twenty_rigs(lab):
         links.append(await LossyLink(rig.server_uri, **BAD, seed=i).__aenter__())
         clients.append(await lab.client(links[i].uri, f'rig{i}'))
     try:
-        failed = await asyncio.gather(*(tell(client, range(N_MESSAGES)) for client in clients))
+        failed = await asyncio.gather(*(send_all(client, range(N_MESSAGES)) for client in clients))
         assert failed == [[]] * N_RIGS
         for what in heard:
             assert [number for number, _ in what] == list(range(N_MESSAGES))
-        # The network was as bad as it should be, and what it did was seen.
+        # The link had its faults, and the statistics show them.
         assert all(counters.lost > N_MESSAGES / 20 for link in links for counters in link.counters)
         assert all(counters.duplicated and counters.reordered for link in links for counters in link.counters)
         for client in clients:
             (known,) = client.peers.values()
-            assert (known.kind, known.sent, known.confirmed, known.failed) == ('echorig', N_MESSAGES, N_MESSAGES, 0)
+            assert (known.kind, known.failed) == ('echorig', 0)
+            # On such a link a client may also look for a better way: its pings are counted too.
+            assert N_MESSAGES <= known.sent == known.confirmed < N_MESSAGES + 10
             assert known.retransmitted > N_MESSAGES / 10
     finally:
         for link in links:
@@ -66,18 +68,19 @@ async def test_twenty_rigs(lab):
 
 
 async def test_crossing(lab):
-    """A rig speaks to its clients while they speak to it."""
+    """A rig sends to its clients while they send to it."""
     server = await lab.server()
     from_clients = listening(server)
     async with LossyLink(server.server_uri, **BAD, seed=1) as link:
         clients = [await lab.client(link.uri, f'client{i}') for i in range(8)]
         heard = [listening(client) for client in clients]
-        failed = [await tell(client, [('hello', i)]) for i, client in enumerate(clients)]
+        failed = [await send_all(client, [('hello', i)]) for i, client in enumerate(clients)]
         addrs = {number[1]: addr for number, addr in from_clients}
         from_clients.clear()
-        # Identical bytes both ways, but for the tag: nothing else tells an echo from a message that crosses it.
+        # The bytes of both directions differ only in the tag, which separates an echo from a crossing message.
         failed += await asyncio.gather(
-            *(tell(client, range(50)) for client in clients), *(tell(server, range(50), addrs[i]) for i in addrs)
+            *(send_all(client, range(50)) for client in clients),
+            *(send_all(server, range(50), addrs[i]) for i in addrs),
         )
     assert not any(failed)
     for what in heard:
@@ -87,7 +90,7 @@ async def test_crossing(lab):
 
 
 async def test_many_messages_at_once(lab):
-    """What is sent without waiting goes out in the order of the calls."""
+    """Concurrent sends are delivered in the order of the calls."""
     server = await lab.server()
     heard = listening(server)
     async with LossyLink(server.server_uri, **BAD, seed=2) as link:
@@ -97,51 +100,51 @@ async def test_many_messages_at_once(lab):
 
 
 async def test_rig_starts_again(lab):
-    """A rig is closed in the middle and opened again at the same port: nothing fails, nothing is out of order."""
+    """A rig closes and opens again at the same port: no send fails, and the order is kept."""
     first = await lab.server()
     before = listening(first)
     async with LossyLink(first.server_uri, **BAD, seed=3) as link:
         client = await lab.client(link.uri)
-        telling = asyncio.create_task(tell(client, range(100), timeout=PATIENCE))
+        sending = asyncio.create_task(send_all(client, range(100), timeout=PATIENCE))
         await eventually(lambda: len(before) >= 40, 'len(before) >= 40')
         first.close()
         await first.wait_closed()
         second = await EchoProtocol.server(first.server_uri, 'again')
         lab.opened.append(second)
         after = listening(second)
-        assert await telling == []
+        assert await sending == []
     before, after = [number for number, _ in before], [number for number, _ in after]
-    # The echo of the last one that the first program heard may have been lost with it; the second cannot know.
+    # The last echo of the first program may have been lost; the second program cannot know that message.
     if after[0] == before[-1]:
         after.pop(0)
     assert before + after == list(range(100))
 
 
 async def test_client_starts_again(lab):
-    """A client at the same address as one before it is a new one: its messages are no duplicates."""
+    """A restarted client at the same address is a new one: its messages are no duplicates."""
     server = await lab.server()
     heard = listening(server)
     async with LossyLink(server.server_uri, **BAD, seed=4) as link:
         client = await lab.client(link.uri)
         addr = client._transport.get_extra_info('sockname')
-        assert await tell(client, range(50)) == []
+        assert await send_all(client, range(50)) == []
         client.close()
         await client.wait_closed()
         again = await lab.client(link.uri, local_addr=addr)
         assert again._transport.get_extra_info('sockname') == addr
-        assert await tell(again, range(50, 100)) == []
+        assert await send_all(again, range(50, 100)) == []
     assert [number for number, _ in heard] == list(range(100))
     assert len({addr for _, addr in heard}) == 1
 
 
 async def test_cable_unplugged(lab):
-    """The link is cut while messages are under way, each way, and mended again."""
+    """The link is cut in each direction while messages are in flight, and restored."""
     server = await lab.server()
     heard = listening(server)
     async with LossyLink(server.server_uri, loss=0.1, delay=0.002, seed=5) as link:
         client = await lab.client(link.uri)
-        telling = asyncio.create_task(tell(client, range(60), timeout=PATIENCE))
-        for count, ways in ((10, {}), (20, {'there': False}), (30, {'back': False})):
+        sending = asyncio.create_task(send_all(client, range(60), timeout=PATIENCE))
+        for count, ways in ((10, {}), (20, {'to_server': False}), (30, {'to_client': False})):
             await eventually(lambda: len(heard) >= count, 'len(heard) >= count')
             link.cut(**ways)
             dropped = sum(counters.cut for counters in link.counters)
@@ -150,15 +153,15 @@ async def test_cable_unplugged(lab):
                 'the link has dropped three more',
             )
             link.mend()
-        assert await telling == []
+        assert await sending == []
     assert [number for number, _ in heard] == list(range(60))
 
 
 async def test_stream_cut(lab):
-    """A TCP link breaks in the middle: what was confirmed was heard once, what was not, at most once."""
+    """A TCP link breaks: confirmed messages were delivered once, the others at most once."""
     server = await lab.server('tcp')
     heard = listening(server)
-    async with CuttingLink(server.server_uri, segment=50, jitter=0.002, seed=6) as link:
+    async with TcpFaultLink(server.server_uri, segment=50, jitter=0.002, seed=6) as link:
         client, other = await lab.client(link.uri), await lab.client(server)
         sends = [asyncio.create_task(client.confirmed_send([64, 20, i], timeout=PATIENCE)) for i in range(200)]
         await eventually(lambda: len(heard) >= 50, 'len(heard) >= 50')
@@ -171,9 +174,9 @@ async def test_stream_cut(lab):
         assert numbers == list(range(len(numbers)))
         assert confirmed == list(range(len(confirmed)))
         assert len(confirmed) <= len(numbers)
-        # Nobody else is concerned, and a new connection works.
+        # Other clients are not affected, and a new connection works.
         link.mend()
         again = await lab.client(link.uri)
         for com in (other, again):
-            assert await tell(com, ['after'], timeout=PATIENCE) == []
+            assert await send_all(com, ['after'], timeout=PATIENCE) == []
         assert [number for number, _ in heard[len(numbers) :]] == ['after'] * 2

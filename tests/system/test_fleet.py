@@ -1,6 +1,6 @@
-"""One bad rig among many: a hundred rigs, a quarter of which misbehave, are told together.
+"""Calls on a hundred rigs, a quarter of which misbehave.
 
-How long a call takes, and that a thousand of them leave nothing, is measured in benchmarks/endurance.py.
+benchmarks/soak/soak.py measures the duration of a thousand calls and looks for leaks.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import gc
 
 import pytest
 
+import internals
 from echorig import EchoProtocol
-from echorig.services.answers import Answers
-from fleet import ENDS, KINDS, Fleet
-from rigs import REF
+from lab import REF
+from rig_fleet import ENDS, KINDS, Fleet
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +44,9 @@ async def test_calls_leave_nothing(transport):
         assert len(asyncio.all_tasks()) <= tasks + 2  # those of connections that are just ending
         for com in fleet.rigs.values():
             assert not any(com._callbacks.values())
-            assert not com._waiting.waiters
+            assert not internals.waiters(com)
             assert not com.awaiting_response()
-            assert not Answers.of(com)._waiting
+            assert not internals.pending_calls(com)
         assert _count(EchoProtocol) == communicators
         assert _count(asyncio.Future) < futures + 40
     finally:

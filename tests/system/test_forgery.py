@@ -1,7 +1,7 @@
-"""Peers that lie, over real sockets: no callback runs twice, nothing is confirmed that was not echoed, no storm.
+"""Forged frames over real sockets: no callback runs twice, no false confirmation, no storm.
 
-The liar is a raw socket that says what the test wants. It ends each part with a ping: datagrams of one sender arrive in
-order on loopback, so that whatever it said before has been dealt with when that one is echoed.
+The liar is a raw socket that sends any frames. It ends each part with a ping: datagrams of one sender arrive in order
+on loopback, so all earlier frames have been processed when the ping is echoed.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import pytest_asyncio
 from echorig import EchoMismatchError, EchoTimeoutError, Tuning
 from echorig.wire._codec import encode
 from echorig.wire._tags import is_same
-from rigs import RawUdp
-from tagging import ACK, acknowledged, is_ping, ping, read_tag, run_of, tag, untagged
+from lab import RawUdp
+from tagging import ACK, is_ping, ping, read_tag, run_of, set_ack, strip_tag, tag
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore:Expected list:RuntimeWarning')]
 
 
 class Liar(RawUdp):
-    """A raw peer, a program of its own, that can wait until the other end has dealt with everything."""
+    """A raw peer that can wait until the other end has processed all its frames."""
 
     runs = itertools.count(1)
 
@@ -32,7 +32,7 @@ class Liar(RawUdp):
         super().__init__()
         self.run = next(self.runs)
         self.number = 0
-        self.to_pings = acknowledged  # how it answers those that ask what it is
+        self.to_pings = set_ack  # its reply to probing pings
 
     def datagram_received(self, data, addr):
         if read_tag(data) < 0 or not is_ping(data) or run_of(data) == self.run:
@@ -41,11 +41,11 @@ class Liar(RawUdp):
             self.say(self.to_pings(data), addr)
 
     def tag(self, frame, number):
-        """Make a message of its own."""
+        """Put a tag of this peer into a message."""
         return tag(frame, number, run=self.run)
 
     async def synced(self, addr):
-        """Return what is heard until the other end has dealt with all that was said."""
+        """Return the received frames until the other end has processed all sent frames."""
         self.number += 1
         self.say(ping(self.number, run=self.run), addr)
         heard = []
@@ -64,7 +64,7 @@ async def liar():
 
 
 def address(com):
-    """Where a communicator is to be reached."""
+    """Return the address of a communicator."""
     return com._transport.get_extra_info('sockname')[:2]
 
 
@@ -75,8 +75,8 @@ def listening(com):
     return heard
 
 
-async def begun(com, liar, message, timeout, addr=None):
-    """Begin a send to the liar; return the task and the frame."""
+async def start_send(com, liar, message, timeout, addr=None):
+    """Start a send to the liar; return the task and the frame."""
     task = asyncio.create_task(com.confirmed_send(message, addr, timeout=timeout))
     frame, _ = await liar.hear(PATIENCE)
     return task, frame
@@ -93,14 +93,14 @@ async def sending(lab, liar):
 
 
 def forged(frame, message, number=None, run=None):
-    """Make an echo of a frame, with other bytes, or another number or run."""
+    """Make an echo of a frame with other bytes, number or run."""
     number = read_tag(frame) if number is None else number
     return tag(message, number % ACK | ACK, run=run_of(frame) if run is None else run)
 
 
 async def test_acks_of_other_numbers(sending, liar):
     """Only the flag, the run, the number and the bytes together confirm."""
-    task, frame = await begun(sending, liar, [1, None], 0.5)
+    task, frame = await start_send(sending, liar, [1, None], 0.5)
     number, heard = read_tag(frame), listening(sending)
     for other in (number + 1, number - 1, number ^ 1024, number ^ 2**31, 0, ACK - 1):
         liar.say(forged(frame, b'[1, null]', other), address(sending))
@@ -117,7 +117,7 @@ async def test_acks_of_other_numbers(sending, liar):
 
 @pytest.mark.parametrize('other', [b'[1, 0]', b'[2, null]', b'[1, nulL]', b'[]', b'[1, null, null]', b'junk]'])
 async def test_ack_with_other_bytes(sending, liar, other):
-    task, frame = await begun(sending, liar, [1, None], PATIENCE)
+    task, frame = await start_send(sending, liar, [1, None], PATIENCE)
     liar.say(forged(frame, other), address(sending))
     with pytest.raises(EchoMismatchError):
         await task
@@ -125,44 +125,44 @@ async def test_ack_with_other_bytes(sending, liar, other):
 
 
 async def test_ack_that_was_damaged(sending, liar):
-    """Whatever is changed in it, it is as good as lost; the next one confirms."""
-    task, frame = await begun(sending, liar, [1, 'x'], PATIENCE)
+    """A damaged echo counts as lost; the next one confirms."""
+    task, frame = await start_send(sending, liar, [1, 'x'], PATIENCE)
     heard = listening(sending)
     for place in range(len(frame)):
-        damaged = bytearray(acknowledged(frame))
+        damaged = bytearray(set_ack(frame))
         damaged[place] ^= 0x29 if damaged[place] in b' \t' else 1
         liar.say(bytes(damaged), address(sending))
     await liar.synced(address(sending))
     assert not task.done()
     assert sending.peers[liar.addr].damaged == len(frame) - 31  # with another run it is of another program
-    liar.say(acknowledged(frame), address(sending))
+    liar.say(set_ack(frame), address(sending))
     await task
     assert heard == []
 
 
 async def test_ack_from_another_address(server, liar):
-    """What was sent to one peer is not confirmed by another, whatever it says; and it is nobody else's message."""
+    """Another peer cannot confirm a message, and the echo is no message of that peer."""
     other = await Liar.open()
-    task, frame = await begun(server, liar, [1, None], PATIENCE, liar.addr)
+    task, frame = await start_send(server, liar, [1, None], PATIENCE, liar.addr)
     heard = listening(server)
-    for said in (acknowledged(frame), frame):
+    for said in (set_ack(frame), frame):
         other.say(said, address(server))
         assert await other.synced(address(server)) == []
     assert not task.done()
-    liar.say(acknowledged(frame), address(server))
+    liar.say(set_ack(frame), address(server))
     await task
     assert heard == []
     other.close()
 
 
 async def test_echo_before_it_was_sent(sending, liar):
-    """Guessing the next number confirms nothing ahead of time."""
-    task, frame = await begun(sending, liar, [1, None], PATIENCE)
+    """An echo with a guessed number confirms nothing in advance."""
+    task, frame = await start_send(sending, liar, [1, None], PATIENCE)
     following = forged(frame, b'[4, null]', read_tag(frame) + 1)
     liar.say(following, address(sending))
-    liar.say(acknowledged(frame), address(sending))
+    liar.say(set_ack(frame), address(sending))
     await task
-    task, frame = await begun(sending, liar, [4, None], PATIENCE)
+    task, frame = await start_send(sending, liar, [4, None], PATIENCE)
     assert is_same(frame, following)
     await liar.synced(address(sending))
     assert not task.done()
@@ -171,11 +171,11 @@ async def test_echo_before_it_was_sent(sending, liar):
 
 
 async def test_everything_comes_back_a_hundred_times(sending, liar):
-    """A network that turns in a circle: nothing of it is heard, confirmed twice, or answered."""
+    """A network loop returns our own frames: they are not delivered, confirmed or answered."""
     heard = listening(sending)
     liar.to_pings = bytes
     for i in range(10):
-        task, frame = await begun(sending, liar, [1, i], PATIENCE)
+        task, frame = await start_send(sending, liar, [1, i], PATIENCE)
         for _ in range(100):
             liar.say(frame, address(sending))
         await task
@@ -185,26 +185,26 @@ async def test_everything_comes_back_a_hundred_times(sending, liar):
 
 
 async def test_replay(server, liar):
-    """Frames said again, in any order, are echoed again and not heard again."""
+    """Repeated frames, in any order, are echoed again and not delivered again."""
     heard = listening(server)
     frames = [liar.tag(encode([32, 20]), number) for number in range(10_000, 10_063)]
     chances = random.Random(1)
     for frame in frames:
         liar.say(frame, address(server))
     first = await liar.synced(address(server))
-    assert first == [acknowledged(frame) for frame in frames]
+    assert first == [set_ack(frame) for frame in frames]
     assert len(heard) == 63
     for _ in range(10):
         again = chances.choices(frames, k=50)
         for frame in again:
             liar.say(frame, address(server))
-        assert await liar.synced(address(server)) == [acknowledged(frame) for frame in again]
+        assert await liar.synced(address(server)) == [set_ack(frame) for frame in again]
     assert len(heard) == 63
     assert server.peers[liar.addr].duplicates == 500
 
 
 async def test_same_number_other_bytes(server, liar):
-    """A number is given to one message; what has the same is a copy of it, as far as anybody can know."""
+    """A second message with the same number counts as a copy."""
     heard = listening(server)
     for message in ([1, 'a'], [1, 'b'], [4, 'c']) * 3:
         liar.say(liar.tag(encode(message), 77), address(server))
@@ -223,7 +223,7 @@ async def test_same_number_from_two_programs(server, liar):
 
 
 async def test_a_message_recorded_elsewhere(server, liar):
-    """Said again from another address, it is still the same message."""
+    """A repetition from another address is still the same message."""
     other = await Liar.open()
     heard = listening(server)
     frames = [liar.tag(b'[1, null]', number) for number in (5, 6)]
@@ -232,7 +232,7 @@ async def test_a_message_recorded_elsewhere(server, liar):
     await liar.synced(address(server))
     for frame in frames:
         other.say(frame, address(server))
-    assert await other.synced(address(server)) == [acknowledged(frame) for frame in frames]
+    assert await other.synced(address(server)) == [set_ack(frame) for frame in frames]
     assert [addr for _, addr in heard] == [liar.addr] * 2
     other.close()
 
@@ -241,7 +241,7 @@ async def test_a_message_recorded_elsewhere(server, liar):
     'blanks', [b'', b' ', b' ' * 110, b'\t' * 111, b'\n' + b' ' * 63, b' ' * 16 + b'\r' + b' ' * 15]
 )
 async def test_tags_of_a_wrong_length(server, liar, blanks):
-    """They are no tags: echoed byte for byte, and each is a message of its own."""
+    """Invalid tags are no tags: the frames are echoed byte for byte, and each is a message of its own."""
     heard = listening(server)
     frame = b'[1' + blanks + b']'
     for _ in range(3):
@@ -252,7 +252,7 @@ async def test_tags_of_a_wrong_length(server, liar, blanks):
 
 @pytest.mark.parametrize('blanks', [b' ' * 127, b'\t' * 120, b'\n' + b' ' * 127, b' ' * 64 + b'\r' + b' ' * 63])
 async def test_what_was_a_tag(server, liar, blanks):
-    """So many blanks are written by nobody else: the message was damaged, and is as good as lost."""
+    """A message with this many blanks and no valid tag was damaged, and counts as lost."""
     heard = listening(server)
     frame = b'[1, "a text"' + blanks + b']'
     for _ in range(3):
@@ -269,28 +269,28 @@ async def test_long_tags(server, liar, blanks):
     frame = liar.tag(b'[1, null' + blanks + b']', 7)
     for _ in range(3):
         liar.say(frame, address(server))
-    assert await liar.synced(address(server)) == [acknowledged(frame)] * 3
+    assert await liar.synced(address(server)) == [set_ack(frame)] * 3
     assert [data for data, _ in heard] == [[None]]
 
 
 def answers(frame, chances):
-    """A hundred things to say to a frame, one of them the truth."""
+    """A hundred replies to a frame, one of them valid."""
     number = read_tag(frame)
-    lies = [forged(frame, untagged(frame), number + 1), forged(frame, b'[2, "lie", null]')]
+    lies = [forged(frame, strip_tag(frame), number + 1), forged(frame, b'[2, "lie", null]')]
     lies += [tag(b'[]', number ^ 1024, run=run_of(frame)), b'', b'junk', b'[0, "Error: lie", 1]']
-    return [chances.choice(lies) if chances.random() < 0.5 else acknowledged(frame) for _ in range(100)]
+    return [chances.choice(lies) if chances.random() < 0.5 else set_ack(frame) for _ in range(100)]
 
 
 @pytest.mark.parametrize('truth', [True, False])
 async def test_a_hundred_answers_to_each_frame(sending, liar, truth):
-    """Whoever answers each frame with a hundred, is sent no more than it would be otherwise."""
+    """A peer that answers each frame with a hundred is sent no more frames than others."""
     chances = random.Random(2)
     heard = listening(sending)
     n_frames = n_confirmed = 0
     for i in range(10):
-        task, frame = await begun(sending, liar, [64, 20, i], 0.3)
+        task, frame = await start_send(sending, liar, [64, 20, i], 0.3)
         n_frames += 1
-        for answer in [acknowledged(frame)] * 100 if truth else answers(frame, chances):
+        for answer in [set_ack(frame)] * 100 if truth else answers(frame, chances):
             liar.say(answer, address(sending))
         try:
             await task
@@ -308,7 +308,7 @@ async def test_a_hundred_answers_to_each_frame(sending, liar, truth):
 
 
 async def test_ping_pong(lab, liar):
-    """A peer that sends everything back, echoes of echoes too, a hundred times over: it soon ends."""
+    """A peer that returns every frame a hundred times, echoes included: the exchange soon ends."""
     liar.to_pings = bytes  # as plain ones do
     com = await lab.client(liar.uri)
     heard = listening(com)
@@ -317,7 +317,7 @@ async def test_ping_pong(lab, liar):
     while n_said < 5000 and not await liar.silence(0.3):
         while not liar.heard.empty():
             liar.heard.get_nowait()
-        liar.say(b'[1, null]', address(com))  # untagged, and so without a sign of being an echo
+        liar.say(b'[1, null]', address(com))  # strip_tag, and so without a sign of being an echo
         n_said += 1
     with pytest.raises(EchoMismatchError):  # the bytes came, but not with the number: no echo
         await task
@@ -326,7 +326,7 @@ async def test_ping_pong(lab, liar):
 
 
 async def test_every_byte_a_frame(server, liar):
-    """Random bytes, and tagged messages with random damage: nothing is raised or heard, and the server goes on."""
+    """Random bytes and damaged tagged messages: no exception, no callback, and the server continues."""
     chances = random.Random(3)
     heard = listening(server)
     for _ in range(30):
@@ -340,11 +340,11 @@ async def test_every_byte_a_frame(server, liar):
 
 
 async def test_peers_are_bounded(lab):
-    """However many addresses speak, no more are remembered than `Tuning.max_peers`; those waited for are kept."""
+    """At most `Tuning.max_peers` addresses are remembered; peers with pending sends are kept."""
     server = await lab.server(tuning=Tuning(max_peers=16))
     heard = listening(server)
     waited = await Liar.open()
-    task, frame = await begun(server, waited, [1, None], PATIENCE, waited.addr)
+    task, frame = await start_send(server, waited, [1, None], PATIENCE, waited.addr)
     said = []
     for _ in range(100):
         peer = await Liar.open()
@@ -359,13 +359,13 @@ async def test_peers_are_bounded(lab):
         peer.close()
     assert len(heard) == 100
     assert waited.addr in server.peers
-    waited.say(acknowledged(frame), address(server))
+    waited.say(set_ack(frame), address(server))
     await task
     waited.close()
 
 
 async def test_numbers_are_bounded(server, liar):
-    """A flood of numbers takes no more room than one; of the newest 1,024 it is known that they were heard."""
+    """A flood of numbers takes no more memory than one; the newest 1,024 are known as received."""
     heard = listening(server)
     for start in range(100_001, 105_001, 50):
         for number in range(start, start + 50):

@@ -1,7 +1,7 @@
-"""Real programs, stopped, killed and started anew on a bad network: once if confirmed, never late if failed.
+"""Real programs on a bad network, stopped, killed and restarted: delivery is exactly once, and never after a failure.
 
-``ECHORIG_ORACLE_SECONDS=180`` takes longer, ``ECHORIG_ORACLE_SEED`` repeats what a seed stands for, as far as the
-machine does, and ``ECHORIG_LOOP`` has all programs run on one loop.
+``ECHORIG_ORACLE_SECONDS=180`` takes longer, ``ECHORIG_ORACLE_SEED`` repeats the random choices of a seed, and
+``ECHORIG_LOOP`` selects the event loop of all programs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from . import notes
+from . import event_log
 from .driver import RIGS, Driver
 from .oracle import check, report, summary
 
@@ -20,17 +20,17 @@ pytestmark = pytest.mark.slow
 SECONDS = float(os.environ.get('ECHORIG_ORACLE_SECONDS', '20'))
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='stopped programs are looked for in /proc')
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs /proc')
 @pytest.mark.timeout(SECONDS + 300)
 def test_real_programs(tmp_path):
     seed = os.environ.get('ECHORIG_ORACLE_SEED') or os.urandom(4).hex()
-    print(f'Seed {seed}, notes in {tmp_path}')
+    print(f'Seed {seed}, event logs in {tmp_path}')
     with Driver(tmp_path, seed) as driver:
         driver.disturb(SECONDS)
         driver.finish()
-    found = notes.read(tmp_path)
-    happened = summary(found)
-    print(happened)
+    found = event_log.read(tmp_path)
+    counts = summary(found)
+    print(counts)
     if violations := check(found):
         pytest.fail(report(violations), pytrace=False)
-    assert happened['last: ok'] == len(RIGS)
+    assert counts['last: ok'] == len(RIGS)

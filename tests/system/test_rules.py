@@ -1,4 +1,4 @@
-"""The oracle itself: a story in which all is well, and what each rule says of one in which something is not."""
+"""The oracle itself: events that obey every rule, and events that violate one of them."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from typing import Any
 
 import pytest
 
-from .notes import Notes, read
+from .event_log import EventLog, read
 from .oracle import check, report
 
-Story = list[dict[str, Any]]
+Events = list[dict[str, Any]]
 LONG = 3.0
 
 
-def note(t: float, by: str, what: str, **details: Any) -> dict[str, Any]:
+def record(t: float, by: str, what: str, **details: Any) -> dict[str, Any]:
     return {'t': t, 'by': by, 'what': what, **details}
 
 
 def sent(t: float, ident: str, to: str = 'udp0', kind: str = 'confirmed', timeout: float = 1.0, **more: Any) -> Any:
     more |= {} if kind == 'unconfirmed' else {'timeout': timeout}
-    return note(t, ident[1:].rpartition('.')[0], 'send', id=ident, to=to, kind=kind, **more)
+    return record(t, ident[1:].rpartition('.')[0], 'send', id=ident, to=to, kind=kind, **more)
 
 
 def ended(t: float, ident: str, outcome: str = 'ok', to: str = 'udp0', **more: Any) -> Any:
-    return note(t, ident[1:].rpartition('.')[0], 'end', id=ident, to=to, outcome=outcome, **more)
+    return record(t, ident[1:].rpartition('.')[0], 'end', id=ident, to=to, outcome=outcome, **more)
 
 
 def delivered(t: float, ident: str, by: str = 'udp0.1') -> Any:
-    return note(t, by, 'delivered', id=ident)
+    return record(t, by, 'delivered', id=ident)
 
 
 def copied(came: float, left: float, ident: str, way: str = 'there', rig: str = 'udp0') -> Any:
-    return note(left, 'link', 'copy', id=ident, rig=rig, way=way, came=came, left=left)
+    return record(left, 'link', 'copy', id=ident, rig=rig, way=way, came=came, left=left)
 
 
-def stopped(name: str, since: float, until: float) -> Story:
+def stopped(name: str, since: float, until: float) -> Events:
     return [
-        note(since + 0.001, 'driver', 'stopped', run=name, since=since),
-        note(until, 'driver', 'goes on', run=name),
+        record(since + 0.001, 'driver', 'stopped', run=name, since=since),
+        record(until, 'driver', 'goes on', run=name),
     ]
 
 
-def restarted(killed: float, again: float) -> Story:
+def restarted(killed: float, again: float) -> Events:
     return [
-        note(killed, 'driver', 'killed', run='udp0.1'),
-        note(again, 'driver', 'start', run='udp0.2', port=5),
+        record(killed, 'driver', 'killed', run='udp0.1'),
+        record(again, 'driver', 'start', run='udp0.2', port=5),
     ]
 
 
-def exchanged(t: float, ident: str) -> Story:
+def exchanged(t: float, ident: str) -> Events:
     """A confirmed message of the main program to a rig over UDP."""
     return [
         sent(t, ident),
@@ -60,7 +60,7 @@ def exchanged(t: float, ident: str) -> Story:
     ]
 
 
-def called(t: float, question: str, answer: str) -> Story:
+def called(t: float, question: str, answer: str) -> Events:
     """A call of the main program, answered by the rig."""
     return [
         sent(t, question, kind='call', patience=2.0),
@@ -74,15 +74,15 @@ def called(t: float, question: str, answer: str) -> Story:
     ]
 
 
-def failing(t: float, ident: str, outcome: str = 'EchoTimeoutError') -> Story:
-    """A message that arrives after a time, and a sender who was told that it failed."""
+def failing(t: float, ident: str, outcome: str = 'EchoTimeoutError') -> Events:
+    """A message that arrives late, and whose send failed."""
     return [sent(t, ident, timeout=0.3), copied(t, t + 0.001, ident), ended(t + 0.3, ident, outcome)]
 
 
-STORY = [
-    note(0.0, 'driver', 'start', run='udp0.1', port=5),
-    note(0.0, 'driver', 'start', run='tcp0.1', port=6),
-    note(0.0, 'main', 'port', rig='udp0', port=7),
+VALID = [
+    record(0.0, 'driver', 'start', run='udp0.1', port=5),
+    record(0.0, 'driver', 'start', run='tcp0.1', port=6),
+    record(0.0, 'main', 'port', rig='udp0', port=7),
     *exchanged(1.0, '#main.1'),
     *exchanged(2.0, '#main.2'),
     sent(3.0, '#main.3', kind='unconfirmed'),
@@ -97,10 +97,10 @@ STORY = [
 
 
 def test_all_is_well():
-    assert check(STORY) == []
+    assert check(VALID) == []
 
 
-WRONG: dict[str, tuple[str, Story]] = {
+WRONG: dict[str, tuple[str, Events]] = {
     'a rig that takes a duplicate for new': ('once', [delivered(1.5, '#main.1')]),
     'a rig that takes a duplicate of a send() for new': ('once', [delivered(9.0, '#main.3')]),
     'a main program that takes a duplicate for new': ('once', [delivered(4.5, '#udp0.1.1', 'main')]),
@@ -115,8 +115,8 @@ WRONG: dict[str, tuple[str, Story]] = {
     'sent again on a new TCP connection': (
         'once',
         [
-            note(6.001, 'driver', 'killed', run='tcp0.1'),
-            note(6.1, 'driver', 'start', run='tcp0.2', port=6),
+            record(6.001, 'driver', 'killed', run='tcp0.1'),
+            record(6.1, 'driver', 'start', run='tcp0.2', port=6),
             delivered(6.5, '#main.6', 'tcp0.2'),
         ],
     ),
@@ -144,7 +144,7 @@ WRONG: dict[str, tuple[str, Story]] = {
     'a rig that is busy runs what has failed': (
         'late',
         [
-            note(9.0, 'udp0.1', 'blocked', since=7.4, until=9.0),
+            record(9.0, 'udp0.1', 'blocked', since=7.4, until=9.0),
             *failing(7.5, '#main.9'),
             delivered(9.001, '#main.9'),
         ],
@@ -163,7 +163,7 @@ WRONG: dict[str, tuple[str, Story]] = {
         [*failing(7.0, '#main.9'), copied(7.1, 8.6, '#main.9'), delivered(9.2, '#main.9')],
     ),
     'a confirmation that lay in the socket while the program was stopped': (
-        'blamed',
+        'timeouts',
         [
             *stopped('main', 7.002, 9.0),
             *exchanged(7.0, '#main.9')[:4],
@@ -171,16 +171,16 @@ WRONG: dict[str, tuple[str, Story]] = {
         ],
     ),
     'the same over TCP, of a busy program': (
-        'blamed',
+        'timeouts',
         [
-            note(9.0, 'main', 'blocked', since=7.0, until=9.0),
+            record(9.0, 'main', 'blocked', since=7.0, until=9.0),
             sent(7.0, '#main.9', 'tcp0'),
             delivered(7.001, '#main.9', 'tcp0.1'),
             ended(9.001, '#main.9', 'EchoTimeoutError', 'tcp0'),
         ],
     ),
     'an answer that lay in the socket while the program was stopped': (
-        'blamed',
+        'timeouts',
         [
             *stopped('main', 7.002, 9.5),
             *called(7.0, '#main.9', '#udp0.1.9')[:6],
@@ -195,7 +195,7 @@ WRONG: dict[str, tuple[str, Story]] = {
     ),
     'a mismatch': ('outcome', failing(7.0, '#main.9', 'EchoMismatchError')),
     'a send that never ends': ('outcome', [sent(7.0, '#main.9')]),
-    'an exception in the event loop': ('outcome', [note(7.0, 'udp0.1', 'escaped', text='ValueError')]),
+    'an exception in the event loop': ('outcome', [record(7.0, 'udp0.1', 'escaped', text='ValueError')]),
     'not well at the end': (
         'outcome',
         [sent(8.0, '#main.9', kind='last'), ended(9.0, '#main.9', 'EchoTimeoutError')],
@@ -210,20 +210,20 @@ WRONG: dict[str, tuple[str, Story]] = {
 @pytest.mark.parametrize('what', WRONG)
 def test_what_is_wrong(what: str):
     rule, more = WRONG[what]
-    found = check(sorted(STORY + more, key=lambda note: note['t']))
+    found = check(sorted(VALID + more, key=lambda record: record['t']))
     assert [violation.rule for violation in found] == [rule], report(found)
     assert report(found).startswith(f'\n{rule}: 1 violations')
 
 
 def test_an_answer_to_another_call():
-    story = [dict(note) for note in STORY]
-    for found in story:
+    events = [dict(record) for record in VALID]
+    for found in events:
         if found['what'] == 'end' and found['id'] == '#main.5':
             found['answer'] = {'id': '#udp0.1.1', 'answers': '#main.4', 'rig': 'udp0'}
-    assert [violation.rule for violation in check(story)] == ['answers']
+    assert [violation.rule for violation in check(events)] == ['answers']
 
 
-EXCUSED: dict[str, Story] = {
+EXCUSED: dict[str, Events] = {
     'killed before its confirmation reached the sender, who went on': [
         sent(7.0, '#main.9'),
         delivered(7.01, '#main.9'),
@@ -262,7 +262,7 @@ EXCUSED: dict[str, Story] = {
     ],
     'a machine that stood still': [
         *failing(7.0, '#main.9'),
-        note(9.0, 'udp0.1', 'stood', since=7.0, until=9.0),
+        record(9.0, 'udp0.1', 'stood', since=7.0, until=9.0),
         delivered(9.001, '#main.9'),
     ],
     'a confirmation that came too late': [
@@ -272,7 +272,7 @@ EXCUSED: dict[str, Story] = {
     ],
     'a confirmation for which the socket had no room': [
         *exchanged(7.0, '#main.9')[:4],
-        note(8.0, 'driver', 'dropped', port=7, since=6.5, until=7.5),
+        record(8.0, 'driver', 'dropped', port=7, since=6.5, until=7.5),
         ended(8.0, '#main.9', 'EchoTimeoutError'),
     ],
     'a TCP rig that was stopped before it had confirmed': [
@@ -290,28 +290,28 @@ EXCUSED: dict[str, Story] = {
 
 @pytest.mark.parametrize('what', EXCUSED)
 def test_what_is_excused(what: str):
-    found = check(sorted(STORY + EXCUSED[what], key=lambda note: note['t']))
+    found = check(sorted(VALID + EXCUSED[what], key=lambda record: record['t']))
     assert found == [], report(found)
 
 
 @pytest.fixture
-def written(tmp_path) -> Callable[[Story], Story]:
-    """Write a story as the programs do, and read it again."""
+def written(tmp_path) -> Callable[[Events], Events]:
+    """Write a events as the programs do, and read it again."""
 
-    def write(story: Story) -> Story:
-        for by in {note['by'] for note in story}:
-            notes = Notes(tmp_path, by)
-            for found in story:
+    def write(events: Events) -> Events:
+        for by in {record['by'] for record in events}:
+            log = EventLog(tmp_path, by)
+            for found in events:
                 if found['by'] == by:
-                    notes(**{name: value for name, value in found.items() if name not in ('t', 'by')})
+                    log(**{name: value for name, value in found.items() if name not in ('t', 'by')})
         return read(tmp_path)
 
     return write
 
 
 def test_notes_are_read_as_they_were_written(written, tmp_path):
-    (tmp_path / 'udp9.1.notes').write_text('{"t": 1.0, "by": "udp9.1", "what": "began"}\n{"t": 2')  # killed there
-    found = written(STORY)
-    assert len(found) == len(STORY) + 1
+    (tmp_path / 'udp9.1.log').write_text('{"t": 1.0, "by": "udp9.1", "what": "began"}\n{"t": 2')  # killed there
+    found = written(VALID)
+    assert len(found) == len(VALID) + 1
     for by in ('main', 'udp0.1'):
-        assert [note['what'] for note in found if note['by'] == by] == [n['what'] for n in STORY if n['by'] == by]
+        assert [record['what'] for record in found if record['by'] == by] == [n['what'] for n in VALID if n['by'] == by]

@@ -1,4 +1,4 @@
-"""Tokens in everything that shows itself: values, errors, tasks, records of what came."""
+"""Tokens do not show in values, errors, tasks and records of received messages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import warnings
 import pytest
 
 import echorig.sync
+import internals
 from echorig import EchoMismatchError, EchoTimeoutError, RemoteCallbackError, Services, Tuning
 from echorig.security.redaction import HiddenDict, hide_values, redact_error, redact_frame
 from echorig.testing import FakeRig
 from echorig.wire._codec import encode
 from eventually import eventually
-from rigs import RawUdp
+from lab import RawUdp
 from secrets_watch import token
-from tagging import acknowledged
+from tagging import set_ack
 
 TOKEN = token(1)
 URL = 'https://alyx.example.org'
@@ -35,7 +36,7 @@ class Alyx:
 
 
 def hidden(*things):
-    """Tell whether nothing of the token is in what things show of themselves."""
+    """Return whether no representation of the objects contains a part of the token."""
     return not any(TOKEN[4:12] in f'{thing!r} {thing!s} {thing}' for thing in things)
 
 
@@ -78,7 +79,7 @@ def test_a_deep_value_is_hidden_by_what_it_is_in():
     ids=['bare', 'key', 'header', 'data', 'quoted', 'cut'],
 )
 def test_texts_of_errors(text):
-    """Of an error about ALYX the type is shown, and so of one that mentions a token or a URL."""
+    """An error about ALYX, or with a token or a URL in its text, is shown as its type."""
     assert redact_error(text, 128) == text.partition(':')[0]
     if 'bare' not in text and 'token' in text.lower():
         assert hidden(redact_error(text))
@@ -108,14 +109,16 @@ async def test_who_has_it_in_hand_shows_nothing_of_it(lab, transport):
         await asyncio.wait([waiting, kept])
         assert heard == [DATA]
         assert hidden(heard, kept, waiting, item, stream, waiting.result(), server, client, server.peers, client.peers)
-        assert hidden(dict(server.peers), client._last_sent, client._exchange, client._pipeline, vars(client))
+        assert hidden(
+            dict(server.peers), client._last_sent, internals.exchange(client), internals.pipeline(client), vars(client)
+        )
         client.send(MESSAGE)
         await client.init()
         assert len(stream) == 2
     await client.alyx(Alyx())
     await client.alyx(Alyx())
     addr = item[1]
-    assert hidden(server._waiting, server._waiting.backlog, list(server._waiting.backlog._kept))
+    assert hidden(internals.event_queue(server), internals.backlog(server), internals.kept_messages(server))
     assert hidden(server.peers[addr], Services([client]), server._callbacks)
 
 
@@ -172,14 +175,16 @@ async def test_a_callback_that_fails_with_it(lab, transport, kind, raises, caplo
 
 
 async def test_a_peer_that_quotes_it_in_its_notice(lab, caplog):
-    """Of other programs nobody knows what they write: here the data as iblutil shows them, and as MATLAB does."""
+    """Error notices of iblutil and MATLAB, which may quote the data."""
     caplog.set_level(logging.DEBUG)
     peer = await RawUdp.open()
     client = await lab.client(peer.uri)
     for text, event in ((f"KeyError: '{TOKEN}'", 128), (f'ValueError: {DATA}', 128), ('no', FRAME.decode())):
-        telling = asyncio.ensure_future(Services([client])._signal(echorig.ExpMessage.ALYX, 'alyx', Alyx()))
+        telling = asyncio.ensure_future(
+            internals.call_rigs(Services([client]), echorig.ExpMessage.ALYX, 'alyx', Alyx())
+        )
         data, addr = await peer.hear()
-        peer.say(acknowledged(data), addr)
+        peer.say(set_ack(data), addr)
         peer.say(encode([0, text, event]), addr)
         with pytest.raises(echorig.ServicesError) as caught:
             await telling
@@ -223,7 +228,7 @@ async def test_a_rig_that_says_nothing(lab, caplog):
     ids=['noise', 'cut', 'combination', 'another combination', 'object', 'end'],
 )
 async def test_what_is_no_message(lab, frame, caplog):
-    """The warnings that iblutil gives as well, and the log."""
+    """The warnings that iblutil has too, and the log."""
     server, client = await lab.pair()
     await client.init()  # it has opened by now
     with warnings.catch_warnings(record=True) as caught:
@@ -248,7 +253,7 @@ async def test_too_many_messages_for_those_who_read(lab, caplog):
         assert stream.dropped
     await heard
     assert 'max_backlog' in caplog.text
-    assert hidden(caplog.text, caught.value, server._flow_control)
+    assert hidden(caplog.text, caught.value, internals.flow_control(server))
 
 
 @pytest.mark.parametrize('kind', ['echorig', 'iblutil', 'matlab'])
@@ -264,7 +269,7 @@ async def test_rigs_for_tests(lab, kind):
             await rig.wait_for('EXPEND', timeout=0.01)
         assert hidden(caught.value)
         with contextlib.suppress(echorig.EchoError):
-            await rig.tell(MESSAGE, timeout=0.2)
+            await rig.send(MESSAGE, timeout=0.2)
         assert hidden(rig.gave_up)
         rig.silent = True
     assert hidden(*rig.received)
@@ -275,7 +280,7 @@ async def test_a_rig_for_tests_that_gives_up(lab):
     for kind in ('iblutil', 'matlab'):
         async with FakeRig(kind=kind) as rig:
             with pytest.raises(EchoTimeoutError) as caught:
-                await rig.tell(MESSAGE, peer.addr, timeout=0.02)
+                await rig.send(MESSAGE, peer.addr, timeout=0.02)
             assert hidden(caught.value, rig.gave_up)
     peer.close()
 
@@ -296,7 +301,7 @@ def test_without_an_event_loop():
 
 
 async def test_what_the_program_prints(lab):
-    """`echorig server` prints messages, and gets no token to print."""
+    """`echorig server` prints messages without tokens."""
     from echorig.main import main
 
     out = io.StringIO()
@@ -317,6 +322,6 @@ async def test_what_the_program_prints(lab):
 
 
 def test_what_belongs_to_others_is_shown():
-    """A program that sends secrets of its own under a name of its own has to hide them itself."""
+    """Secrets of a program under other names are not hidden."""
     text = redact_frame(encode([64, 20, {'api key': 'abcdefgh'}]))
     assert text == '[64, 20, {"api key": "abcdefgh"}]'

@@ -1,4 +1,4 @@
-"""The rig for tests that speaks like MATLAB: it is as careless as the programs of the field, and no more."""
+"""The fake rig with the MATLAB dialect behaves as the MATLAB programs of the field do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from echorig import ConnectionClosedError, EchoError, EchoTimeoutError, sync
 from echorig.testing import FakeRig
 from eventually import eventually
-from rigs import REF, RawUdp
+from lab import REF, RawUdp
 
 PING = b'[' + b' \t' * 48 + b']'
 PATIENCE = 30.0  # only a failure waits that long
@@ -22,7 +22,7 @@ def matlab(**kwargs):
 
 
 async def says(peer, *frames):
-    """Assert what a rig says next, as it is, and nothing else."""
+    """Assert that a rig sends these frames, and nothing else."""
     for frame in frames:
         said = (await asyncio.wait_for(peer.heard.get(), PATIENCE))[0]
         assert said == frame
@@ -30,8 +30,8 @@ async def says(peer, *frames):
 
 
 @pytest.mark.parametrize('buffer', [512, 1000])
-async def test_it_reads_so_many_bytes(lab, buffer):
-    """It echoes these, and cannot decode them."""
+async def test_messages_longer_than_the_buffer(lab, buffer):
+    """The rig echoes the first bytes, and cannot decode them."""
     async with matlab(buffer=buffer) as rig:
         client = await lab.client(rig.uri, 'rig')
         notice = asyncio.ensure_future(client.on_event(0))
@@ -43,7 +43,7 @@ async def test_it_reads_so_many_bytes(lab, buffer):
         assert (await asyncio.wait_for(notice, PATIENCE))[0] == ['JSON syntax error', heard.frame.decode()]
 
 
-async def test_it_quotes_in_its_notices_and_knows_its_own_last_message():
+async def test_notices_quote_and_the_last_message_is_an_echo():
     async with matlab() as rig:
         peer = await RawUdp.open()
         rig.script('EXPINIT', notice='Undefined function')
@@ -61,8 +61,8 @@ async def test_it_quotes_in_its_notices_and_knows_its_own_last_message():
         peer.close()
 
 
-async def test_a_notice_is_its_last_message():
-    """After a ping it takes the echo of its answer for a command, whoever it comes from."""
+async def test_a_notice_replaces_the_last_message():
+    """After a ping the rig takes the echo of its answer for a command, from any address."""
     async with matlab() as rig:
         peer, other = await RawUdp.open(), await RawUdp.open()
         rig.script('EXPINIT', answer=['ready'])
@@ -94,7 +94,7 @@ async def test_a_notice_is_its_last_message():
         (b'[0, "ValueError: x", 2]', 'Cannot find the enumeration member'),
     ],
 )
-async def test_what_it_cannot_execute_it_echoes_and_quotes(frame, why):
+async def test_a_frame_that_cannot_be_executed_is_echoed_and_quoted(frame, why):
     async with matlab() as rig:
         peer = await RawUdp.open()
         peer.say(frame, rig.addr)
@@ -104,7 +104,7 @@ async def test_what_it_cannot_execute_it_echoes_and_quotes(frame, why):
 
 
 async def test_one_thing_at_a_time():
-    """What comes while it is at work waits in its socket, the echo of its answer too."""
+    """While the rig is busy, frames wait in its socket, the echo of its answer too."""
     async with matlab() as rig:
         peer = await RawUdp.open()
         rig.script('EXPSTART', echo_delay=0.05, answer_delay=0.05)
@@ -127,7 +127,7 @@ async def test_busy():
         rig.busy(0.1)
         for frame in (b'[2, 1]', b'[4, 2]'):
             peer.say(frame, rig.addr)
-        telling = asyncio.ensure_future(rig.tell([64, 20], peer.addr, timeout=PATIENCE))
+        telling = asyncio.ensure_future(rig.send([64, 20], peer.addr, timeout=PATIENCE))
         said = [(await asyncio.wait_for(peer.heard.get(), PATIENCE))[0] for _ in range(5)]
         assert time.monotonic() - begun > 0.19
         assert sorted(said) == sorted([b'[2, 1]', b'[2,1]', b'[4, 2]', b'[4,2]', b'[64,20]'])
@@ -153,22 +153,22 @@ def test_busy_without_an_event_loop():
         assert time.monotonic() - begun > 0.09
 
 
-async def test_it_forgets_what_it_said_when_it_speaks_again():
+async def test_a_message_is_forgotten_when_the_next_one_is_sent():
     async with matlab() as rig:
         peer = await RawUdp.open()
-        first = asyncio.ensure_future(rig.tell([64, 20, 1], peer.addr, timeout=PATIENCE))
+        first = asyncio.ensure_future(rig.send([64, 20, 1], peer.addr, timeout=PATIENCE))
         await says(peer, b'[64,20,1]')
-        second = asyncio.ensure_future(rig.tell([64, 20, 2], peer.addr, timeout=PATIENCE))
+        second = asyncio.ensure_future(rig.send([64, 20, 2], peer.addr, timeout=PATIENCE))
         await says(peer, b'[64,20,2]')
         with pytest.raises(EchoError, match='forgot'):
             await first
         peer.say(b'[64,20,2]', rig.addr)
         await second
         with pytest.raises(EchoTimeoutError):
-            await rig.tell([64, 20, 3], peer.addr, timeout=0.01)
+            await rig.send([64, 20, 3], peer.addr, timeout=0.01)
         assert rig.confirmed == [[64, 20, 2]]
         assert [message for message, _ in rig.unconfirmed] == [[64, 20, 1], [64, 20, 3]]
-        last = asyncio.ensure_future(rig.tell([64, 20, 4], peer.addr, timeout=PATIENCE))
+        last = asyncio.ensure_future(rig.send([64, 20, 4], peer.addr, timeout=PATIENCE))
         await says(peer, b'[64,20,3]', b'[64,20,4]')
         await rig.power_off()
         with pytest.raises(ConnectionClosedError, match='switched off'):
@@ -177,7 +177,7 @@ async def test_it_forgets_what_it_said_when_it_speaks_again():
 
 
 async def test_one_byte_for_each_character(lab):
-    """So what it says is no UTF-8; a message is read in the same way."""
+    """Sent text is not UTF-8; received text is decoded in the same way."""
     async with matlab() as rig:
         rig.script('EXPINIT', answer=['für 100 €'])
         peer = await RawUdp.open()
@@ -191,6 +191,6 @@ async def test_one_byte_for_each_character(lab):
         for message in ('[64, "ü"]', b'[64, "\xfc"]'):
             await eventually(lambda: len(rig.confirmed) == 1, 'the echo of the answer')
             rig.confirmed.clear()
-            await rig.tell(message, client._transport.get_extra_info('sockname'), timeout=PATIENCE)
+            await rig.send(message, client._transport.get_extra_info('sockname'), timeout=PATIENCE)
             rig.confirmed[:] = [1]
         peer.close()

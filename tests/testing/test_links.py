@@ -1,4 +1,4 @@
-"""The links of `echorig.testing` do what they are told, and count it."""
+"""The links of `echorig.testing` apply their faults, and count them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from echorig import ConnectionClosedError, EchoTimeoutError
-from echorig.testing import CuttingLink, LossyLink
+from echorig.testing import CuttingLink, LossyLink, TcpFaultLink
 from echorig.tuning import InternalTuning
 from eventually import eventually
-from rigs import RawUdp
+from lab import RawUdp
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
 N = 200
@@ -20,7 +20,7 @@ N = 200
 
 @asynccontextmanager
 async def ends(**faults):
-    """Open a raw server, a link to it, and a raw client; yield them and the link's own address."""
+    """Open a raw server, a link to it, and a raw client; yield them and the address of the link."""
     server, client = await RawUdp.open(), await RawUdp.open()
     try:
         async with LossyLink(server.uri, **faults) as link:
@@ -32,9 +32,9 @@ async def ends(**faults):
 
 
 async def carried(n=N, **faults):
-    """Send numbered datagrams over a link; return what came at the other end, and the counters."""
+    """Send numbered datagrams over a link; return the datagrams at the other end, and the counters."""
     async with ends(**faults) as (server, link, client, front):
-        counters = link.counters.there
+        counters = link.counters.to_server
         heard = []
         for i in range(n):
             client.say(i.to_bytes(8, 'big'), front)
@@ -71,9 +71,9 @@ async def test_the_same_seed_gives_the_same_faults():
         async with ends(**faults, seed=seed) as (server, link, client, front):
             for i in range(N):
                 client.say(i.to_bytes(8, 'big'), front)
-                await eventually(lambda: link.counters.there.received > i, 'link.counters.there.received > i')
-            heard = [await server.hear(PATIENCE) for _ in range(link.counters.there.forwarded)]
-            return [data for data, _ in heard], link.counters.there
+                await eventually(lambda: link.counters.to_server.received > i, 'link.counters.to_server.received > i')
+            heard = [await server.hear(PATIENCE) for _ in range(link.counters.to_server.forwarded)]
+            return [data for data, _ in heard], link.counters.to_server
 
     assert await picked(7) == await picked(7)
     assert (await picked(7))[0] != (await picked(8))[0]
@@ -94,7 +94,7 @@ async def test_reorder():
     assert counters.reordered > 0
 
 
-async def test_one_held_back_comes_in_the_end():
+async def test_a_datagram_is_not_held_for_ever():
     heard, counters = await carried(n=3, reorder=1.0)
     assert (numbers(heard), counters.reordered) == ([0, 1, 2], 3)
 
@@ -125,14 +125,14 @@ async def test_truncate_and_corrupt():
     assert all(bits.bit_count() == 1 for bits in wrong)
 
 
-async def test_each_way_for_itself():
+async def test_one_direction():
     async with ends(loss=(0.0, 1.0)) as (server, link, client, front):
         client.say(b'there', front)
         data, addr = await server.hear(PATIENCE)
         server.say(b'back', addr)
         assert data == b'there'
         assert await client.silence()
-        assert (link.counters.there.lost, link.counters.back.lost) == (0, 1)
+        assert (link.counters.to_server.lost, link.counters.to_client.lost) == (0, 1)
 
 
 async def test_each_client_has_an_address():
@@ -153,17 +153,17 @@ async def test_cut_and_mend():
         client.say(b'before', front)
         _, addr = await server.hear(PATIENCE)
         server.say(b'under way', addr)
-        await eventually(lambda: link.counters.back.received != 0, 'link.counters.back.received != 0')
+        await eventually(lambda: link.counters.to_client.received != 0, 'link.counters.to_client.received != 0')
         link.cut()
         client.say(b'cut', front)
-        await eventually(lambda: link.counters.there.received != 1, 'link.counters.there.received != 1')
+        await eventually(lambda: link.counters.to_server.received != 1, 'link.counters.to_server.received != 1')
         link.mend()
         client.say(b'after', front)
         server.say(b'mended', addr)
         assert (await server.hear(PATIENCE))[0] == b'after'
         assert (await client.hear(PATIENCE))[0] == b'mended'
-        assert (link.counters.there.cut, link.counters.back.cut) == (1, 1)
-        link.cut(back=False)
+        assert (link.counters.to_server.cut, link.counters.to_client.cut) == (1, 1)
+        link.cut(to_client=False)
         server.say(b'one way', addr)
         assert (await client.hear(PATIENCE))[0] == b'one way'
 
@@ -178,8 +178,8 @@ async def test_cut_and_mend():
         (LossyLink, {'hold': float('inf')}, ValueError),
         (LossyLink, {'duplicate': 'often'}, TypeError),
         (LossyLink, {'reorder': True}, TypeError),
-        (CuttingLink, {'corrupt': (0, 2)}, ValueError),
-        (CuttingLink, {'segment': -1}, ValueError),
+        (TcpFaultLink, {'corrupt': (0, 2)}, ValueError),
+        (TcpFaultLink, {'segment': -1}, ValueError),
     ],
 )
 def test_settings_are_checked(link, faults, error):
@@ -187,8 +187,12 @@ def test_settings_are_checked(link, faults, error):
         link('udp://127.0.0.1:9', **faults)
 
 
-async def test_the_other_kind_of_link():
-    for link, name in ((LossyLink('ws://127.0.0.1:9'), 'CuttingLink'), (CuttingLink('udp://127.0.0.1:9'), 'LossyLink')):
+async def test_links_refuse_other_transports():
+    assert CuttingLink is TcpFaultLink
+    for link, name in (
+        (LossyLink('ws://127.0.0.1:9'), 'TcpFaultLink'),
+        (TcpFaultLink('udp://127.0.0.1:9'), 'LossyLink'),
+    ):
         with pytest.raises(RuntimeError, match='async with'):
             _ = link.uri
         with pytest.raises(ValueError, match=name):
@@ -201,15 +205,15 @@ async def test_stream_in_pieces(lab, scheme):
     server = await lab.server(scheme)
     heard = []
     server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
-    async with CuttingLink(server.server_uri, segment=7, jitter=0.001, seed=1) as link:
+    async with TcpFaultLink(server.server_uri, segment=7, jitter=0.001, seed=1) as link:
         assert link.uri.startswith(f'{scheme}://')
         clients = [await lab.client(link.uri) for _ in range(3)]
         for client in clients:
             client.default_echo_timeout = PATIENCE
         await asyncio.gather(*(c.info('RUNNING', data=[i, 'ä' * 20]) for c in clients for i in range(10)))
         assert sorted(heard) == sorted([i, 'ä' * 20] for i in range(10) for _ in clients)
-        assert link.counters.there.received > 300
-        assert link.counters.there.received == link.counters.there.forwarded
+        assert link.counters.to_server.received > 300
+        assert link.counters.to_server.received == link.counters.to_server.forwarded
         assert link.n_connections == 3
         for client in clients:
             client.close()
@@ -217,12 +221,12 @@ async def test_stream_in_pieces(lab, scheme):
 
 
 @pytest.mark.parametrize('abort', [True, False])
-async def test_stream_that_breaks(lab, abort):
-    """A part of a message gets through, and then the connection ends, with a reset or in order."""
+async def test_stream_breaks(lab, abort):
+    """Only a part of a message arrives, and then the connection ends, with a reset or in order."""
     server = await lab.server('tcp', tuning=InternalTuning(close_grace=0.1))
     heard = []
     server.assign_callback('EXPINIT', lambda data, addr: heard.append(data))
-    async with CuttingLink(server.server_uri, cut_after=(250, 0), abort=abort) as link:
+    async with TcpFaultLink(server.server_uri, cut_after=(250, 0), abort=abort) as link:
         client = await lab.client(link.uri)
         await client.init(data='short')
         with pytest.raises(ConnectionClosedError):
@@ -230,12 +234,12 @@ async def test_stream_that_breaks(lab, abort):
         reason = await asyncio.wait_for(client.on_connection_lost, PATIENCE)
         assert isinstance(reason, ConnectionResetError) is abort
         assert heard == [['short']]
-        assert (link.counters.there.truncated, link.counters.back.truncated) == (1, 0)
+        assert (link.counters.to_server.truncated, link.counters.to_client.truncated) == (1, 0)
 
 
 async def test_stream_cut_and_mended(lab):
     server = await lab.server('tcp')
-    async with CuttingLink(server.server_uri) as link:
+    async with TcpFaultLink(server.server_uri) as link:
         client = await lab.client(link.uri)
         await client.init()
         link.cut()
@@ -252,6 +256,6 @@ async def test_stream_without_a_server(lab):
     uri = server.server_uri
     server.close()
     await server.wait_closed()
-    async with CuttingLink(uri) as link:
+    async with TcpFaultLink(uri) as link:
         client = await lab.client(link.uri)
         await asyncio.wait_for(client.on_connection_lost, PATIENCE)

@@ -1,4 +1,4 @@
-"""The compiled datagram transport keeps asyncio's contract, and is used where it can be."""
+"""The compiled datagram transport implements the contract of asyncio, and is the default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from echorig import EchoProtocol
-from rigs import REF
+from lab import REF
 
 if os.name != 'posix':
     pytest.skip('there the loop has a transport of its own', allow_module_level=True)
@@ -26,7 +26,7 @@ HOSTS = {socket.AF_INET: '127.0.0.1', socket.AF_INET6: '::1'}
 
 
 class Recorder(asyncio.DatagramProtocol):
-    """Notes what it is told, in order."""
+    """Records all calls in order."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -109,8 +109,8 @@ async def test_there_and_back(family):
     await ended(server, client)
 
 
-async def test_addresses_are_remembered_and_any_numeric_form_is_taken():
-    """A thousand senders in turn, answered out of order; the answers find their way."""
+async def test_addresses_are_cached_and_any_numeric_form_is_accepted():
+    """Many senders are answered out of order; each receives its own answer."""
     server = opened(bound())
     address = server.transport.get_extra_info('sockname')
     socks = [connected(address) for _ in range(200)]
@@ -164,8 +164,8 @@ async def test_bad_arguments():
     await ended(server, client)
 
 
-async def test_refusals_are_told_each_time_and_end_nothing():
-    """Some loops give up a socket that had an error; the transport asks again."""
+async def test_each_refusal_is_reported_and_closes_nothing():
+    """Some loops do not watch a socket any more after an error; the transport registers it again."""
     sock = bound()
     address = sock.getsockname()
     sock.close()
@@ -186,7 +186,7 @@ async def test_refusals_are_told_each_time_and_end_nothing():
     await ended(client, late)
 
 
-async def test_too_long_is_an_error_of_the_system():
+async def test_a_datagram_that_is_too_long_is_a_system_error():
     server = opened(bound())
     client = opened(connected(server.transport.get_extra_info('sockname')))
     client.transport.sendto(b'x' * 65_508)
@@ -197,7 +197,7 @@ async def test_too_long_is_an_error_of_the_system():
 
 
 def clogged() -> tuple[socket.socket, socket.socket]:
-    """A pair whose receiver does not read; the loopback of the internet protocols would drop and never block."""
+    """Return a pair whose receiver does not read; UDP over loopback would drop and never block."""
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for sock in pair:
         sock.setblocking(False)
@@ -215,7 +215,7 @@ def drained(receiver: socket.socket) -> list[bytes]:
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere the error is another one')
-async def test_what_the_system_does_not_take_waits_its_turn():
+async def test_datagrams_wait_until_the_system_accepts_them():
     sender, receiver = clogged()
     client = opened(sender)
     client.transport.set_write_buffer_limits(high=3000)
@@ -240,7 +240,7 @@ async def test_what_the_system_does_not_take_waits_its_turn():
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere the error is another one')
 @pytest.mark.parametrize('how', ['close', 'abort'])
-async def test_close_sends_what_waits_and_abort_drops_it(how):
+async def test_close_sends_unsent_datagrams_and_abort_drops_them(how):
     sender, receiver = clogged()
     client = opened(sender)
     for i in range(50):
@@ -279,7 +279,7 @@ async def test_reading_pauses():
     await ended(server, client)
 
 
-async def test_many_at_a_time_are_read_together_in_order_and_fairly():
+async def test_many_datagrams_are_read_in_batches_in_order_and_fairly():
     server = opened(bound())
     sock = connected(server.transport.get_extra_info('sockname'))
     in_a_turn = []
@@ -302,10 +302,10 @@ async def test_many_at_a_time_are_read_together_in_order_and_fairly():
     await ended(server)
 
 
-async def test_closing_in_the_middle_of_many_ends_them():
+async def test_closing_stops_a_batch():
     server = opened(bound())
     sock = connected(server.transport.get_extra_info('sockname'))
-    for batch in range(2):  # the first makes the transport read together
+    for batch in range(2):  # the first makes the transport read batches
         for _ in range(60):
             sock.send(b'.')
         if batch:
@@ -318,7 +318,7 @@ async def test_closing_in_the_middle_of_many_ends_them():
     sock.close()
 
 
-async def test_pausing_in_the_middle_of_many_keeps_the_rest():
+async def test_pausing_within_a_batch_keeps_the_rest():
     server = opened(bound())
     sock = connected(server.transport.get_extra_info('sockname'))
     for _ in range(60):
@@ -345,7 +345,7 @@ async def test_pausing_in_the_middle_of_many_keeps_the_rest():
     await ended(server)
 
 
-async def test_a_refusal_of_an_earlier_datagram_costs_nothing_of_this_one():
+async def test_a_refusal_of_an_earlier_datagram_does_not_affect_this_one():
     sock = bound()
     address = sock.getsockname()
     sock.close()
@@ -355,7 +355,7 @@ async def test_a_refusal_of_an_earlier_datagram_costs_nothing_of_this_one():
     sock.setblocking(False)
     sock.bind(address)
     late = opened(sock)
-    client.transport.sendto(b'to somebody')  # the system tells of the first one here
+    client.transport.sendto(b'to somebody')  # the system reports the first one here
     await late.until(lambda: late.got)
     assert [data for data, _ in late.got] == [b'to somebody']
     assert [type(error) for error in client.errors] == [ConnectionRefusedError]
@@ -418,7 +418,7 @@ async def test_a_protocol_that_refuses_the_connection_keeps_the_socket():
         DatagramTransport(asyncio.get_running_loop(), sock, Refusing())
 
 
-async def test_a_transport_that_is_forgotten_warns():
+async def test_an_unclosed_transport_warns():
     server = opened(bound())
     server.transport.pause_reading()
     with warnings.catch_warnings(record=True) as caught:
@@ -431,11 +431,11 @@ async def test_a_transport_that_is_forgotten_warns():
 
 # --- how long a datagram lay in the socket ---
 
-knows_when = pytest.mark.skipif(sys.platform not in ('linux', 'darwin'), reason='there the system does not tell')
+knows_when = pytest.mark.skipif(sys.platform not in ('linux', 'darwin'), reason='the system has no timestamps')
 
 
 def noting_waits(server: Recorder) -> list[float]:
-    """Have it noted how long each datagram lay in the socket."""
+    """Record how long each datagram lay in the socket."""
     waits: list[float] = []
     heard = Recorder.datagram_received
 
@@ -448,7 +448,7 @@ def noting_waits(server: Recorder) -> list[float]:
 
 
 async def stamped(server: Recorder, sock: socket.socket, waits: list[float]) -> None:
-    """Return when datagrams are stamped as they come: Linux needs a moment, once, and stamps none before."""
+    """Wait until datagrams have timestamps, which Linux starts only after a moment."""
     for _ in range(30):
         n = len(waits)
         sock.send(b'x')
@@ -461,7 +461,7 @@ async def stamped(server: Recorder, sock: socket.socket, waits: list[float]) -> 
 
 @knows_when
 @pytest.mark.blocks
-async def test_it_is_known_how_long_a_datagram_lay_in_the_socket():
+async def test_the_time_in_the_socket_is_measured():
     server = opened(bound())
     waits = noting_waits(server)
     sock = connected(server.transport.get_extra_info('sockname'))
@@ -471,19 +471,19 @@ async def test_it_is_known_how_long_a_datagram_lay_in_the_socket():
     assert 0 <= waits[0] < 60
     await stamped(server, sock, waits)
     assert 0.25 <= waits[-1] < 60
-    assert server.transport.waited == -1.0  # nothing is being handed on
+    assert server.transport.waited == -1.0  # no datagram is being delivered
     sock.close()
     await ended(server)
 
 
 @knows_when
 @pytest.mark.blocks
-async def test_those_read_together_and_those_held_keep_their_own_time():
+async def test_datagrams_of_batches_and_held_ones_keep_their_timestamps():
     server = opened(bound())
     waits = noting_waits(server)
     sock = connected(server.transport.get_extra_info('sockname'))
     await stamped(server, sock, waits)
-    for batch in range(2):  # the first makes the transport read together
+    for batch in range(2):  # the first makes the transport read batches
         waits.clear()
         for _ in range(60):
             sock.send(b'x')
@@ -511,21 +511,21 @@ async def test_those_read_together_and_those_held_keep_their_own_time():
     await ended(server)
 
 
-# --- where it is used ---
+# --- its use ---
 
 
 async def test_it_is_the_default(lab, monkeypatch):
-    monkeypatch.delenv('ECHORIG_DATAGRAM', raising=False)
+    monkeypatch.delenv('ECHORIG_TRANSPORTS', raising=False)
     for com in await lab.pair('udp'):
         assert type(com._transport) is DatagramTransport
 
 
 @pytest.mark.parametrize('how', ['environment', 'options'])
-async def test_the_loops_own_is_used_where_asked_for(lab, monkeypatch, how):
-    monkeypatch.delenv('ECHORIG_DATAGRAM', raising=False)
+async def test_the_transport_of_the_loop_can_be_chosen(lab, monkeypatch, how):
+    monkeypatch.delenv('ECHORIG_TRANSPORTS', raising=False)
     kwargs: dict[str, Any] = {}
     if how == 'environment':
-        monkeypatch.setenv('ECHORIG_DATAGRAM', 'loop')
+        monkeypatch.setenv('ECHORIG_TRANSPORTS', 'loop')
     else:
         kwargs['allow_broadcast'] = True
     with bound() as free:
@@ -538,14 +538,14 @@ async def test_the_loops_own_is_used_where_asked_for(lab, monkeypatch, how):
         await client.start(REF)
 
 
-async def test_the_environment_must_be_known(monkeypatch):
-    monkeypatch.setenv('ECHORIG_DATAGRAM', 'quick')
-    with pytest.raises(ValueError, match=r"ECHORIG_DATAGRAM is 'quick'"):
+async def test_unknown_values_of_the_environment_are_refused(monkeypatch):
+    monkeypatch.setenv('ECHORIG_TRANSPORTS', 'quick')
+    with pytest.raises(ValueError, match=r"ECHORIG_TRANSPORTS is 'quick'"):
         await EchoProtocol.server('127.0.0.1:0')
 
 
-def test_a_loop_without_readers_uses_its_own():
-    """As the proactor of Windows has none."""
+def test_a_loop_without_readers_uses_its_own_transport():
+    """The proactor of Windows has none."""
 
     class NoReaders(asyncio.SelectorEventLoop):
         def add_reader(self, *args: Any) -> None:
@@ -566,8 +566,8 @@ def test_a_loop_without_readers_uses_its_own():
         loop.close()
 
 
-async def test_who_was_read_together_is_answered_without_a_look_up(monkeypatch):
-    """In a flood nobody's address is looked up twice."""
+async def test_senders_of_a_batch_are_answered_without_a_look_up(monkeypatch):
+    """In a flood no address is looked up twice."""
     sock = bound()
     transport = DatagramTransport(asyncio.get_running_loop(), sock, protocol := Recorder())
     peers = [bound() for _ in range(200)]

@@ -1,4 +1,4 @@
-"""Servers that go away and come back: what their clients do, and who is told."""
+"""Clients reconnect to servers that were stopped and started again, and report it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import ssl
 
 import pytest
 
+import internals
 from echorig import (
-    ConnectionChange,
     ConnectionClosedError,
+    ConnectionEvent,
     EchoProtocol,
     PeerUnreachableError,
     Services,
     ServicesError,
 )
 from echorig.tuning import InternalTuning
-from rigs import REF, free_port
+from lab import REF, free_port
 from tagging import TAG_SIZE
 
 QUICK = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02)
 
 
 async def restarted(lab, server, **kwargs):
-    """Open a server where one was."""
+    """Open a server at the address of an earlier one."""
     again = await EchoProtocol.server(server.server_uri, 'again', **kwargs)
     lab.opened.append(again)
     return again
@@ -36,7 +37,7 @@ async def gone(server):
     await server.wait_closed()
 
 
-async def test_a_client_finds_its_server_again(lab, caplog):
+async def test_a_client_reconnects(lab, caplog):
     server = await lab.server('tcp')
     client = await lab.client(server, 'camera', tuning=QUICK)
     caplog.set_level(logging.INFO)
@@ -54,15 +55,15 @@ async def test_a_client_finds_its_server_again(lab, caplog):
         with pytest.raises(ConnectionClosedError, match='lost its connection'):
             await waiting
         for call in (lambda: client.start(REF), lambda: client.ping(), lambda: client.on_event('EXPEND')):
-            with pytest.raises(ConnectionClosedError, match=r'camera .* looks for its server'):
+            with pytest.raises(ConnectionClosedError, match=r'camera .* is reconnecting'):
                 await call()
-        client.assign_callback('EXPEND', lambda data, addr: heard.append(data[0]))  # what is assigned now counts later
+        client.assign_callback('EXPEND', lambda data, addr: heard.append(data[0]))  # stays assigned
         server = await restarted(lab, server)
         addr = asyncio.get_running_loop().create_future()
         server.assign_callback('EXPSTART', lambda data, sender: addr.set_result(sender))
         lost, found = [await asyncio.wait_for(changes.__anext__(), 5) for _ in range(2)]
         address = (server.hostname, server.port)
-        assert (lost, found) == (ConnectionChange('lost', address), ConnectionChange('connected', address))
+        assert (lost, found) == (ConnectionEvent('lost', address), ConnectionEvent('connected', address))
         assert told == [lost, found]
         assert client.is_connected is True
         assert first.done()
@@ -76,11 +77,11 @@ async def test_a_client_finds_its_server_again(lab, caplog):
         await gone(server)
         await asyncio.wait_for(again, 5)
     assert client.clear_connection_callbacks() == 1
-    assert 'Connected with' in caplog.text
+    assert 'Reconnected to' in caplog.text
 
 
 async def test_nothing_is_sent_twice(lab):
-    """What was under way when the connection went fails, and the next program never hears of it."""
+    """A message in transit fails with its connection, and is not sent to the next program."""
     accepted = asyncio.Queue()
     raw = await asyncio.start_server(lambda r, w: accepted.put_nowait((r, w)), '127.0.0.1', 0)
     uri = f'tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}'
@@ -88,7 +89,7 @@ async def test_nothing_is_sent_twice(lab):
     client.default_echo_timeout = 60.0
     sends = [asyncio.ensure_future(client.info(0, i)) for i in range(3)]
     reader, writer = await accepted.get()
-    await reader.readexactly(3 * len(client.encode([64, 0, 0])) + 3 * TAG_SIZE)  # heard, and never confirmed
+    await reader.readexactly(3 * len(client.encode([64, 0, 0])) + 3 * TAG_SIZE)  # received, and never confirmed
     writer.transport.abort()
     outcomes = await asyncio.gather(*sends, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ConnectionClosedError] * 3
@@ -104,12 +105,12 @@ async def test_nothing_is_sent_twice(lab):
     await raw.wait_closed()
 
 
-async def test_a_client_that_shall_not_reconnect(lab):
+async def test_reconnect_false(lab):
     server = await lab.server('tcp')
     client = await lab.client(server, reconnect=False)
     await client.init()
     await gone(server)
-    await asyncio.wait_for(client.wait_closed(), 5)  # there is nothing more to come
+    await asyncio.wait_for(client.wait_closed(), 5)  # the client is closed
     assert client.on_connection_lost.done()
     for call in (client.init, lambda: client.on_event('EXPEND')):
         with pytest.raises(ConnectionClosedError, match=r'has lost its connection$'):
@@ -119,7 +120,7 @@ async def test_a_client_that_shall_not_reconnect(lab):
     client.close()
 
 
-async def test_a_socket_that_was_passed_is_not_made_anew(lab):
+async def test_a_socket_of_the_user_is_not_replaced(lab):
     server = await lab.server('tcp')
     sock = socket.socket()
     sock.setblocking(False)
@@ -130,8 +131,8 @@ async def test_a_socket_that_was_passed_is_not_made_anew(lab):
     await asyncio.wait_for(client.wait_closed(), 5)
 
 
-async def test_closing_ends_the_search(lab):
-    for delay in (10.0, 0.001):  # while it waits, and while it tries
+async def test_closing_ends_the_attempts(lab):
+    for delay in (10.0, 0.001):  # between two attempts, and during one
         server = await lab.server('tcp')
         client = await lab.client(server, tuning=InternalTuning(first_reconnect_delay=delay, max_reconnect_delay=delay))
         async with client.connection_events() as changes:
@@ -142,14 +143,14 @@ async def test_closing_ends_the_search(lab):
             await asyncio.wait_for(client.wait_closed(), 5)
             with pytest.raises(ConnectionClosedError):
                 await changes.__anext__()
-        assert client._endpoint.reconnector._task.done()
+        assert internals.reconnect_task(client).done()
         with pytest.raises(ConnectionClosedError, match='is closed'):
             await client.init()
         with pytest.raises(ConnectionClosedError):
             client.assign_connection_callback(print)
 
 
-async def test_a_server_that_hangs_up_is_asked_less_and_less_often(lab):
+async def test_attempts_to_a_server_that_closes_connections_become_rare(lab):
     accepted = asyncio.Queue()
 
     def hang_up(reader, writer):
@@ -163,7 +164,7 @@ async def test_a_server_that_hangs_up_is_asked_less_and_less_often(lab):
     )
     for _ in range(5):
         await asyncio.wait_for(accepted.get(), 5)
-    assert client._endpoint.reconnector._delay >= 0.001 * 2**4
+    assert internals.reconnect_delay(client) >= 0.001 * 2**4
     client.close()
     await client.wait_closed()
     raw.close()
@@ -181,7 +182,7 @@ async def test_over_tls(lab, certificate):
         await client.init()
         await gone(server)
         assert (await asyncio.wait_for(changes.__anext__(), 5)).state == 'lost'
-        # Somebody else listens there meanwhile, who knows no TLS.
+        # Meanwhile a program without TLS listens there.
         other = await asyncio.start_server(lambda r, w: w.write(b'hello') or w.close(), '127.0.0.1', server.port)
         await asyncio.sleep(0.05)
         other.close()
@@ -192,14 +193,14 @@ async def test_over_tls(lab, certificate):
         assert client._transport.get_extra_info('ssl_object') is not None
 
 
-async def test_a_connection_of_a_port_with_itself_is_none(lab):
-    """What looking for a local server that is away finds once in some ten thousand times."""
-    port = free_port(socket.SOCK_STREAM)
+async def test_a_port_connected_to_itself_is_no_connection(lab):
+    """One in some ten thousand attempts to reach a missing local server ends in one."""
+    port = free_port()
     with pytest.raises(PeerUnreachableError, match='any more'):
         await lab.client(f'tcp://127.0.0.1:{port}', local_addr=('127.0.0.1', port))
 
 
-async def test_a_server_is_told_of_its_clients(lab, caplog):
+async def test_connection_events_of_a_server(lab, caplog):
     server = await lab.server('tcp')
     told = asyncio.Queue()
 
@@ -215,7 +216,7 @@ async def test_a_server_is_told_of_its_clients(lab, caplog):
         server.assign_connection_callback('lamp')
     client = await lab.client(server)
     addr = client._transport.get_extra_info('sockname')
-    assert await asyncio.wait_for(told.get(), 5) == ConnectionChange('connected', addr)
+    assert await asyncio.wait_for(told.get(), 5) == ConnectionEvent('connected', addr)
     client.close()
     change = await asyncio.wait_for(told.get(), 5)
     assert (change.state, change.addr) == ('lost', addr)
@@ -223,7 +224,7 @@ async def test_a_server_is_told_of_its_clients(lab, caplog):
     assert server.clear_connection_callbacks(fail) == 1
 
 
-async def test_services_fail_at_once_while_a_rig_is_away_and_work_again(lab):
+async def test_services_fail_at_once_while_a_rig_is_stopped_and_work_again(lab):
     server, other = await lab.answering('tcp', 'rig'), await lab.answering('tcp', 'other')
     rigs = Services([await lab.client(com, com.name, tuning=QUICK) for com in (server, other)], timeout=30.0)
     await rigs.init()
@@ -245,7 +246,7 @@ async def test_services_fail_at_once_while_a_rig_is_away_and_work_again(lab):
     assert list(await rigs.start(REF)) == ['rig', 'other']
 
 
-async def test_a_udp_rig_that_starts_again_is_found_again(lab):
+async def test_a_restarted_udp_rig_receives_messages_again(lab):
     server = await lab.server()
     client = await lab.client(server)
     await client.init()

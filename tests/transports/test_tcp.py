@@ -13,8 +13,8 @@ from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, TLSError, T
 from echorig.tuning import InternalTuning
 from echorig.wire._framing import FrameSplitter
 from eventually import eventually
-from rigs import REF
-from tagging import TAG_SIZE, acknowledged, untagged
+from lab import REF
+from tagging import TAG_SIZE, set_ack, strip_tag
 
 
 async def test_two_messages_in_one_segment(lab):
@@ -85,19 +85,19 @@ async def test_messages_are_pipelined(lab):
     reader, writer = await accepted.get()
     expected = [client.encode([64, 0, i]) for i in range(10)]
     first = await asyncio.wait_for(reader.readexactly(len(expected[0]) + TAG_SIZE), 2)
-    writer.write(acknowledged(first))  # from now on it is known that this end tells messages apart
+    writer.write(set_ack(first))  # from now on it is known that this end tells messages apart
     others = await asyncio.wait_for(reader.readexactly(sum(len(frame) + TAG_SIZE for frame in expected[1:])), 2)
-    assert [untagged(frame) for frame in FrameSplitter(10**6).feed(first + others)] == expected
+    assert [strip_tag(frame) for frame in FrameSplitter(10**6).feed(first + others)] == expected
     for frame in FrameSplitter(10**6).feed(others):
-        writer.write(acknowledged(frame))
+        writer.write(set_ack(frame))
     await asyncio.gather(*sends)
     writer.close()
     raw.close()
     await raw.wait_closed()
 
 
-async def test_small_messages_leave_at_once_on_both_ends(lab):
-    own = socket.socket()  # with no protocol number, the loops leave the delay on
+async def test_small_messages_are_sent_at_once_on_both_ends(lab):
+    own = socket.socket()  # without a protocol number the loops keep the delay
     own.bind(('127.0.0.1', 0))
     server = await EchoProtocol.server('tcp://127.0.0.1', 'server', sock=own)
     lab.opened.append(server)
@@ -127,7 +127,7 @@ async def test_a_message_over_the_limit_closes_the_connection(lab, caplog):
     await other.init()
 
 
-async def test_the_end_inside_a_message_is_logged(lab, caplog):
+async def test_an_end_inside_a_message_is_logged(lab, caplog):
     server, client = await lab.pair('tcp')
     _, writer = await asyncio.open_connection(server.hostname, server.port)
     writer.write(b'[2, "unfinished')
@@ -141,7 +141,7 @@ async def test_the_end_inside_a_message_is_logged(lab, caplog):
     await client.init()
 
 
-async def test_a_client_that_never_reads_is_cut_off_and_does_not_delay_closing(lab, caplog):
+async def test_a_client_that_never_reads_is_closed_and_does_not_delay_closing(lab, caplog):
     server = await lab.server('tcp', tuning=InternalTuning(max_send_buffer=2**20, close_grace=0.05))
     _, writer = await asyncio.open_connection(server.hostname, server.port)
     frame = server.encode([64, 'x' * 100_000])
@@ -162,7 +162,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_does_not_delay_closing(l
 
 
 @pytest.mark.blocks
-async def test_a_client_that_never_shakes_hands_does_not_delay_closing(lab, certificate):
+async def test_a_client_without_a_handshake_does_not_delay_closing(lab, certificate):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate)
     server = await lab.server('wss', ssl=context, tuning=InternalTuning(close_grace=0.05))
@@ -172,7 +172,7 @@ async def test_a_client_that_never_shakes_hands_does_not_delay_closing(lab, cert
         await asyncio.wait_for(server.wait_closed(), 5)
 
 
-async def test_nothing_is_heard_after_closing(lab, caplog):
+async def test_nothing_is_delivered_after_closing(lab, caplog):
     server = await lab.server('tcp')
     heard = []
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: (heard.append(event), server.close()))
@@ -184,7 +184,7 @@ async def test_nothing_is_heard_after_closing(lab, caplog):
     writer.close()
 
 
-async def test_data_may_be_fed_by_hand(lab):
+async def test_data_received_may_be_called_directly(lab):
     server, client = await lab.pair('tcp')
     waiting = asyncio.ensure_future(client.on_event('EXPEND'))
     await asyncio.sleep(0)
@@ -210,7 +210,7 @@ async def test_wss_is_tls(lab, certificate):
     with pytest.raises(TLSError, match='self-signed'):
         await lab.client(server.server_uri)
     for scheme in ('ws', 'tcp', 'udp'):
-        with pytest.raises(ValueError, match='use wss'):
+        with pytest.raises(ValueError, match='use tls'):
             await lab.server(scheme, ssl=ours)
-        with pytest.raises(ValueError, match='use wss'):
+        with pytest.raises(ValueError, match='use tls'):
             await lab.client(f'{scheme}://127.0.0.1:9', ssl=theirs)

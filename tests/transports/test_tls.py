@@ -1,4 +1,4 @@
-"""TLS: certificates of both ends, errors in words, and nothing in clear; all with certificates made here."""
+"""TLS: certificates of both ends, explained errors, and no unencrypted byte; the certificates are made here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+import internals
 from certificates import V2, V3
 from echorig import ConnectionClosedError, EchoProtocol, ExpMessage, Rejected, Services, TLSError, Tuning
-from echorig.cli.main import entry
+from echorig.cli.main import main
 from echorig.tuning import InternalTuning
 from eventually import eventually
 from hosts import BAD, needs_others, stranger
-from rigs import REF, free_port
+from lab import REF, free_port
 
 SECRET = 'what-nobody-may-read'
 QUICK = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02, handshake_timeout=5.0)
@@ -27,7 +28,7 @@ QUICK = InternalTuning(first_reconnect_delay=0.01, max_reconnect_delay=0.02, han
 
 @contextlib.asynccontextmanager
 async def answering(how, host='127.0.0.1', port=0) -> AsyncIterator[str]:
-    """A TCP server that does with each connection what `how` does; its URI."""
+    """Run a TCP server that calls `how` with each connection; yield its URI."""
     tasks = set()
 
     async def accepted(reader, writer):
@@ -49,7 +50,7 @@ async def answering(how, host='127.0.0.1', port=0) -> AsyncIterator[str]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-# --- what works ---
+# --- connections ---
 
 
 async def test_messages_of_any_size_and_direction(lab, papers):
@@ -80,7 +81,7 @@ async def test_messages_of_any_size_and_direction(lab, papers):
 
 
 async def test_bytes_one_by_one(lab, papers):
-    """However the stream is cut, and whatever comes before anybody reads it."""
+    """Messages survive any segmentation of the stream, and data that arrives early."""
     server = await lab.server('wss', ssl=papers.servers['good'])
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = papers.client.wrap_bio(incoming, outgoing, server_hostname='localhost')
@@ -113,7 +114,7 @@ async def test_client_certificates(lab, papers):
         waiting = asyncio.ensure_future(server.on_event('EXPSTART'))
         await client.start(REF)
         _, addr = await waiting
-        shown = server._connections[addr].transport.get_extra_info('peercert')
+        shown = internals.connections(server)[addr].transport.get_extra_info('peercert')
         assert ('email', 'main@lab.org') in shown['subjectAltName']
 
 
@@ -128,7 +129,7 @@ async def test_sets_of_rigs(lab, papers):
         assert await rigs.init('x') == {'camera': ['x']}
 
 
-# --- what does not, for the client ---
+# --- failures of clients ---
 
 
 @pytest.mark.parametrize(
@@ -150,14 +151,14 @@ async def test_certificates_of_servers(lab, papers, cert, trust, says):
             await lab.client(f'wss://{host}:{server.port}', 'camera', ssl=getattr(papers, trust))
         assert isinstance(caught.value, ConnectionError)
         assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
-    assert server._connections == {}
+    assert internals.connections(server) == {}
 
 
 async def test_no_version_in_common(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.demanding[V2])
-    with pytest.raises(TLSError, match=r'hung up during the handshake; .* does its log say why'):
+    with pytest.raises(TLSError, match=r'closed the connection during the handshake; .* Its log may say why'):
         await lab.client(server, ssl=papers.newest)
-    assert 'no version of TLS in common' in caplog.text  # for whoever looks at the server
+    assert 'no version of TLS in common' in caplog.text  # in the log of the server
 
 
 async def test_plain_servers(lab, papers):
@@ -177,8 +178,8 @@ async def test_plain_servers(lab, papers):
 
     for how, seconds, says in (
         (garbage, 60, 'does not speak TLS'),
-        (hangs_up, 60, 'hung up during the handshake'),
-        (silent, 0.05, r'not over within 0.05 s \(Tuning.handshake_timeout\); is a wss:// server there'),
+        (hangs_up, 60, 'closed the connection during the handshake'),
+        (silent, 0.05, r'not complete within 0.05 s \(Tuning.handshake_timeout\); is a tls:// server there'),
     ):
         async with answering(how) as uri:
             with pytest.raises(TLSError, match=says):
@@ -190,13 +191,13 @@ async def test_plain_servers(lab, papers):
 
 @pytest.mark.parametrize('version', [V2, V3], ids=lambda version: version.name)
 async def test_a_server_that_wants_a_certificate(lab, papers, caplog, version):
-    """With TLS 1.3 the client learns only after the handshake, when it has begun to send."""
+    """With TLS 1.3 the client is refused only after its handshake, when it may have sent messages."""
     server = await lab.server('wss', ssl=papers.demanding[version])
     heard = []
     server.assign_callback(ExpMessage.any(), lambda data, addr, event: heard.append(data))
     for context in (papers.client, papers.with_strange_cert, papers.with_expired_cert):
         if version == V2:
-            with pytest.raises(TLSError, match=r'hung up during the handshake; .* does its log say why'):
+            with pytest.raises(TLSError, match=r'closed the connection during the handshake; .* Its log may say why'):
                 await lab.client(server, 'camera', ssl=context)
         else:
             client = await lab.client(server, 'camera', ssl=context, reconnect=False)
@@ -210,7 +211,7 @@ async def test_a_server_that_wants_a_certificate(lab, papers, caplog, version):
     assert 'no certificate, and one is required here' in caplog.text
 
 
-async def test_a_server_that_wants_a_certificate_is_not_asked_in_silence(lab, papers, caplog):
+async def test_attempts_without_a_certificate_are_logged(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.demanding[V3])
     client = await lab.client(server, 'camera', ssl=papers.client, tuning=QUICK)
     with pytest.raises(ConnectionClosedError):
@@ -223,7 +224,7 @@ async def test_a_server_that_wants_a_certificate_is_not_asked_in_silence(lab, pa
 
 @pytest.mark.blocks
 async def test_a_server_of_another_kind_that_wants_a_certificate(lab, papers):
-    """One that closes at once; the system may throw away what it has said."""
+    """One that closes at once; the system may drop its last bytes."""
     with socket.create_server(('127.0.0.1', 0)) as listener:
 
         def serve():
@@ -239,7 +240,7 @@ async def test_a_server_of_another_kind_that_wants_a_certificate(lab, papers):
         await asyncio.to_thread(thread.join)
 
 
-async def test_contexts_that_are_none(lab, papers):
+async def test_invalid_contexts(lab, papers):
     with pytest.raises(
         ValueError, match=r'no context for a server: use ssl.create_default_context\(ssl.Purpose.CLIENT'
     ):
@@ -253,10 +254,10 @@ async def test_contexts_that_are_none(lab, papers):
             await lab.server('wss', ssl=context)
 
 
-# --- what does not, for the server ---
+# --- failures of servers ---
 
 
-async def test_clients_that_are_none(lab, papers, caplog):
+async def test_clients_without_tls(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=60))
     hasty = await lab.server('wss', 'hasty', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=0.05))
     heard = []
@@ -264,13 +265,13 @@ async def test_clients_that_are_none(lab, papers, caplog):
     plain = await lab.client(server.server_uri.replace('wss', 'tcp'), reconnect=False)
     with pytest.raises(ConnectionClosedError):
         await plain.init(SECRET)
-    for first in (b'GET / HTTP/1.1\r\n\r\n', b'\x16\x03\x01\xff\xff' + bytes(100), b''):  # the last says nothing at all
+    for first in (b'GET / HTTP/1.1\r\n\r\n', b'\x16\x03\x01\xff\xff' + bytes(100), b''):  # the last sends nothing
         async with stranger(server if first else hasty, '127.0.0.1') as (reader, writer):
             writer.write(first)
             with contextlib.suppress(ConnectionResetError):
                 await asyncio.wait_for(reader.read(), 5)
     async with stranger(server, '127.0.0.1'):
-        pass  # and one that goes at once
+        pass  # and one that closes at once
     await eventually(
         lambda: (
             server.rejected['127.0.0.1'].handshakes >= 4 and hasty.rejected == {'127.0.0.1': Rejected(handshakes=1)}
@@ -286,11 +287,11 @@ async def test_clients_that_are_none(lab, papers, caplog):
 
 
 async def test_damage_within_a_connection(lab, papers):
-    """What is no TLS record ends that connection, and no other."""
+    """An invalid TLS record closes that connection, and no other."""
     server = await lab.server('wss', ssl=papers.servers['good'])
     good, bad = [await lab.client(server, name, ssl=papers.client, reconnect=False) for name in ('good', 'bad')]
     await asyncio.gather(good.init(), bad.init())
-    bad._transport._tcp.write(b'\x17\x03\x03\x00\x20' + bytes(32))
+    internals.tls_and_tcp(bad._transport)[1].write(b'\x17\x03\x03\x00\x20' + bytes(32))
     await asyncio.wait_for(asyncio.shield(bad.on_connection_lost), 5)
     with pytest.raises(ConnectionClosedError):
         await bad.init()
@@ -308,17 +309,17 @@ async def test_hosts_that_are_not_allowed_get_no_handshake(lab, papers):
     await client.init()
 
 
-# --- what the TLS of the loops hides ---
+# --- corrections of the TLS of the loops ---
 
 
-async def test_what_is_read_while_paused_is_not_lost(lab, papers):
-    """Also where the other end closes meanwhile; the TLS transport of uvloop would drop it."""
+async def test_data_read_while_paused_is_not_lost(lab, papers):
+    """Even if the other end closes meanwhile; the TLS transport of uvloop would drop it."""
     server = await lab.server('wss', ssl=papers.servers['good'])
     heard = []
     server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
     client = await lab.client(server, ssl=papers.client, reconnect=False)
     await client.init()
-    [connection] = server._connections.values()
+    [connection] = internals.connections(server).values()
     assert connection.pause()
     for i in range(100):
         client.send([64, 0, i])
@@ -331,43 +332,43 @@ async def test_what_is_read_while_paused_is_not_lost(lab, papers):
 
 
 async def test_an_end_inside_a_message(lab, papers, caplog):
-    """A connection that ends without the farewell of TLS, as that of a process that was killed."""
+    """A connection that ends without closing TLS, as that of a killed process."""
     server = await lab.server('wss', ssl=papers.servers['good'])
     client = await lab.client(server, ssl=papers.client, reconnect=False)
     await client.init()
     client._transport.write(b'[64, ')
-    client._transport._tcp.close()
-    await eventually(lambda: not server._connections, 'it is lost')
+    internals.tls_and_tcp(client._transport)[1].close()
+    await eventually(lambda: not internals.connections(server), 'it is lost')
     assert 'ended inside a message; 5 bytes are lost' in caplog.text
     assert server.on_eof_received.done()
 
 
-async def test_what_waits_in_the_tcp_transport_counts(lab, papers):
-    """A peer that reads a little now and then, after which the loops give everything to the TCP transport."""
+async def test_bytes_in_the_tcp_transport_count(lab, papers):
+    """When a peer reads a little, the loops pass all unsent bytes to the TCP transport."""
     server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_send_buffer=8_000_000))
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(
         asyncio.Protocol, '127.0.0.1', server.port, ssl=papers.client, server_hostname='localhost'
     )
-    await eventually(lambda: server._connections, 'it is connected')
-    [connection] = server._connections.values()
+    await eventually(lambda: internals.connections(server), 'it is connected')
+    [connection] = internals.connections(server).values()
     for sock, option in ((connection.transport, socket.SO_SNDBUF), (transport, socket.SO_RCVBUF)):
         sock.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, option, 65536)
     transport.pause_reading()
     most, given_over = 0, False
-    parts = connection.transport._tls, connection.transport._tcp
+    parts = internals.tls_and_tcp(connection.transport)
     for i in range(200):
         if server.rejected:
             break
         connection.transport.write(b' ' * 500_000)
-        if server._pipeline.n_paused:  # as the pipeline does
-            server._endpoint.limiter.on_write(500_000)
+        if internals.n_paused(server):  # as the pipeline does
+            internals.limiter(server).on_write(500_000)
         most = max(most, connection.unsent)
         if i % 4 == 3:
             transport.resume_reading()
         await asyncio.sleep(0.001)
         given_over |= parts[1].get_write_buffer_size() > 1_000_000
-        if server.rejected:  # asyncio of 3.10 cannot pause what is closed
+        if server.rejected:  # asyncio of 3.10 cannot pause a closed transport
             break
         transport.pause_reading()
     transport.abort()
@@ -380,17 +381,17 @@ async def test_one_long_write_counts(lab, papers):
     server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(max_send_buffer=8_000_000))
     client = await lab.client(server, ssl=papers.client, reconnect=False)
     await client.init()
-    [connection] = server._connections.values()
+    [connection] = internals.connections(server).values()
     connection.transport.write(b' ' * 30_000_000)
-    assert server._pipeline.n_paused == 1  # so that the pipeline counts it
-    server._endpoint.limiter.on_write(30_000_000)
+    assert internals.n_paused(server) == 1  # so that the pipeline counts it
+    internals.limiter(server).on_write(30_000_000)
     assert server.rejected == {'127.0.0.1': Rejected(cut=1)}
     await asyncio.wait_for(client.on_connection_lost, 5)
 
 
 @pytest.mark.blocks
-async def test_a_client_that_has_begun_before_it_is_accepted(lab, papers):
-    """What uvloop reads of it before the TLS of the loop is there."""
+async def test_a_client_that_starts_before_it_is_accepted(lab, papers):
+    """uvloop reads its data before the TLS of the loop is started."""
     server = await lab.server('wss', ssl=papers.servers['good'], tuning=Tuning(handshake_timeout=60))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = papers.client.wrap_bio(incoming, outgoing, server_hostname='localhost')
@@ -404,8 +405,8 @@ async def test_a_client_that_has_begun_before_it_is_accepted(lab, papers):
 
 
 @pytest.mark.parametrize('n', [1, 1_000_000])
-async def test_a_plain_server_that_greets(lab, papers, n):
-    """What comes before the handshake begins is read by it."""
+async def test_a_plain_server_that_sends_first(lab, papers, n):
+    """The handshake reads data that arrives before it starts."""
 
     async def greets(reader, writer):
         writer.write(b'x' * n)
@@ -413,12 +414,12 @@ async def test_a_plain_server_that_greets(lab, papers, n):
 
     async with answering(greets) as uri:
         seconds = 5 if n > 1 else 0.05
-        with pytest.raises(TLSError, match='does not speak TLS' if n > 1 else 'not over within'):
+        with pytest.raises(TLSError, match='does not speak TLS' if n > 1 else 'not complete within'):
             await lab.client(uri, ssl=papers.client, tuning=Tuning(handshake_timeout=seconds))
 
 
-async def test_a_handshake_that_is_broken_off(lab, papers):
-    """Whenever an attempt is cancelled, nothing is left behind, and the server goes on."""
+async def test_a_cancelled_handshake(lab, papers):
+    """A cancelled attempt leaves nothing behind, and the server continues."""
     server = await lab.server('wss', ssl=papers.servers['good'])
     for turns in range(25):
         opening = asyncio.ensure_future(EchoProtocol.client(server.server_uri, ssl=papers.client))
@@ -428,14 +429,14 @@ async def test_a_handshake_that_is_broken_off(lab, papers):
         with contextlib.suppress(asyncio.CancelledError):
             lab.opened.append(await opening)
     await (await lab.client(server, ssl=papers.client)).init()
-    await eventually(lambda: len(server._endpoint.limiter) == len(server._connections), 'no handshake is left')
+    await eventually(lambda: len(internals.limiter(server)) == internals.n_connections(server), 'no handshake is left')
 
 
-# --- never in clear ---
+# --- never unencrypted ---
 
 
 class Recorder:
-    """Passes a stream on and keeps what it has seen; it can be told to answer itself, in clear."""
+    """Relays a stream and records it; with `turned_plain` it answers itself, unencrypted."""
 
     def __init__(self, target) -> None:
         self.target = target
@@ -466,7 +467,7 @@ class Recorder:
             other.transport.abort()
 
 
-async def test_nothing_leaves_in_clear(lab, papers, caplog):
+async def test_nothing_is_sent_unencrypted(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.servers['good'])
     recorder = Recorder(server)
     async with answering(recorder) as uri:
@@ -476,7 +477,7 @@ async def test_nothing_leaves_in_clear(lab, papers, caplog):
         with pytest.raises(TLSError):
             await lab.client(uri, ssl=papers.suspicious)
         recorder.turned_plain = True
-        recorder.writers[0].transport.abort()  # now the client looks for its server, and finds one that is plain
+        recorder.writers[0].transport.abort()  # now the client reconnects, to a plain server
         for _ in range(3):
             await asyncio.wait_for(recorder.plain_connections.get(), 5)
             with pytest.raises(ConnectionClosedError):
@@ -484,7 +485,7 @@ async def test_nothing_leaves_in_clear(lab, papers, caplog):
             if client.is_connected:
                 client.send([1, SECRET])
         await eventually(lambda: 'it does not speak TLS' in caplog.text, '"it does not speak TLS" in caplog.text')
-        with pytest.raises(ConnectionClosedError, match=r'looks for its server: .*it does not speak TLS') as caught:
+        with pytest.raises(ConnectionClosedError, match=r'is reconnecting: .*it does not speak TLS') as caught:
             await client.init(SECRET)
         assert isinstance(caught.value.__cause__, TLSError)
         with pytest.raises(TLSError):
@@ -495,7 +496,7 @@ async def test_nothing_leaves_in_clear(lab, papers, caplog):
     assert SECRET.encode() not in recorder.seen
 
 
-async def test_the_server_comes_back_with_another_certificate(lab, papers, caplog):
+async def test_a_restarted_server_has_another_certificate(lab, papers, caplog):
     server = await lab.server('wss', ssl=papers.servers['good'])
     client = await lab.client(server, 'camera', ssl=papers.client, tuning=QUICK)
     await client.init()
@@ -537,7 +538,7 @@ async def test_closing_in_the_middle(lab, papers):
         server.close()
         await asyncio.wait_for(server.wait_closed(), 5)
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 5) == b''  # this one is not waited for, nor left behind
+            assert await asyncio.wait_for(reader.read(), 5) == b''  # it is neither waited for nor left open
         assert await asyncio.wait_for(client.on_connection_lost, 5) is None
 
 
@@ -545,7 +546,7 @@ async def test_closing_in_the_middle(lab, papers):
 
 
 def test_command_line(papers, tmp_path, capsys):
-    """A server and a client in programs of their own, with certificates on both sides."""
+    """A server and a client in separate programs, with certificates on both sides."""
     papers.ours.cert_pem.write_to_path(tmp_path / 'ca.pem')
     for name, cert in (('rig', papers.certs['good']), ('main', papers.ours.issue_cert('main@lab.org'))):
         cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / f'{name}.pem')
@@ -553,23 +554,23 @@ def test_command_line(papers, tmp_path, capsys):
     def options(name):
         return ['--cafile', str(tmp_path / 'ca.pem'), '--cert', str(tmp_path / f'{name}.pem')]
 
-    port = free_port(socket.SOCK_STREAM)
+    port = free_port()
     command = [sys.executable, '-m', 'echorig', 'server', f'wss://127.0.0.1:{port}', *options('rig')]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert 'Listening' in server.stdout.readline()
             uri = f'wss://localhost:{port}'
-            assert entry(['client', uri, *options('main'), '--timeout', '30']) == 0
+            assert main(['client', uri, *options('main'), '--timeout', '30']) == 0
             assert 'EXPSTART' in server.stdout.readline()
             assert 'confirmed EXPSTART' in capsys.readouterr().out
-            assert entry(['client', uri, '--cafile', str(tmp_path / 'ca.pem'), '--timeout', '30']) == 1
+            assert main(['client', uri, '--cafile', str(tmp_path / 'ca.pem'), '--timeout', '30']) == 1
             assert 'certificate' in capsys.readouterr().err
-            assert entry(['client', uri, '--timeout', '30']) == 1
+            assert main(['client', uri, '--timeout', '30']) == 1
             assert 'authority that is not trusted here' in capsys.readouterr().err
         finally:
             server.terminate()
     for bad in (['--cert', 'nosuchfile.pem'], ['--key', 'nosuchfile.pem'], ['--cafile', __file__]):
-        assert entry(['server', 'wss://127.0.0.1:0', *bad]) == 2
+        assert main(['server', 'wss://127.0.0.1:0', *bad]) == 2
         assert f'cannot use {" ".join(bad)}: ' in capsys.readouterr().err
-    assert entry(['server', f'wss://127.0.0.1:{port}']) == 2
+    assert main(['server', f'wss://127.0.0.1:{port}']) == 2
     assert 'needs TLS' in capsys.readouterr().err

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from echorig.wire._codec import encode
 from echorig.wire._tags import (
+    add_tag,
     crc32c,
     is_damaged,
     is_echo,
     is_ping,
     is_same,
     make_ping,
-    read_answered,
+    read_reply_number,
     read_tag,
     set_ack,
     strip_tag,
-    tag,
 )
-from slow_tags import RUNS, TAG, bits, slow_crc, slow_damaged, slow_read, slow_tag
+from reference_tags import RUNS, TAG, bits, slow_crc, slow_damaged, slow_read, slow_tag
 
 FIELD = 64  # bytes
 WORDS = 2**32
@@ -69,10 +69,10 @@ def test_with_the_instruction_and_without_it_is_the_same(data):
 @example(b'[2, "ref", null]', RUNS - 1, WORDS - 1, WORDS - 1, RUNS * WORDS - 1)
 @example(b'[2, "ref", null]', 0, 1, 1200, 0)
 def test_a_tag_is_what_its_definition_says(frame, run, number, life, answered):
-    tagged = tag(frame, run, number, life, answered)
+    tagged = add_tag(frame, run, number, life, answered)
     assert tagged == slow_tag(frame, run, number, life, answered)
     assert read_tag(tagged) == slow_read(tagged) == (False, run, number, life)
-    assert read_answered(tagged) == answered
+    assert read_reply_number(tagged) == answered
     assert not is_damaged(tagged)
     assert strip_tag(tagged) == frame
     assert json.loads(tagged) == json.loads(frame)
@@ -80,7 +80,7 @@ def test_a_tag_is_what_its_definition_says(frame, run, number, life, answered):
 
 @given(messages, runs, words, words, answered)
 def test_an_echo_has_the_flag_and_its_check(frame, run, number, life, answered):
-    tagged = tag(frame, run, number, life, answered)
+    tagged = add_tag(frame, run, number, life, answered)
     echo = set_ack(tagged)
     assert echo == slow_tag(frame, run, number, life, answered, ack=True)
     assert read_tag(echo) == (True, run, number, life)
@@ -96,14 +96,14 @@ def test_an_echo_has_the_flag_and_its_check(frame, run, number, life, answered):
 
 @given(messages, runs, words, words, words, answered)
 def test_a_repetition_differs_in_its_life_and_check_only(frame, run, number, life, later, answered):
-    tagged, again = (tag(frame, run, number, left, answered) for left in (life, later))
+    tagged, again = (add_tag(frame, run, number, left, answered) for left in (life, later))
     assert is_same(tagged, again)
     assert is_same(tagged, set_ack(again))
     assert is_echo(tagged, set_ack(again)) is (life == later)
     assert read_tag(again) == (False, run, number, later)
-    assert not is_same(tagged, tag(frame, run ^ 1, number, later, answered))
-    assert not is_same(tagged, tag(frame, run, number ^ 1, later, answered))
-    assert not is_same(tagged, tag(frame + b']', run, number, later, answered))
+    assert not is_same(tagged, add_tag(frame, run ^ 1, number, later, answered))
+    assert not is_same(tagged, add_tag(frame, run, number ^ 1, later, answered))
+    assert not is_same(tagged, add_tag(frame + b']', run, number, later, answered))
 
 
 @given(
@@ -136,7 +136,7 @@ def test_any_bytes(frame):
         assert is_echo(frame, frame)
     assert is_echo(frame, b'') is is_same(b'', frame) is False
     assert is_same(frame, frame) is (len(frame) >= TAG + 2)
-    read_answered(frame), is_ping(frame)
+    read_reply_number(frame), is_ping(frame)
 
 
 # --- damage ---
@@ -173,12 +173,12 @@ def test_a_few_changed_bytes_are_found(frame, run, number, ack, data):
 
 @given(messages, runs, words, st.integers(0, TAG))
 def test_a_cut_tag_is_a_damaged_one(frame, run, number, n):
-    cut = frame[:-1] + tag(frame, run, number)[-1 - TAG :][:n] + b']'
+    cut = frame[:-1] + add_tag(frame, run, number)[-1 - TAG :][:n] + b']'
     assert read_tag(cut) == slow_read(cut)
     assert strip_tag(cut) == cut if n < TAG else strip_tag(cut) == frame
     if 112 <= n < TAG and len(cut) >= TAG + 2:
         assert is_damaged(cut)
-    short = tag(frame, run, number)[: -1 - n]
+    short = add_tag(frame, run, number)[: -1 - n]
     if n < 16 and len(short) >= TAG + 2:
         assert is_damaged(short)
 
@@ -186,7 +186,7 @@ def test_a_cut_tag_is_a_damaged_one(frame, run, number, n):
 @given(messages, st.sampled_from([b' ', b'\n', b'\t']))
 def test_a_blank_behind_the_message(frame, blank):
     """It is no tag at this place, but it was one."""
-    frame = tag(frame, 5, 1) + blank
+    frame = add_tag(frame, 5, 1) + blank
     assert read_tag(frame) is None
     assert is_damaged(frame)
 
@@ -202,7 +202,9 @@ def test_a_blank_behind_the_message(frame, blank):
         b'x' + b' ' * 200,
         b'[1, "' + b'x' * 500 + b'"]',
         b'[64, 20, "' + b' ' * 30 + b'table   of   columns' + b' ' * 60 + b'"]',
-        b'[0, "no", "[2, null' + tag(b'[]', 0x2AAAAAAA, 0x55555555, 0x33333333)[1:-1].replace(b'\t', rb'\t') + b']"]',
+        b'[0, "no", "[2, null'
+        + add_tag(b'[]', 0x2AAAAAAA, 0x55555555, 0x33333333)[1:-1].replace(b'\t', rb'\t')
+        + b']"]',
     ],
     ids=range(9),
 )
@@ -218,13 +220,13 @@ def test_what_never_had_a_tag_is_not_damaged(frame):
 @given(messages, messages, words, words)
 def test_an_echo_of_another_message(one, other, number, other_number):
     alike = (one, number) == (other, other_number)
-    assert is_echo(tag(one, 7, number), set_ack(tag(other, 7, other_number))) is alike
-    assert is_same(tag(one, 7, number), set_ack(tag(other, 7, other_number, 9))) is alike
+    assert is_echo(add_tag(one, 7, number), set_ack(add_tag(other, 7, other_number))) is alike
+    assert is_same(add_tag(one, 7, number), set_ack(add_tag(other, 7, other_number, 9))) is alike
 
 
 @given(messages, words)
 def test_an_echo_of_another_length(frame, number):
-    tagged = tag(frame, 7, number)
+    tagged = add_tag(frame, 7, number)
     for other in (tagged[:-1], tagged + b']', tagged[1:], b' ' + tagged, b''):
         assert not is_echo(tagged, other)
         assert not is_echo(other, tagged)
@@ -238,9 +240,9 @@ def test_an_echo_of_another_length(frame, number):
 def test_blanks_before_the_tag(frame, number, more):
     """Of more than 128 blanks the last 128 are the tag; the others belong to the message."""
     spaced = frame[:-1] + more.encode() + b']'
-    tagged = tag(spaced, 7, number)
+    tagged = add_tag(spaced, 7, number)
     assert read_tag(tagged) == (False, 7, number, 0)
-    assert read_answered(tagged) == -1
+    assert read_reply_number(tagged) == -1
     assert strip_tag(tagged) == (b'[]' if frame == b'[]' else spaced)  # of a ping there is nothing to be shown
     assert json.loads(tagged) == json.loads(frame)
 
@@ -248,7 +250,7 @@ def test_blanks_before_the_tag(frame, number, more):
 @given(messages, words, st.integers(0, TAG - 1), st.sampled_from(b'\n\r\x00\x0b\x0c\xa0"x'))
 def test_another_byte_among_the_blanks(frame, number, place, byte):
     """A line feed is white space to JSON, but never part of a tag."""
-    tagged = bytearray(tag(frame, 7, number))
+    tagged = bytearray(add_tag(frame, 7, number))
     tagged[len(tagged) - 1 - TAG + place] = byte
     assert read_tag(bytes(tagged)) is None
     assert is_damaged(bytes(tagged))
@@ -270,14 +272,14 @@ def test_nested_and_quoted_ends():
 
 @given(messages, words, st.integers(0, FIELD - 1), st.sampled_from(b'x\n'))
 def test_an_answer_names_its_question_in_whole_or_not_at_all(frame, number, place, byte):
-    whole = tag(frame, 7, number, 0, 5 << 32 | 6)
-    assert read_answered(whole) == 5 << 32 | 6
+    whole = add_tag(frame, 7, number, 0, 5 << 32 | 6)
+    assert read_reply_number(whole) == 5 << 32 | 6
     field = len(whole) - 1 - TAG - FIELD
     assert whole[field : field + FIELD] == b'\t' + bits(5, 31) + bits(6, 32)
     changed = whole[: field + place] + bytes([byte]) + whole[field + place + 1 :]
-    assert read_answered(changed) == -1
+    assert read_reply_number(changed) == -1
     assert is_damaged(changed)
-    assert read_answered(tag(frame, 7, number)) == read_answered(b'') == read_answered(frame) == -1
+    assert read_reply_number(add_tag(frame, 7, number)) == read_reply_number(b'') == read_reply_number(frame) == -1
 
 
 # --- pings ---
@@ -291,7 +293,7 @@ def test_pings(run, number, question):
     assert is_ping(ping)
     assert is_ping(set_ack(ping))
     assert read_tag(ping) == (False, run, number, 0)
-    assert read_answered(ping) == question
+    assert read_reply_number(ping) == question
     assert not is_damaged(ping)
     frame = b'[' + b' ' * FIELD + b']' if question < 0 else b'[]'
     assert ping == slow_tag(frame, run, number, 0, question)
@@ -300,7 +302,7 @@ def test_pings(run, number, question):
 @given(messages, words)
 def test_messages_are_no_pings(frame, number):
     """That is asked of frames with a tag only: the bytes of the tag are not looked at."""
-    assert is_ping(tag(frame, 7, number)) is (frame == b'[]')
+    assert is_ping(add_tag(frame, 7, number)) is (frame == b'[]')
     assert is_ping(b'') is is_ping(frame[:TAG]) is is_ping(b'{' + b' ' * TAG + b']') is False
 
 
@@ -308,7 +310,7 @@ def test_messages_are_no_pings(frame, number):
 
 
 def test_a_run_has_31_bits():
-    assert read_tag(tag(b'[1]', RUNS | 5, 1)) == (False, 5, 1, 0)
+    assert read_tag(add_tag(b'[1]', RUNS | 5, 1)) == (False, 5, 1, 0)
 
 
 @pytest.mark.parametrize('wrong', [-1, WORDS])
@@ -317,14 +319,14 @@ def test_numbers_over_32_bits_are_refused(wrong, place):
     arguments = [b'[1]', 1, 1, 1]
     arguments[place] = wrong
     with pytest.raises(OverflowError):
-        tag(*arguments)
+        add_tag(*arguments)
 
 
 def test_what_cannot_have_a_tag_is_refused():
     for frame in (b'', b'['):
         with pytest.raises(ValueError, match='array'):
-            tag(frame, 1, 1)
-    for frame in (b'', b'[]', tag(b'[]', 1, 1)[1:-1]):
+            add_tag(frame, 1, 1)
+    for frame in (b'', b'[]', add_tag(b'[]', 1, 1)[1:-1]):
         with pytest.raises(ValueError, match='tag'):
             set_ack(frame)
     for function in (read_tag, is_damaged, strip_tag, crc32c):

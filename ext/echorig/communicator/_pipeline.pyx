@@ -1,198 +1,160 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""What happens for every message: from the exchange to the transport, and from the transport to who waits.
+"""`MessagePipeline`: carries frames between the exchange, the transport and the listeners.
 
-1. Every call into the exchange is followed by `flush`, which sends what it wants sent and wakes whose send has ended.
-2. What is new is confirmed before anybody is told of it.
-3. There is one timer for each communicator, armed only while something is waited for. The clock is the system's
-   monotonic one: that of uvloop stands still during a turn and counts milliseconds. Before anything expires, the loop
-   reads its sockets once more: it may have been this program that stood still.
-4. With a key, everything is signed just before it is sent, and checked before anything else looks at it.
-5. A message that lay here for longer than its sender waits for its echo is not delivered. For datagrams the transport
-   knows how long that was; for others, the loop is asked whether it stood still, and then the sender whether it waits.
-6. Errors are left to the `SendObserver`, which knows words for them.
+1. After every call into the exchange, `flush` sends what the exchange has to send and completes the sends that ended.
+2. A new message is confirmed before its listeners are called.
+3. Each communicator has one timer, armed only while a send is waiting. The clock is the system's monotonic one: that of
+   uvloop stands still during a loop iteration and counts milliseconds. Before anything expires, the loop reads its
+   sockets once more, because this program itself may have stood still.
+4. With a key, a frame is signed just before it is sent, and verified before anything else looks at it.
+5. A message that lay here for longer than its sender waits for the echo is not delivered. The transport knows that time
+   for datagrams. For streams, the loop is asked whether it stood still, and then the sender whether it still waits.
+6. Errors are reported by the `SendObserver`.
 """
+
+cimport cython
 
 import logging
 from asyncio import Future, InvalidStateError, get_running_loop
-from time import monotonic
-
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport get_value
+from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION
+from cpython.object cimport PyObject_Call
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.time cimport monotonic
 
 from echorig.wire._codec cimport is_raw
 from echorig.events._dispatch cimport Dispatcher
-from echorig.events._reply_context cimport Origin, Question
-from echorig.events._reply_context import asking as _asking
-from echorig.events._reply_context import current as _current
+from echorig.events._reply_context cimport OutgoingRequest, RequestContext
+from echorig.events._reply_context import outgoing_request as _outgoing_request
+from echorig.events._reply_context import current_request as _current_request
 from echorig.security._signature import OVERHEAD as _OVERHEAD
 from echorig.wire._framing cimport FrameSplitter
 from echorig.delivery._exchange cimport Exchange
-from echorig.delivery._send cimport Send
+from echorig.delivery._peer cimport Send
 from echorig.delivery._verdicts cimport (
-    V_CONFIRMED, V_DAMAGED, V_DELIVER, V_ECHO, V_EXPIRED, V_NOTICE, V_REFUSED, V_STORM,
+    O_CONFIRMED, O_WAITING, V_DAMAGED, V_DELIVER, V_ECHO, V_ERROR_NOTICE, V_EXPIRED, V_NO_CAPACITY, V_RATE_LIMITED,
 )
 from echorig.security._signing cimport F_HANDSHAKE, Signer
-from echorig.wire._tags cimport TAG_SIZE, read_answered
-from echorig.checks import seconds as _checked_seconds
+from echorig.wire._tags cimport TAG_SIZE, read_reply_number
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.security.redaction import LazyFrame, redact_frame
 from echorig.stall import StallMonitor, after_poll
 from echorig.uri import address_text
 
-cdef extern from *:
-    """
-    #ifdef __linux__
-    #include <time.h>
-    /* What time.monotonic() returns on Linux; elsewhere it goes by other clocks, so there it is asked. */
-    static double er_monotonic(PyObject *monotonic)
-    {
-        struct timespec now;
-        (void)monotonic;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    }
-    #else
-    static double er_monotonic(PyObject *monotonic)
-    {
-        PyObject *now = PyObject_CallNoArgs(monotonic);
-        double seconds = now ? PyFloat_AsDouble(now) : -1.0;
-        Py_XDECREF(now);
-        return seconds;
-    }
-    #endif
-    """
-    Py_ssize_t PY_SSIZE_T_MAX
-    double er_monotonic(object monotonic) except -1.0
-
-cdef object _monotonic = monotonic
 cdef object _running_loop = get_running_loop
 cdef object INFO = logging.INFO
 cdef int EXPINTERRUPT = 16
 cdef double NEVER = float('inf')
-cdef double LONGEST_SLEEP = 3600.0  # seconds; a timeout may be infinite, a timer may not
-cdef double LATE = 0.05  # seconds; a timer that comes so late says that this program stood still
-cdef Py_ssize_t LONG_PIECE = 4096  # bytes; after a shorter one the socket is empty
+cdef double LONGEST_SLEEP = 3600.0  # seconds; a time-out may be infinite, a timer may not
+cdef double LATE = 0.05  # seconds; a timer that fires so late shows that this program stood still
+cdef Py_ssize_t LONG_PIECE = 4096  # bytes; after a shorter piece the socket is empty
 cdef double RECENT = 0.02  # seconds
-cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop would round less down to nothing and call again and again
+cdef int MOST_FLUSHING = 20
+cdef double SHORTEST_SLEEP = 0.001  # seconds; uvloop rounds less down to 0 and calls again and again
 
 
-cdef inline double _now() except -1.0:
-    return er_monotonic(_monotonic)
-
-
-cdef _check_whole(bytes frame):
-    """Refuse text or bytes that would be joined with, or cut from, the messages around them on a stream."""
+cdef _check_one_frame(bytes frame):
+    """Refuse bytes that the receiver of a stream would join with, or cut from, the messages around them."""
     if FrameSplitter(len(frame)).feed(frame) != [frame]:
         raise ValueError(f'Over TCP, text that starts with [ must be one whole JSON array, not {redact_frame(frame)!r}')
 
 
+cdef _first(list items):
+    """Remove and return the first item, mostly the only one; this is faster than `pop`."""
+    item = items[0]
+    if len(items) == 1:
+        items.clear()
+    else:
+        del items[0]
+    return item
+
+
+@cython.final
+cdef class PreparedSend:
+    """A send of one of several communicators, made by `MessagePipeline.prepare_send`."""
+
+    cdef readonly Send send
+    cdef MessagePipeline pipeline
+
+
+def send_prepared(list prepared not None) -> None:
+    """Give the frames of several communicators to the system, one right after the other, then do everything else."""
+    cdef PreparedSend one
+    for item in prepared:
+        if type(item) is not PreparedSend or (<PreparedSend>item).pipeline is None:
+            raise TypeError(f'Only sends of prepare_send can be sent, not {item!r}')
+    for one in prepared:
+        try:
+            one.pipeline.send_first(one.send)
+        except Exception as ex:  # of one transport; the others are sent to
+            if not one.send.future.done():
+                one.send.future.set_exception(ex)
+    for one in prepared:
+        one.pipeline.after_send()
+
+
 cdef class MessagePipeline:
-    """Carries the frames of one communicator.
-
-    Parameters
-    ----------
-    loop : asyncio.AbstractEventLoop
-        The loop that it all runs on.
-    exchange : Exchange
-        The rules.
-    dispatcher : Dispatcher
-        Takes new messages.
-    receiver : FrameReceiver
-        The communicator; its documented method ``_receive`` takes each frame, and leads back to `handle_frame`.
-    labels : Labels
-        The names and the words of errors.
-    logger : logging.Logger
-        The logger of the program.
-    log : SafeLog
-        The same one, whose methods raise nothing.
-    log_limit : LogLimit
-        Limits how much peers can have logged.
-    connected : bool
-        Whether the transport has but one peer.
-    longest : int
-        The largest frame, in bytes.
-    datagrams : bool
-        Whether the transport sends datagrams.
-    signer : Signer, optional
-        The signatures, if there is a key.
-
-    Attributes
-    ----------
-    transport : asyncio.BaseTransport or None
-        Takes everything that is sent, except by a server over TCP.
-    connections : dict
-        The connections of a server over TCP, by address.
-    observer : SendObserver
-        Takes sends that did not end in the ordinary way.
-    on_refused, on_unsigned, on_write, source_of : callable
-        Take a refused message, a frame without a right signature, and how many bytes were written while a peer does not
-        read; return the address of a datagram as the communicator writes it.
-    max_message_size : callable
-        Returns the buffer size of peers, in bytes.
-    closed, lost_transport : bool
-        Whether the communicator was closed, and whether its only transport is gone.
-    lost_because : BaseException or None
-        Why it is gone, or cannot be made again.
-    reconnects : bool
-        Whether a lost transport is made again.
-    busy_poll : float
-        For how long the loop does not sleep after a client's send or a server's receipt, in seconds.
-    n_paused : int
-        How many connections do not take what is written.
-    awake : bool
-        Whether the loop is kept from sleeping at this moment.
-    current_send : Send or None
-        What is being sent for the first time at this moment: an error that the system reports is of an earlier datagram.
-    current_addr : tuple or None
-        Where a datagram is being sent to at this moment; the loops report an error of the system without it.
-    exposed_futures : dict
-        The futures of sends that a program has looked up.
-    legacy_sends : dict
-        The pairs of message and future that a program has put into ``_last_sent``.
-    """
+    """Carries the frames of one communicator."""
 
     cdef readonly object loop
-    cdef readonly Exchange exchange
-    cdef readonly Signer signer     # None without a key
-    cdef readonly object log
-    cdef public object transport, observer, on_refused, on_unsigned, on_write, source_of, max_message_size
-    cdef public bint closed, lost_transport, reconnects
-    cdef public object lost_because
-    cdef public double busy_poll
-    cdef public int n_paused
-    cdef readonly object current_addr
-    cdef readonly Send current_send
-    cdef readonly dict exposed_futures
-    cdef readonly dict legacy_sends
-    cdef readonly dict connections
-    cdef object given, source       # the sender of the last datagram, as the transport and as the communicator writes it
-    cdef Dispatcher dispatcher
-    cdef object receiver, labels, log_limit, identity
-    cdef object future
-    cdef dict levels
-    cdef bint datagrams, connected
-    cdef Py_ssize_t longest
-    cdef object timer
-    cdef double armed               # when the timer goes off
-    cdef readonly bint awake        # the loop is kept from sleeping,
-    cdef double awake_until         # until then
-    cdef object polling             # what expires when the sockets have been read once more
-    cdef object stalls              # tells how long the loop stood still, where the transport does not know
-    cdef double fresh_at            # when a message came that was read at once
-    cdef bint arriving              # what is being received has just come from the transport
-    cdef bint releasing             # what was doubted is being received
-    cdef object timing              # the transport, if it knows how long each datagram lay in the socket
+    cdef readonly Exchange exchange         # the rules
+    cdef readonly Signer signer             # None without a key
+    cdef readonly object log                # a logger whose methods raise nothing
+    cdef public object transport            # sends everything, except over the connections of a TCP server
+    cdef readonly dict connections          # by address, over TCP
+    cdef public object observer             # SendObserver: completes sends that did not end in the ordinary way
+    cdef public object on_refused           # called with each refused message and its address
+    cdef public object on_unsigned          # called with the address and the verdict of a frame without a valid signature
+    cdef public object on_write             # called with the number of bytes written while a connection is paused
+    cdef public object on_activity          # called after a client's send and before a server's receipt, unless None
+    cdef public object on_alarm             # called when a send has waited for long or has timed out, unless None
+    cdef public object route                # sends a frame to an address while a client looks for its server, unless None
+    cdef public object source_of            # returns the address of a datagram as the communicator writes it
+    cdef public object max_message_size     # returns the buffer size of peers, in bytes
+    cdef public bint closed                 # the communicator was closed
+    cdef public bint lost_transport         # the only transport is gone
+    cdef public object disconnect_error     # why it is gone, or cannot be made again
+    cdef public bint reconnects             # a lost transport is made again
+    cdef public int n_paused                # connections that do not accept writes
+    cdef readonly Send current_send         # sent for the first time now: an error of the system is of an earlier datagram
+    cdef readonly bytes current_frame       # being given to the transport: an error of the system means that it was not sent
+    cdef readonly object current_addr       # the loops report an error of the system without its address
+    cdef readonly dict exposed_futures      # the futures of sends that a program has looked up in `_last_sent`
+    cdef readonly dict legacy_sends         # the pairs of message and future that a program has put into `_last_sent`
+    cdef object raw_source, source          # the sender of the last datagram, as the transport and the communicator write it
+    cdef Dispatcher dispatcher              # takes new messages
+    cdef object receiver                    # FrameReceiver: its documented hook `_receive` calls `handle_frame`
+    cdef object plain_receive               # the function of that hook, unless a program has replaced it
+    cdef object receiver_id, labels, log_limit
+    cdef unsigned long thread               # that of the loop
+    cdef dict loop_option                   # of a future, if that of asyncio can be used; this is faster than the loop
+    cdef dict levels                        # where the logger caches which levels are enabled
+    cdef bint datagrams, connected          # a transport of datagrams; a transport with one peer
+    cdef Py_ssize_t longest                 # bytes of the largest frame
+    cdef object timer, expiring             # the timer; after it fired, what waits for the sockets to be read
+    cdef double armed                       # when the timer fires
+    cdef double fired_at                    # when it has fired; frames that arrived before are read before `_expire`
+    cdef object stall_monitor               # measures how long the loop stood still, where the transport does not
+    cdef object timed_transport             # the transport, if it knows how long each datagram lay in the socket
+    cdef double fresh_at                    # when a message arrived that was read at once
+    cdef unsigned long long n_pieces        # of streams that were received
+    cdef bint arriving                      # the frame being received has just come from the transport
+    cdef int n_flushing                     # calls of `flush` inside of each other
+    cdef bint releasing                     # doubted messages are being received
 
     def __init__(
         self, loop, Exchange exchange not None, Dispatcher dispatcher not None, receiver, labels, logger, log, log_limit,
-        *, bint connected, Py_ssize_t longest, bint datagrams, Signer signer=None,
+        *, plain_receive, bint connected, Py_ssize_t longest, bint datagrams, Signer signer=None,
     ):
         self.loop = loop
+        self.thread = PyThread_get_thread_ident()
         self.exchange = exchange
         self.dispatcher = dispatcher
-        self.identity = dispatcher.receiver
+        self.receiver_id = dispatcher.receiver_id
         self.receiver = receiver
+        self.plain_receive = plain_receive
         self.labels = labels
         self.log = log
         self.log_limit = log_limit
@@ -201,90 +163,84 @@ cdef class MessagePipeline:
         self.datagrams = datagrams
         self.signer = signer
         self.armed = NEVER
-        # Where a logger keeps what isEnabledFor() has found; it empties the table when a level is set.
+        # Where a logger caches the results of isEnabledFor(); it clears the cache when a level is set.
         self.levels = getattr(logger, '_cache', None) if type(logger) is logging.Logger else None
         self.connections = {}
         self.exposed_futures = {}
         self.legacy_sends = {}
-        # A future of asyncio, made without naming its loop, costs half as much; other loops have other futures.
-        self.future = Future if type(loop.create_future()) is Future else None
+        self.loop_option = {'loop': loop} if type(loop.create_future()) is Future else None
 
-    def start_send(self, data, bytes frame not None, addr, timeout) -> Send:
-        """Send a message.
+    # --- sending ---
 
-        Parameters
-        ----------
-        data : Any
-            The message.
-        frame : bytes
-            The message as bytes.
-        addr : tuple of (str, int)
-            The peer.
-        timeout : float
-            How long to wait for its echo, in seconds.
+    def start_send(self, data, bytes frame not None, addr, double timeout) -> Send:
+        """Send a message, given as object and as bytes; the `waiter` of the send is done when the echo arrives."""
+        cdef Send send = self._register(data, frame, addr, timeout, get_value(_outgoing_request, None))
+        self.send_first(send)
+        self.after_send()
+        return send
 
-        Returns
-        -------
-        Send
-            The send, whose `waiter` is a future: done when the echo has come, or with what went wrong.
-
-        Raises
-        ------
-        ValueError, TypeError, ConnectionClosedError, MessageTooLongError
-            The message cannot be sent; see `EchoProtocol.confirmed_send`.
-        """
+    cdef Send _register(self, data, bytes frame, addr, double timeout, OutgoingRequest request):
+        """Start a send, whose frame is still to be sent if it is `in_flight`."""
         cdef Send send
-        cdef double seconds = self.checked_timeout(addr, timeout)
-        cdef Question question = get_value(_asking, None)
-        cdef bint asks = question is not None and question.send is None
-        send = self.exchange.begin(
-            self.checked_frame(data, frame), addr, self._future(), _now(), seconds, not is_raw(data),
+        cdef bint asks = request is not None and request.send is None
+        self.check_can_send(addr)
+        send = self.exchange.start_send(
+            self.checked_frame(data, frame), addr, self._future(), monotonic(), timeout, not is_raw(data),
             self.reply_number(data, addr), asks,
         )
         if asks:
-            question.send = send
-        if send.flying:
+            request.send = send
+        return send
+
+    cdef send_first(self, Send send):
+        """Send the frame of a new send, if its turn has come."""
+        if send.in_flight and send.outcome == O_WAITING:
             self.current_send = send
             try:
                 self._seal_and_send(send.frame, send.addr)
             except (EchoError, OSError) as ex:
                 self.observer.not_sent(send.addr, ex)
             except BaseException:
-                self.exchange.cancel(send, _now())
+                self.exchange.cancel(send, monotonic())
                 self.flush()
                 raise
             finally:
                 self.current_send = None
-        if self.exchange.outbox or self.exchange.finished or self.exchange.output.alarm < self.armed:
+
+    cdef after_send(self):
+        if self.exchange.outbox or self.exchange.finished or self.exchange.transmitter.alarm < self.armed:
             self.flush()
-        self.stay_awake()
-        return send
+        if self.on_activity is not None:
+            self.on_activity()
+
+    def prepare_send(self, data, bytes frame not None, addr, double timeout, OutgoingRequest request) -> PreparedSend:
+        """Start a send as `start_send` does, whose frame `send_prepared` will send."""
+        cdef PreparedSend prepared = PreparedSend.__new__(PreparedSend)
+        prepared.send = self._register(data, frame, addr, timeout, request)
+        prepared.pipeline = self
+        return prepared
 
     cdef _future(self):
-        if _running_loop() is not self.loop:
-            raise RuntimeError(f'{self.labels.name} belongs to another event loop than the one that runs here')
-        return self.loop.create_future() if self.future is None else self.future()
+        # Not `get_running_loop`, which makes a system call before Python 3.12, as does a future made without its loop.
+        if PyThread_get_thread_ident() != self.thread or not self.loop.is_running():
+            if _running_loop() is not self.loop:
+                raise RuntimeError(f'{self.labels.name} belongs to another event loop than the one that runs here')
+            self.thread = PyThread_get_thread_ident()  # the loop runs in another thread now
+        return PyObject_Call(Future, (), self.loop_option) if self.loop_option is not None else self.loop.create_future()
 
-    cpdef double checked_timeout(self, addr, timeout) except -1.0:
-        """Check whether a peer can be waited for now, and for how long."""
-        cdef double seconds
-        if type(timeout) is not float:  # a default may have been set on the class, where nobody checks it
-            timeout = _checked_seconds(timeout, 'default_echo_timeout')
-        seconds = timeout
-        if not seconds > 0:
-            raise ValueError(f'Timeout must be non-zero number of seconds, not {timeout!r}')
+    cpdef check_can_send(self, addr):
+        """Raise an error if no message can be sent to a peer now."""
         if self.closed or self.lost_transport:
             self.check_open()
         if not self.datagrams and not self.connected and addr not in self.connections:
             raise self.observer.not_connected(addr)
-        return seconds
 
     def check_open(self) -> None:
         """Raise `ConnectionClosedError` if the communicator is closed, or has lost its connection."""
         if self.closed:
             raise self.labels.closed()
         if self.lost_transport and self.connected:
-            raise self.labels.lost_connection(self.reconnects, self.lost_because) from self.lost_because
+            raise self.labels.lost_connection(self.reconnects, self.disconnect_error) from self.disconnect_error
 
     cpdef bytes checked_frame(self, data, bytes frame):
         """Check whether the transport can carry the bytes of a message."""
@@ -299,95 +255,74 @@ cdef class MessagePipeline:
                 where = f'with its signature {self.longest} are the limit (Tuning.max_stream_message)'
             raise MessageTooLongError(f'The message has {len(frame)} bytes and {where}')
         if not self.datagrams and is_raw(data):
-            _check_whole(frame)
+            _check_one_frame(frame)
         return frame
 
     cpdef long long reply_number(self, data, addr) except -2:
-        """Return which message this is the answer to, or -1.
+        """Return the number of the message that this one answers, or -1.
 
-        An answer goes back to the address from which the message came that is being dealt with, and is of the same
-        event, or says that it failed: the notice of a callback, or EXPINTERRUPT. There may be several, of which the asker
-        takes the first. An answer is not answered.
+        An answer goes back to the sender of the message that is being processed, and has the same event or reports a
+        failure: the notice of a callback, or EXPINTERRUPT. There may be several; the requester uses the first. An answer
+        is not answered.
         """
-        cdef Origin origin = get_value(_current, None)
-        if origin is None or origin.receiver is not self.identity or origin.answers != -1 or origin.addr != addr:
+        cdef RequestContext context = get_value(_current_request, None)
+        if context is None or context.receiver_id is not self.receiver_id:
+            return -1
+        if context.in_reply_to != -1 or context.addr != addr:
             return -1
         if isinstance(data, (tuple, list)) and data and isinstance(data[0], int):
-            if data[0] == origin.event or data[0] == 0 or data[0] == EXPINTERRUPT:  # the last two say that it failed
-                return origin.number
+            if data[0] == context.event or data[0] == 0 or data[0] == EXPINTERRUPT:
+                return context.message_id
         return -1
 
     def send_unconfirmed(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
-        """Send a message whose echo nobody waits for.
-
-        Parameters
-        ----------
-        frame : bytes
-            The message, from :meth:`checked_frame`.
-        addr : tuple of (str, int)
-            The peer.
-        taggable : bool
-            Whether it is an array that was encoded here.
-        answered : int
-            What :meth:`reply_number` says.
-
-        Raises
-        ------
-        OSError, ConnectionClosedError
-            The transport did not take it, or too many messages wait for this peer.
-        """
-        frame = self.exchange.sent(frame, addr, _now(), taggable, answered)
+        """Send a frame from `checked_frame` whose echo nobody waits for; only an array encoded here is taggable."""
+        frame = self.exchange.send_unconfirmed(frame, addr, monotonic(), taggable, answered)
         if frame is not None:
-            self._seal_and_send(frame, self.exchange.place(addr))
+            self._seal_and_send(frame, self.exchange.current_addr(addr))
         else:
             self.flush()
 
-    # --- receiving; nothing gets out of here into the event loop ---
+    # --- receiving; no error gets from here into the event loop ---
 
     cpdef datagram_received(self, data, addr):
-        """Take a datagram.
-
-        Parameters
-        ----------
-        data : bytes
-            The datagram.
-        addr : tuple
-            Where it came from, as the transport writes it.
-        """
-        if addr is not self.given:  # a transport that can gives the same object for the same sender
+        """Receive a datagram."""
+        if addr is not self.raw_source:  # a transport that can gives the same object for the same sender
             source = self.source_of(addr, data)
             if source is None:
                 return
-            self.given = addr
+            self.raw_source = addr
             self.source = source
-        self.arriving = self.timing is not None or self.stalls is not None
+        self.arriving = self.timed_transport is not None or self.stall_monitor is not None
         self._receive(data, self.source, True)
 
+    def receive_from(self, transport, data, addr) -> bool:
+        """Receive a datagram by another transport of a client; return whether it is an echo of ours."""
+        cdef unsigned long long n_echoes = self.exchange.n_echoes
+        timed_transport = self.timed_transport
+        if timed_transport is not None:
+            self.timed_transport = transport
+        self.arriving = timed_transport is not None or self.stall_monitor is not None
+        try:
+            self._receive(data, addr, True)
+        finally:
+            self.timed_transport = timed_transport
+        return self.exchange.n_echoes != n_echoes
+
     cpdef bint stream_received(self, FrameSplitter splitter, data, addr) except -1:
-        """Take a piece of a stream.
+        """Receive a piece of a stream; return whether the connection needs attention.
 
-        Parameters
-        ----------
-        splitter : FrameSplitter
-            That of the connection.
-        data : bytes
-            The piece.
-        addr : tuple of (str, int)
-            Where it came from.
-
-        Returns
-        -------
-        bool
-            Whether the connection needs attention: a message is too large, or not complete, or the piece was long.
+        It does if a message is too large or incomplete, or if the piece was long.
         """
         cdef bytes piece = data if type(data) is bytes else bytes(data)
+        self.n_pieces += 1
         for frame in splitter.feed(piece):
-            self.arriving = self.stalls is not None
+            self.arriving = self.stall_monitor is not None
             self._receive(frame, addr, True)
         return splitter.overflow or splitter.depth != 0 or PyBytes_GET_SIZE(piece) >= LONG_PIECE
 
-    cpdef replay(self, bytes frame, addr):
-        """Take a frame that was held back, and has no signature any more."""
+    cpdef receive_verified(self, bytes frame, addr):
+        """Receive a frame that was held back, whose signature was verified and removed before."""
         self._receive(frame, addr, False)
 
     cdef _receive(self, frame, addr, bint sealed):
@@ -395,106 +330,106 @@ cdef class MessagePipeline:
             return
         try:
             if self.signer is not None and sealed:
-                frame = self.opened(frame, addr)
+                frame = self._unseal(frame, addr)
                 if frame is None:
                     return
-            self.receiver._receive(frame, addr)
-        except RuntimeWarning as ex:  # warnings turned into errors by the program; it has been logged
+            hook = self.receiver._receive
+            if PyMethod_Check(hook) and <object>PyMethod_GET_FUNCTION(hook) is self.plain_receive:
+                self.handle_frame(frame, addr)  # as that function does
+            else:
+                hook(frame, addr)
+        except RuntimeWarning as ex:  # a warning that the program turns into an error; it is already logged
             self.log.debug('%s', ex)
         except Exception:
             self.log.exception('A message from %s:%s could not be processed', addr[0], addr[1])
 
     cpdef handle_frame(self, bytes frame, addr):
-        """Confirm a new message and give it to its listeners, or wake the send that a frame is the echo of.
-
-        Parameters
-        ----------
-        frame : bytes
-            The frame.
-        addr : tuple of (str, int)
-            Where it came from.
-        """
+        """Confirm a new message and deliver it, or complete the send that the frame is the echo of."""
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
-        cdef double now = _now(), waited = 0.0 if self.arriving else -1.0
+        cdef double now = monotonic(), waited = 0.0 if self.arriving else -1.0
         cdef long long identity
         cdef int kind
         if self.legacy_sends and self.observer.match_legacy_echo(frame, addr):
             return
-        if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: it may have been cut short
+        if n < 2 or frame[n - 1] != 93 or frame[n - 2] > 32:  # no tag before a bracket: maybe truncated
             exchange.set_max_size(self.max_message_size())
-        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.doubts.n_doubted):  # no mere echo
-            # What is read so soon behind a message that had just come has just come, too: nothing overtakes in a socket.
+        elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.expiry_checks.n_unverified):  # not just an echo
+            # A frame read so soon after one that had just arrived has just arrived, too: a socket keeps the order.
             if now - self.fresh_at > RECENT:
-                waited = self.timing.waited if self.timing is not None else self.stalls.stood_still()
+                waited = self.timed_transport.waited if self.timed_transport is not None else self.stall_monitor.stall_time()
                 if waited < RECENT:
                     self.fresh_at = now - waited
         self.arriving = False
-        if not self.connected:
-            self.stay_awake()
-        kind = exchange.sort(frame, addr, now, waited, self.timing is not None)
+        if self.on_activity is not None and not self.connected:
+            self.on_activity()
+        kind = exchange.classify(frame, addr, now, waited, self.timed_transport is not None)
         identity = exchange.identity
-        if exchange.ended is not None:
-            send = exchange.ended
-            exchange.ended = None
-            self._wake(send)
-        if (kind == V_DELIVER or kind == V_ECHO) and exchange.reply is not None:
+        if (kind == V_DELIVER or kind == V_ECHO or kind == V_ERROR_NOTICE) and exchange.reply is not None:
             try:
                 self._seal_and_send(exchange.reply, addr)
             except Exception as ex:
-                if self.log_limit.allows('echoes that were not sent', addr):
+                if self.log_limit.should_log('echoes that were not sent', addr):
                     self.log.warning('No echo sent to %s:%s: %s', addr[0], addr[1], ex)
-        if exchange.finished or exchange.outbox or exchange.output.alarm < self.armed:
+        if exchange.finished or exchange.outbox or exchange.transmitter.alarm < self.armed:
             self.flush()
-        if kind == V_DELIVER or kind == V_NOTICE:
+        if kind == V_DELIVER or kind == V_ERROR_NOTICE:
             if self._logs_info():
                 self.log.info('Received %r from %s', LazyFrame(frame), address_text(self.labels.protocol, addr))
             self.dispatcher.deliver(frame, addr, identity, -1 if identity < 0 else self._answers(frame))
-        elif kind == V_REFUSED:
+        elif kind == V_NO_CAPACITY:
             self.on_refused(frame, addr)
-        elif kind == V_STORM:
-            if self.log_limit.allows('frames that keep coming back', addr):
-                self.log.warning('Dropped %d bytes from %s:%s that keep coming back', n, addr[0], addr[1])
-        elif kind == V_DAMAGED:
-            if self.log_limit.allows('frames that were damaged on their way', addr):
-                self.log.warning('Dropped %d bytes from %s:%s that were damaged on their way', n, addr[0], addr[1])
-        elif kind == V_EXPIRED:
-            if self.log_limit.allows('messages that came too late', addr):
-                self.log.warning(
-                    'Dropped %s from %s:%s: this program read it after %.3f s, when its sender no longer waited',
-                    LazyFrame(frame), addr[0], addr[1], waited,
-                )
-        if exchange.settled and not self.releasing:
+        elif kind == V_RATE_LIMITED or kind == V_DAMAGED or kind == V_EXPIRED:
+            self._log_dropped(kind, frame, addr, waited)
+        if exchange.expiry_checks.answered_peers and not self.releasing:
             self._release()
 
+    cdef _log_dropped(self, int kind, bytes frame, addr, double waited):
+        if kind == V_RATE_LIMITED:
+            what, reason = 'frames that keep coming back', 'they keep coming back'
+        elif kind == V_DAMAGED:
+            what, reason = 'frames that were damaged on their way', 'they were damaged on their way'
+        else:
+            what = 'messages that came too late'
+            reason = f'this program read the message after {waited:.3f} s, when its sender no longer waited'
+        if self.log_limit.should_log(what, addr):
+            shown = LazyFrame(frame) if kind == V_EXPIRED else f'{len(frame)} bytes'
+            self.log.warning('Dropped %s from %s:%s: %s', shown, addr[0], addr[1], reason)
+
     cdef _release(self):
-        """Take in the messages of which it was in doubt whether they are still wanted."""
+        """Deliver the doubted messages whose senders still wait."""
         self.releasing = True
         try:
-            while (wanted := self.exchange.doubts.next_wanted(_now())) is not None:
+            while (wanted := self.exchange.expiry_checks.next_verified(monotonic())) is not None:
                 self.handle_frame(wanted[0], wanted[1])
         finally:
             self.releasing = False
         self.flush()
 
     cdef long long _answers(self, bytes frame) except -2:
-        """Return which message of ours a message answers: -1 if it names none, 0 if one of another program."""
-        cdef long long answered = read_answered(frame)
+        """Return the number of our message that a frame answers: -1 if none, 0 if it is of another program."""
+        cdef long long answered = read_reply_number(frame)
         if answered < 0:
             return -1
-        return answered if self.exchange.output.is_own(<unsigned int>(answered >> 32)) else 0
+        return answered if self.exchange.transmitter.is_own(<unsigned int>(answered >> 32)) else 0
 
     cpdef flush(self):
-        """Send what is to be sent and wake those whose send has ended."""
+        """Send the frames in the outbox and complete the sends that ended."""
         cdef Exchange exchange = self.exchange
-        while exchange.outbox or exchange.finished:
-            if exchange.outbox:
-                frame, addr = exchange.outbox.pop(0)
-                self._send(frame, addr)
-            else:
-                self._wake(exchange.finished.pop(0))
-        if exchange.output.alarm < self.armed:
-            self._arm(exchange.output.alarm)
+        if self.n_flushing >= MOST_FLUSHING:  # frames to many peers that are gone: the calls above go on
+            return
+        self.n_flushing += 1
+        try:
+            while exchange.outbox or exchange.finished:
+                if exchange.outbox:
+                    frame, addr = _first(exchange.outbox)
+                    self._send(frame, addr)
+                else:
+                    self._wake(_first(exchange.finished))
+        finally:
+            self.n_flushing -= 1
+        if exchange.transmitter.alarm < self.armed:
+            self._arm(exchange.transmitter.alarm)
 
     cdef _send(self, bytes frame, addr):
         try:
@@ -504,10 +439,10 @@ cdef class MessagePipeline:
 
     # --- signatures ---
 
-    cdef bytes opened(self, bytes frame, addr):
-        """Take the signature off a frame; None if it is not for the exchange."""
+    cdef bytes _unseal(self, bytes frame, addr):
+        """Verify and remove the signature of a frame; return None if the frame is not for the exchange."""
         cdef Signer signer = self.signer
-        frame = signer.open(frame, addr, _now())
+        frame = signer.open(frame, addr, monotonic())
         if signer.outbox:
             self._flush_signer()
         if frame is None and signer.verdict != F_HANDSHAKE:
@@ -515,7 +450,7 @@ cdef class MessagePipeline:
         return frame
 
     cdef _flush_signer(self):
-        """Send what waited for a session, and what begins one."""
+        """Send handshakes, and the frames that waited for a session."""
         while self.signer.outbox:
             frame, addr = self.signer.outbox.pop(0)
             try:
@@ -525,13 +460,18 @@ cdef class MessagePipeline:
 
     cdef _seal_and_send(self, bytes frame, addr):
         """Sign a frame, if there is a key, and give it to the transport."""
+        cdef bytes sealed = frame
         if self.signer is not None:
-            frame = self.signer.seal(frame, addr, _now())
+            sealed = self.signer.seal(frame, addr, monotonic())
             if self.signer.outbox:
                 self._flush_signer()
-            if frame is None:
+            if sealed is None:
                 return
-        self._transmit(frame, addr)
+        self.current_frame = frame
+        try:
+            self._transmit(sealed, addr)
+        finally:
+            self.current_frame = None
 
     cdef _transmit(self, bytes frame, addr):
         """Give a frame to the transport."""
@@ -548,7 +488,10 @@ cdef class MessagePipeline:
         elif transport is None:
             raise self.observer.not_connected(addr)
         elif self.connected:
-            transport.sendto(frame)
+            if self.route is None:
+                transport.sendto(frame)
+            else:
+                self.route(frame, addr)
         else:
             self.current_addr = addr
             try:
@@ -557,23 +500,23 @@ cdef class MessagePipeline:
                 self.current_addr = None
 
     cdef bint _logs_info(self) except -1:
-        """Tell whether what is of level INFO is logged."""
+        """Return whether messages of level INFO are logged."""
         if self.levels is not None:
             if self.levels.get(INFO) is False:
                 return False
         return self.log.isEnabledFor(INFO)
 
     def write_all(self) -> None:
-        """Write what waits for streams that are about to be closed."""
-        self.exchange.write_all()
+        """Write the messages that wait for streams, before these close."""
+        self.exchange.release_paced()
         self.flush()
 
     cdef _wake(self, Send send):
-        if self.signer is not None and self.signer.holding:
-            self.signer.drop(send.frame, send.addr)  # it has ended, and must not be sent later
-        if send.outcome == V_CONFIRMED and not send.truncated and not self.exposed_futures:
+        if self.signer is not None and self.signer.n_held:
+            self.signer.drop(send.frame, send.addr)  # it must not be sent after its end
+        if send.outcome == O_CONFIRMED and not send.truncated and not self.exposed_futures:
             try:
-                send.waiter.set_result(True)
+                send.future.set_result(True)
             except InvalidStateError:  # it was cancelled, and its task has not run yet
                 pass
             if self._logs_info():
@@ -586,81 +529,65 @@ cdef class MessagePipeline:
     cdef _arm(self, double when):
         self._disarm()
         self.armed = when
-        delay = min(max(when - _now(), SHORTEST_SLEEP), LONGEST_SLEEP)
+        delay = min(max(when - monotonic(), SHORTEST_SLEEP), LONGEST_SLEEP)
         self.timer = self.loop.call_later(delay, self._tick)
 
     cdef _disarm(self):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if self.polling is not None:
-            self.polling.cancel()
-            self.polling = None
+        if self.expiring is not None:
+            self.expiring.cancel()
+            self.expiring = None
         self.armed = NEVER
 
     def _tick(self):
-        cdef double late = _now() - self.armed
+        self.fired_at = monotonic()
+        cdef double late = self.fired_at - self.armed, due = self.exchange.next_due()
         self.timer = None
-        self.armed = -NEVER  # there is no need of a timer until then
-        self.polling = after_poll(self.loop, self._expire, self._count_received if late > LATE else None)
+        if due > self.fired_at:
+            self.exchange.transmitter.alarm = due
+            self.armed = NEVER
+            if due < NEVER:
+                self._arm(due)
+            return
+        self.armed = -NEVER  # no timer is needed until `_expire`
+        self.expiring = after_poll(self.loop, self._expire, self.count_received if late > LATE else None)
 
-    def _count_received(self):
-        return self.exchange.n_received
+    def count_received(self):
+        """Return a number that grows as long as there is more to read, also within a long message."""
+        return self.exchange.n_received + self.n_pieces
 
     def _expire(self):
-        self.polling = None
+        self.expiring = None
         self.armed = NEVER
-        self.exchange.expire(_now())
+        self.exchange.expire(monotonic(), self.fired_at)  # the program may have stood still since then
         self.flush()
-        if self.exchange.settled and not self.releasing:
+        if self.on_alarm is not None:
+            self.on_alarm()
+        if self.exchange.expiry_checks.answered_peers and not self.releasing:
             self._release()
 
     def watch_stalls(self, wanted=True) -> None:
-        """Begin or cease to look whether the loop stands still, where the transport does not time what comes.
-
-        Parameters
-        ----------
-        wanted : bool
-            Whether to begin.
-        """
+        """Start or stop measuring how long the loop stands still, where the transport does not measure it."""
         transport = self.transport if wanted else None
-        self.timing = transport if getattr(transport, 'knows_age', None) is True else None
-        if wanted and self.timing is None and self.stalls is None:
-            self.stalls = StallMonitor.of(self.loop)
-            self.stalls.subscribe(self._count_received)
-        elif not wanted and self.stalls is not None:
-            self.stalls.unsubscribe(self._count_received)
-            self.stalls = None
-
-    # --- busy polling ---
-    # Waking a process that sleeps takes the system several times as long as a round trip. A loop that has something
-    # to do in its next turn does not sleep, so for a while there is always something.
-
-    cpdef stay_awake(self):
-        """Keep the loop from sleeping for `busy_poll` seconds."""
-        if self.busy_poll <= 0.0:
-            return
-        self.awake_until = _now() + self.busy_poll
-        if not self.awake:
-            self.awake = True
-            self.loop.call_soon(self._turn)
-
-    def _turn(self):
-        # A client has nothing to wait for once everything is confirmed; a server never knows.
-        if self.closed or _now() >= self.awake_until or (self.connected and not self.exchange.transmitter.waiting):
-            self.awake = False
-        else:
-            self.loop.call_soon(self._turn)
+        self.timed_transport = transport if getattr(transport, 'knows_age', None) is True else None
+        if wanted and self.timed_transport is None and self.stall_monitor is None:
+            self.stall_monitor = StallMonitor.of(self.loop)
+            self.stall_monitor.subscribe(self.count_received)
+        elif not wanted and self.stall_monitor is not None:
+            self.stall_monitor.unsubscribe(self.count_received)
+            self.stall_monitor = None
 
     def close(self) -> None:
-        """End every send."""
+        """Fail every send that is not confirmed."""
         self._disarm()
         self.watch_stalls(False)
-        if self.exchange.n_held:
-            self.log.warning('%d messages were not sent: an earlier one was still to be confirmed', self.exchange.n_held)
-        if self.signer is not None and self.signer.holding:
+        if self.exchange.n_deferred:
+            self.log.warning('%d messages were not sent: an earlier one was still to be confirmed', self.exchange.n_deferred)
+        if self.signer is not None and self.signer.n_held:
             self.log.warning(
-                '%d messages were not sent: the other end had not proven yet that it has the key', self.signer.holding
+                '%d messages were not sent: the other end had not proven yet that it has the key', self.signer.n_held
             )
-        self.exchange.lose_all(_now())
+        self.exchange.disconnect_all(monotonic())
         self.flush()

@@ -1,28 +1,34 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""What is remembered of one remote program and its address. No I/O, no clock.
+"""The state of one peer: its program, its sends, its round-trip times and its counters.
 
-1. `Run` is a program: which of its numbers were received. It needs no address and no age.
-2. `Peer` is one end of a conversation: what is on its way there, what it is, round-trip times, counts.
-3. Nothing here decides what a frame is; `Exchange` asks and decides.
+1. `Run` is a program: it knows which numbers were received, whatever their address and age.
+2. `Send` is one confirmed message.
+3. `Peer` is one end of a conversation. `Exchange` and `Transmitter` decide; nothing here does.
 """
 
+cimport cython
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport ceil
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from echorig.delivery._verdicts cimport O_CONFIRMED, O_WAITING
 from echorig.wire._codec cimport compare
+from echorig.wire._tags cimport identity
 
 cdef extern from "_bytes.h":
     uint64_t er_mix(const unsigned char *data, size_t n) noexcept
 
 
-cdef inline uint64_t mix(bytes frame) noexcept:
+cdef inline uint64_t hash_frame(bytes frame) noexcept:
     return er_mix(<const unsigned char *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame))
 
 
-# Seconds; a round trip seems longer if this program stood still. RFC 6298 allows such a limit, of 60 s or more.
+cdef double NEVER = float('inf')
+# Seconds. A round trip seems longer if this program stood still. RFC 6298 allows such a limit, of 60 s or more.
 cdef double LONGEST_RTO = 10.0
-# Seconds for a peer not yet known to deal with a message, before it is pinged again.
+# Seconds that an unknown peer may need for a message before it is pinged again.
 cdef double REST = 15.0
 
 
@@ -37,8 +43,8 @@ cdef class Limits:
         self.max_rto = tuning.max_rto
         self.retries_before_backoff = tuning.retries_before_backoff
         self.max_peers = tuning.max_peers
-        self.max_due = tuning.max_due
-        self.due_age = tuning.due_age
+        self.max_expected_echoes = tuning.max_expected_echoes
+        self.memory_seconds = tuning.memory_seconds
         self.min_truncated_echo = tuning.min_truncated_echo
         self.max_size = max_size
         self.message_burst = tuning.message_burst
@@ -46,17 +52,67 @@ cdef class Limits:
         self.burst_time = tuning.burst_time
 
 
+# --- sends ---
+
+@cython.final
+@cython.freelist(16)
+cdef class Send:
+    """One confirmed message, and how it ended."""
+
+    def __cinit__(self):
+        self.outcome = O_WAITING
+        self.retry_at = NEVER
+        self.reply_to = -1
+
+    @property
+    def is_confirmed(self) -> bool:
+        """bool: Whether its echo was received."""
+        return self.outcome == O_CONFIRMED
+
+    @property
+    def identity(self) -> int:
+        """int: Its run, times 2**32, plus its number; -1 before it is sent, and without a tag."""
+        return -1 if self.number == 0 else identity(self.frame)
+
+    def forget_answer(self) -> None:
+        """Stop waiting for its answer."""
+        if self.awaited_answers is not None:
+            if self.number:
+                self.awaited_answers.discard(identity(self.frame))
+            self.awaited_answers = None
+
+
+cdef Send newest_message(sends):
+    """Return the last of some sends that is no ping, or None."""
+    cdef Send send
+    if sends:
+        for send in reversed(sends):
+            if send.pings is None:
+                return send
+    return None
+
+
+cdef unsigned int remaining_lifetime(Send send, double now) noexcept:
+    """Return how long a message is still wanted, in milliseconds; 0 is no limit."""
+    cdef double left = ceil((send.deadline - now) * 1000)
+    if left > 0xFFFFFFFF:
+        return 0
+    return <unsigned int>left if left >= 1 else 1
+
+
+# --- programs ---
+
 cdef class Run:
     """One remote program, and which of its messages were received: the anti-replay window of RFC 4303, section 3.4.3.
 
-    Bit i of `window` stands for the number `newest` - i. What is below the window is not wanted any more: its sender sends
-    nothing that far ahead of a message which is still to be confirmed.
+    Bit i of `window` stands for the number `newest` - i. Numbers below the window are not accepted: the sender sends no
+    number that far above a message that is still to be confirmed.
     """
 
-    cdef int judge(self, unsigned int number) noexcept:
-        """Tell whether a number is new (1), was received (0), or is below the window (-1)."""
+    cdef int check(self, unsigned int number) noexcept:
+        """Return 1 for a new number, 0 for one that was accepted, -1 for one below the window."""
         cdef unsigned int behind
-        if not self.used or number > self.newest:
+        if not self.has_accepted or number > self.newest:
             return 1
         behind = self.newest - number
         if behind >= WINDOW:
@@ -64,11 +120,11 @@ cdef class Run:
         return not self.window[behind >> 6] >> (behind & 63) & 1
 
     cdef void accept(self, unsigned int number) noexcept:
-        """Note that a number was received."""
+        """Record that a number was received."""
         cdef unsigned int ahead, words, bits, behind = 0
         cdef int i
-        if not self.used:
-            self.used = True
+        if not self.has_accepted:
+            self.has_accepted = True
             self.newest = number
         elif number > self.newest:
             ahead = number - self.newest
@@ -89,78 +145,106 @@ cdef class Run:
             self.window[behind >> 6] |= <uint64_t>1 << (behind & 63)
 
 
+# --- peers ---
+
 cdef class Peer:
     """One end of a conversation."""
 
     def __cinit__(self):
-        self.flying = []
-        self.min_rtt = float('inf')
-        self.last_seen = float('-inf')
-        self.unechoed_at = float('-inf')
+        self.in_flight = []
+        self.min_rtt = NEVER
+        self.last_seen = -NEVER
+        self.unechoed_at = -NEVER
+
+    cdef Send find_send(self, unsigned int number):
+        """Return the send in flight that has a number, or None."""
+        cdef Send send
+        cdef Py_ssize_t i
+        for i in range(len(self.in_flight)):
+            send = self.in_flight[i]
+            if send.tagged:
+                if send.number == number:
+                    return send
+                if send.pings is not None:
+                    for entry in send.pings:
+                        if entry[0] == number:
+                            return send
+        return None
 
     cdef int current_kind(self, double now, Limits limits) noexcept:
-        """Return the kind of the peer; an echorig one that was silent for long may have been replaced."""
-        if self.kind == ECHORIG and now - self.last_seen > limits.due_age and not limits.signed:
+        """Return the kind of the peer. An echorig one that was silent for long may have been replaced."""
+        if self.kind == ECHORIG and now - self.last_seen > limits.memory_seconds and not limits.signed:
             self.kind = UNKNOWN
         return self.kind
 
     cdef bint is_busy(self) noexcept:
-        """Tell whether anything waits to be sent or confirmed."""
-        return bool(self.flying) or bool(self.queue) or bool(self.held) or bool(self.paced) or bool(self.doubted)
+        """Return whether anything waits to be sent, confirmed or verified."""
+        return bool(self.in_flight) or bool(self.queue) or bool(self.deferred) or bool(self.paced) or bool(self.unverified)
 
-    cdef void sent_message(self, bytes frame, int event, double now) noexcept:
-        """Take in that a message, not a notice, is sent now."""
+    cdef void on_message_sent(self, bytes frame, int event, double now) noexcept:
+        """Record that a message, not a notice, is sent now."""
         cdef int i
         self.unechoed = frame
         self.unechoed_at = now
         if event > 0 and self.kind != ECHORIG:
-            self.events |= event
+            self.sent_events |= event
             for i in range(REPEATERS):  # another message may be answered with the same bytes
                 if self.repeated_event[i] == event and not self.stopped[i]:
                     self.repeats[i] = 0
 
-    cdef bint is_at_work(self, double now) noexcept:
-        """Tell whether the peer may be dealing with a message.
+    cdef bint may_be_busy(self, double now) noexcept:
+        """Return whether the peer may still be processing a message.
 
-        A ping behind it would make a legacy one take our next echo for a message.
+        A legacy peer that receives a ping behind it would take our next echo for a message.
         """
         return self.unechoed is not None and now < self.unechoed_at + REST
 
-    # --- untagged frames whose echo is due ---
+    # --- untagged frames whose echo is expected ---
 
-    cdef void owe(self, bytes frame, double now, Limits limits):
-        """Remember a frame that nobody waits for, but whose echo may still come without a tag."""
-        if self.due is None:
-            self.due = []
-        elif len(self.due) >= limits.max_due:
-            del self.due[0]
-        self.due.append((frame, now))
+    cdef void expect_echo(self, bytes frame, double now, Limits limits):
+        """Remember a frame for which no send waits, but whose echo may be received without a tag."""
+        if self.expected_echoes is None:
+            self.expected_echoes = []
+        elif len(self.expected_echoes) >= limits.max_expected_echoes:
+            del self.expected_echoes[0]
+        self.expected_echoes.append((frame, now))
 
-    cdef bint is_due(self, bytes frame, double now, Limits limits):
-        """Tell whether this is the echo of a frame that nobody waits for, and strike that frame off."""
+    cdef bint take_expected_echo(self, bytes frame, double now, Limits limits):
+        """Return whether a frame is an expected echo, and remove that one."""
         cdef Py_ssize_t i
-        while self.due and now - <double>self.due[0][1] > limits.due_age:
-            del self.due[0]
-        for i in range(len(self.due)):
-            if compare(self.due[i][0], frame, limits.min_truncated_echo, limits.max_size) != 0:
-                if self.due[i][0] is self.unechoed:
+        while self.expected_echoes and now - <double>self.expected_echoes[0][1] > limits.memory_seconds:
+            del self.expected_echoes[0]
+        for i in range(len(self.expected_echoes)):
+            if compare(self.expected_echoes[i][0], frame, limits.min_truncated_echo, limits.max_size) != 0:
+                if self.expected_echoes[i][0] is self.unechoed:
                     self.unechoed = None
-                del self.due[i]
+                del self.expected_echoes[i]
+                return True
+        return False
+
+    cdef bint is_echo(self, bytes frame, Limits limits):
+        """Return whether a frame without a tag is the echo of a frame that was sent to this peer."""
+        cdef Send send
+        for send in self.in_flight:
+            if compare(send.frame, frame, limits.min_truncated_echo, limits.max_size) != 0:
+                return True
+        for sent, _ in self.expected_echoes or ():
+            if compare(sent, frame, limits.min_truncated_echo, limits.max_size) != 0:
                 return True
         return False
 
     # --- repetitions ---
 
     cdef bint is_storm(self, bytes frame, int event, double now, Limits limits):
-        """Count an untagged frame; tell whether it must not be echoed, to end an exchange that would never end.
+        """Count an untagged frame; return whether it must not be echoed, to end an endless exchange.
 
-        A legacy peer that takes our echo for a message echoes it, and so on. What looks like an answer to a message of
-        ours is echoed twice; more often than that it is no answer. It stays so until it has not come for a while.
+        A legacy peer that takes our echo for a message echoes it, and so on. A frame that may be the answer to a message
+        of ours is echoed twice; further repetitions are no answer. It is dropped until it has been absent for a while.
         """
-        cdef uint64_t digest = mix(frame)
+        cdef uint64_t digest = hash_frame(frame)
         cdef int i, place = 0, burst
         if event > 0:
-            burst = 2 if event & self.events else limits.message_burst
+            burst = 2 if event & self.sent_events else limits.message_burst
         else:
             burst = limits.malformed_burst
         for i in range(REPEATERS):
@@ -169,7 +253,7 @@ cdef class Peer:
                     place = i
                     break
                 self.repeats[i] += 1
-                if event > 0 and event & self.events:
+                if event > 0 and event & self.sent_events:
                     self.repeated_at[i] = now
                 if self.repeats[i] > burst:
                     self.stopped[i] = burst == 2
@@ -188,8 +272,8 @@ cdef class Peer:
 
     # --- round-trip time ---
 
-    cdef void measure(self, double round_trip) noexcept:
-        """Take in a round-trip time, as RFC 6298 section 2 does."""
+    cdef void update_rtt(self, double round_trip) noexcept:
+        """Update the smoothed round-trip time, as RFC 6298 section 2 does."""
         cdef double deviation
         if self.min_rtt > round_trip:
             self.min_rtt = round_trip
@@ -202,7 +286,7 @@ cdef class Peer:
         self.srtt -= deviation / 8
 
     cdef double retry_interval(self, Limits limits) noexcept:
-        """Return how long to wait before the first repetition, in seconds."""
+        """Return the retransmission time-out, in seconds."""
         if self.srtt == 0.0:
             return limits.initial_rto
         return min(max(self.srtt + 4 * self.rttvar, limits.min_rto), LONGEST_RTO)

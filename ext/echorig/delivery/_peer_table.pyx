@@ -1,55 +1,53 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""`PeerTable`: the peers by address and by program; who has moved, who was restarted, and who is forgotten."""
+"""`PeerTable`: the peers by address and by program. It detects new addresses and restarts, and forgets idle peers."""
 
 from collections import deque
 
-from echorig.delivery._doubts cimport Doubts
-from echorig.delivery._output cimport RUNS, Output
-from echorig.delivery._peer cimport ECHORIG, UNKNOWN, Peer, Run
-from echorig.delivery._send cimport Send
-from echorig.delivery._transmitter cimport Transmitter
-from echorig.wire._tags cimport Tag, read_answered
+from echorig.delivery._expiry cimport ExpiryChecks
+from echorig.delivery._peer cimport ECHORIG, UNKNOWN, Peer, Run, Send
+from echorig.delivery._transmitter cimport RUNS, Transmitter
+from echorig.wire._tags cimport Tag, read_reply_number
 
-cdef Py_ssize_t MANY = 256
-cdef double NO_ROOM = 0.01  # seconds before it is looked for again where there was none, which takes a while
-cdef Py_ssize_t MAX_FORGOTTEN = 2**20  # runs of which only the number is kept
+cdef Py_ssize_t MAX_CLOSED_RUNS = 256
+cdef double NO_ROOM = 0.01  # back-off after a failed eviction, in seconds
+cdef Py_ssize_t MAX_FORGOTTEN_RUNS = 2**20  # of which only the number is kept
 
 
 cdef class PeerTable:
     """All the peers of one exchange."""
 
-    def __init__(self, Output output not None, Transmitter transmitter not None, Doubts doubts not None):
-        self.output = output
+    def __init__(self, Transmitter transmitter not None, ExpiryChecks expiry_checks not None):
         self.transmitter = transmitter
-        self.doubts = doubts
-        self.settled = doubts.settled
-        self.limits = output.limits
+        self.expiry_checks = expiry_checks
+        self.limits = transmitter.limits
         self.stream = transmitter.stream
-        self.peers = output.peers
+        self.peers = transmitter.peers
         self.moved = {}
         self.runs = {}
-        self.former = {}
-        self.forgotten = set()
-        self.begun = -1.0
+        self.closed_runs = {}
+        self.forgotten_runs = set()
+        self.first_used_at = -1.0
 
     cdef remove(self, Peer peer, addr):
-        """Forget a peer whose connection is gone."""
+        """Forget a peer whose connection is closed."""
         self.last_addr = self.last_peer = None
         del self.peers[peer.addr]
-        peer.gone = True
-        for former in [former for former, moved in self.moved.items() if moved is peer]:
-            del self.moved[former]
+        peer.removed = True
+        self.moved = {former: moved for former, moved in self.moved.items() if moved is not peer}
         if peer.run is not None and self.stream:  # the next connection to the same address shows whether it was restarted
-            if len(self.former) >= MANY:
-                self.former.clear()
-            self.former[addr] = peer.run, peer.n_restarts
+            if len(self.closed_runs) >= MAX_CLOSED_RUNS:
+                self.closed_runs.clear()
+            self.closed_runs[addr] = peer.run, peer.n_restarts
 
-    # --- inside ---
+    cdef inherit(self, former, addr):
+        """Let the next connection to an address count as one to the former address of the same server."""
+        if former in self.closed_runs:
+            self.closed_runs[addr] = self.closed_runs.pop(former)
 
     cdef Peer find(self, addr):
-        """Return the peer at an address, or the one that was there and has moved; None if there is neither."""
+        """Return the peer at an address, or the one that has moved from there, or None."""
         cdef Peer peer
-        # Often the same object: shells keep the addresses that they give.
+        # Often the same object: transports reuse address objects.
         if addr is self.last_addr and self.last_peer is not None:
             return self.last_peer
         peer = self.peers.get(addr)
@@ -61,26 +59,27 @@ cdef class PeerTable:
         return peer
 
     cdef Peer get_or_add(self, addr, double now):
-        """Return the peer at an address, to which something is sent."""
+        """Return the peer at an address to which something is sent."""
         cdef Peer peer = self.find(addr)
         if peer is None:
-            self._has_room(now)  # if not, the program waits for more peers than it may remember
-            peer = self._new_peer(addr, now)
-        peer.active = now
+            self._has_room(now)  # if not, sends to all peers are waiting
+            peer = self._add(addr, now)
+        peer.active_at = now
         return peer
 
-    cdef Peer _new_peer(self, addr, double now):
+    cdef Peer _add(self, addr, double now):
+        """Add a peer."""
         cdef Peer peer = Peer()
         self.peers[addr] = peer
-        if self.begun < 0.0:
-            self.begun = now
+        if self.first_used_at < 0.0:
+            self.first_used_at = now
         peer.addr = addr
-        peer.active = now
-        peer.kind_since = self.output.number
+        peer.active_at = now
+        peer.kind_since = self.transmitter.number
         if self.limits.signed:
             peer.kind = ECHORIG
-        if self.former:
-            before = self.former.pop(addr, None)
+        if self.closed_runs:
+            before = self.closed_runs.pop(addr, None)
             if before is not None:
                 peer.run, peer.n_restarts = before
                 peer.run.peer = peer
@@ -89,7 +88,7 @@ cdef class PeerTable:
         return peer
 
     cdef Peer find_or_admit(self, addr, double now):
-        """Return the peer at an address from which something came; None if it is a stranger and there is no room."""
+        """Return the peer at an address from which a frame was received; None if there is no room for a new one."""
         cdef Peer peer
         if addr is self.last_addr and self.last_peer is not None and self.last_peer.addr == addr:
             return self.last_peer
@@ -98,58 +97,58 @@ cdef class PeerTable:
             if not self._has_room(now):
                 self.n_turned_away += 1
                 return None
-            former = self.moved.pop(addr, None)  # another program is there now
-            peer = self._new_peer(addr, now)
-            peer.former = former
+            predecessor = self.moved.pop(addr, None)  # another program is there now
+            peer = self._add(addr, now)
+            peer.predecessor = predecessor
             return peer
         self.last_addr = addr
         self.last_peer = peer
         return peer
 
     cdef bint _has_room(self, double now) except -1:
-        """Tell whether another peer can be remembered, and forget some so that it can."""
+        """Return whether there is room for another peer; forget some if necessary."""
         if self.stream or len(self.peers) < self.limits.max_peers:
             return True
         if now < self.full_until:
             return False
-        if self._forget_idle():
+        if self._forget_idle_peers():
             return True
         self.full_until = now + NO_ROOM
         return False
 
-    cdef Py_ssize_t _forget_idle(self) except -1:
-        """Forget about an eighth of the peers, those first that have confirmed nothing; count them."""
+    cdef Py_ssize_t _forget_idle_peers(self) except -1:
+        """Forget an eighth of the peers, unconfirmed ones first; return how many."""
         cdef Py_ssize_t room = max(1, self.limits.max_peers // 8), n_confirmed = 0
         cdef Peer peer
-        strangers = []
+        unconfirmed = []
         confirmed = []
         for addr, peer in self.peers.items():
             if peer.n_confirmed:
                 n_confirmed += 1
             if not peer.is_busy():
-                (confirmed if peer.n_confirmed else strangers).append((peer.active, len(strangers), addr))
-        strangers.sort()
-        gone = strangers[:room]
-        if n_confirmed > self.limits.max_peers - room:  # strangers need some room too
+                (confirmed if peer.n_confirmed else unconfirmed).append((peer.active_at, len(unconfirmed), addr))
+        unconfirmed.sort()
+        evicted = unconfirmed[:room]
+        if n_confirmed > self.limits.max_peers - room:  # unconfirmed peers need some room too
             confirmed.sort()
-            gone += confirmed[:n_confirmed - (self.limits.max_peers - room)]
-        for _, _, addr in gone:
+            evicted += confirmed[:n_confirmed - (self.limits.max_peers - room)]
+        for _, _, addr in evicted:
             peer = self.peers.pop(addr)
-            peer.gone = True
-        if gone:
+            peer.removed = True
+        if evicted:
             self.moved = {addr: peer for addr, peer in self.moved.items() if (<Peer>peer).addr in self.peers}
         self.last_addr = self.last_peer = None
-        self.n_forgotten += len(gone)
-        return len(gone)
+        self.n_forgotten += len(evicted)
+        return len(evicted)
 
-    cdef Peer sender_of(self, Tag *tag, addr, double now):
-        """Return the peer that a message of another program is from; None if there is no room for a stranger."""
+    cdef Peer find_sender(self, Tag *tag, addr, double now):
+        """Return the peer that sent a message with a tag; None if there is no room for a new one."""
         cdef Peer peer
         cdef Run run
         if self.stream:
             peer = self.find_or_admit(addr, now)
             if peer.run is None or peer.run.run != tag.run:
-                self.succeed(peer, self.new_run(tag.run, now))
+                self._set_run(peer, self._add_run(tag.run, now))
             self.last_run = peer.run
             self.last_run.latest = tag.number
             return peer
@@ -157,7 +156,7 @@ cdef class PeerTable:
         if run is None or run.run != tag.run:
             run = self.runs.get(tag.run)
         if run is None:
-            run = self.new_run(tag.run, now)
+            run = self._add_run(tag.run, now)
             peer = None if run is None else self.find_or_admit(addr, now)
             if peer is None:
                 if run is None:
@@ -165,9 +164,9 @@ cdef class PeerTable:
                 else:
                     del self.runs[tag.run]
                 return None
-            self.succeed(peer, run)
-        elif self.holder(run) is None:
-            # Where another program is by now, or was, this is a late message; else its peer was forgotten.
+            self._set_run(peer, run)
+        elif self._peer_of(run) is None:
+            # The message is a late one of a program that was replaced, or its peer was forgotten.
             peer = self.find(addr) if tag.number <= run.latest else None
             if peer is None:
                 peer = self.find_or_admit(addr, now)
@@ -179,151 +178,165 @@ cdef class PeerTable:
         else:
             peer = run.peer
             if peer.addr != addr and tag.number > run.latest:
-                self.move(peer, addr, now)
+                self._move(peer, addr, now)
         if tag.number > run.latest:
             run.latest = tag.number
-            run.heard_before = self.output.position(self.output.run, self.output.number)
+            run.our_position = self.transmitter.position(self.transmitter.run, self.transmitter.number)
         run.used_at = now
         self.last_run = run
         return peer
 
-    cdef Run new_run(self, unsigned int number, double now):
-        """Return a program that was not met before, and forget others if there are too many.
+    cdef Run _add_run(self, unsigned int number, double now):
+        """Add a program that was not seen before; None if it was forgotten, or too many were.
 
-        Of a program whose messages were received the run stays: nobody knows any more which these were, so none is accepted.
-        None is returned for such a one, and for any other when so many were forgotten.
+        A program whose messages were received is remembered by its number after it was forgotten. Which messages these
+        were is not known any more, so none is accepted.
         """
         cdef Run run
-        cdef Peer peer
-        cdef Py_ssize_t limit = 16 * self.limits.max_peers
-        if not self.stream and self.forgotten and (number in self.forgotten or len(self.forgotten) >= MAX_FORGOTTEN):
-            return None
+        if not self.stream and self.forgotten_runs:
+            if number in self.forgotten_runs or len(self.forgotten_runs) >= MAX_FORGOTTEN_RUNS:
+                return None
         run = Run()
         run.run = number
         run.used_at = now
-        if self.stream:
-            return run
-        if len(self.runs) >= limit:
-            idle = []
-            for one in self.runs.values():
-                peer = self.holder(one)
-                if peer is None or not peer.n_confirmed:
-                    idle.append(one)
-            idle.sort(key=_used_at)
-            for one in idle[:max(1, limit // 8)]:
-                number = (<Run>one).run
-                del self.runs[number]
-                if (<Run>one).used:
-                    self.forgotten.add(number)
-                peer = (<Run>one).peer
-                if peer is not None and peer.run is one:
-                    peer.run = None
-            self.last_run = None
-        self.runs[run.run] = run
+        if not self.stream:
+            if len(self.runs) >= 16 * self.limits.max_peers:
+                self._forget_idle_runs()
+            self.runs[number] = run
         return run
 
-    cdef Peer holder(self, Run run):
-        """Return the peer that a program is; None once that is gone, or another program has taken its place.
+    cdef Py_ssize_t _forget_idle_runs(self) except -1:
+        """Forget an eighth of the programs, the longest idle, but none of a confirmed peer; return how many."""
+        cdef Peer peer
+        cdef Run run
+        idle = []
+        for run in self.runs.values():
+            peer = self._peer_of(run)
+            if peer is None or not peer.n_confirmed:
+                idle.append(run)
+        idle.sort(key=_used_at)
+        idle = idle[:2 * self.limits.max_peers]
+        for run in idle:
+            del self.runs[run.run]
+            if run.has_accepted:
+                self.forgotten_runs.add(run.run)
+            if run.peer is not None and run.peer.run is run:
+                run.peer.run = None
+        self.last_run = None
+        return len(idle)
 
-        The peer has this run, or one beside it: the numbers of a program come to their end, and its next run begins.
+    cdef Peer _peer_of(self, Run run):
+        """Return the peer of a program; None if it was removed, or another program is there now.
+
+        The peer has this run or an adjacent one: after its last number, a program goes on with the next run.
         """
         cdef Peer peer = run.peer
-        if peer is not None and (peer.gone or peer.run is None or (peer.run.run - run.run + 1) & RUNS > 2):
+        if peer is not None and (peer.removed or peer.run is None or (peer.run.run - run.run + 1) & RUNS > 2):
             run.peer = peer = None
         return peer
 
-    cdef succeed(self, Peer peer, Run run):
-        """Take in that a program is where another was, or none."""
+    cdef _set_run(self, Peer peer, Run run):
+        """Record which program a peer is."""
         cdef Run before = peer.run
         if before is not None:
-            if before.run == (run.run + 1) & RUNS:  # a late one of those before its numbers came to their end
+            if before.run == (run.run + 1) & RUNS:  # a late message of the run before
                 return
             before.peer = None
-            if run.run != (before.run + 1) & RUNS:  # else the numbers of the same program have come to their end
+            if run.run != (before.run + 1) & RUNS:  # else it is the next run of the same program
                 peer.n_restarts += 1
         peer.run = run
         run.peer = peer
 
-    cdef identify(self, Peer peer, bytes frame, unsigned long long asked, double now):
-        """Take in which program has answered the ping of a position."""
-        cdef long long program = read_answered(frame)
+    cdef on_ping_echo(self, Peer peer, bytes frame, unsigned long long position, double now):
+        """Record which program has echoed our ping of a position."""
+        cdef long long program = read_reply_number(frame)
         cdef unsigned int number
         cdef Peer holder
         cdef Run run
-        if program < 0 or self.output.is_own(<unsigned int>(program >> 32)):
+        if program < 0 or self.transmitter.is_own(<unsigned int>(program >> 32)):
             return
         number = <unsigned int>(program >> 32)
         run = self.runs.get(number)
         if run is None:
-            # A late echo says who was there when its ping came.
-            if peer.run is None or (peer.run.run != number and asked >= peer.run.heard_before):
-                run = self.new_run(number, now)
+            # A late echo shows which program was there when it received the ping.
+            if peer.run is None or (peer.run.run != number and position >= peer.run.our_position):
+                run = self._add_run(number, now)
                 if run is not None:
-                    run.heard_before = asked + 1
-                    self.succeed(peer, run)
+                    run.our_position = position + 1
+                    self._set_run(peer, run)
             return
-        holder = self.holder(run)
+        holder = self._peer_of(run)
         if holder is None:
             if peer.run is None:
                 peer.run = run
                 run.peer = peer
-        elif holder is not peer and asked >= run.heard_before:  # else it may have moved on since
-            self.move(holder, peer.addr, now)
-        if asked >= run.heard_before:
-            run.heard_before = asked + 1
+        elif holder is not peer and position >= run.our_position:  # else it may have moved since
+            self._move(holder, peer.addr, now)
+        if position >= run.our_position:
+            run.our_position = position + 1
 
-    cdef move(self, Peer peer, addr, double now):
-        """Take in that a program has another address; who was there is gone, or the same program."""
+    cdef forget_former(self, addr):
+        """Forget which peer was at an address before it moved."""
+        self.moved.pop(addr, None)
+        self.last_addr = self.last_peer = None
+
+    cdef relocate(self, before, addr, double now):
+        """Change the address of a peer to one from which a ping was echoed, perhaps by another program."""
+        cdef Peer peer = self.find(before), other = self.peers.get(addr)
+        cdef Run run = None
+        if peer is not None and peer is not other:
+            if other is not None:
+                run, other.run = other.run, None
+            self._move(peer, addr, now)
+            if run is not None:
+                self._set_run(peer, run)
+            if peer.kind != UNKNOWN:
+                peer.probes = None
+                self.transmitter.transmit_waiting(peer, now)
+
+    cdef _move(self, Peer peer, addr, double now):
+        """Change the address of a peer; another peer there was replaced, or is the same program."""
         cdef Peer other = self.peers.pop(addr, None)
+        cdef Send send
         before = peer.addr
         del self.peers[before]
         self.moved.pop(addr, None)
         self.last_addr = self.last_peer = None
-        self._place(peer, addr)
-        peer.quotes = other is not None and other.quotes  # of who is there, since what quotes has no run
+        peer.addr = addr
+        self.peers[addr] = peer
+        for send in [*peer.in_flight, *(peer.queue or ())]:
+            send.addr = addr
+        peer.quotes_messages = other is not None and other.quotes_messages  # that of the address: MATLAB has no run
         if len(self.moved) >= self.limits.max_peers:
             del self.moved[next(iter(self.moved))]
         self.moved[before] = peer
         if other is not None:
-            self._join(peer, other)
+            self._merge(peer, other)
             self.transmitter.transmit_waiting(peer, now)
 
-    cdef _place(self, Peer peer, addr):
-        cdef Send send
-        peer.addr = addr
-        self.peers[addr] = peer
-        for send in [*peer.flying, *(peer.queue or ())]:
-            send.addr = addr
-
-    cdef _join(self, Peer peer, Peer other):
-        """Take over what is on its way to a peer that was at the same address."""
-        cdef Send send
-        other.gone = True
-        peer.flying += other.flying
+    cdef _merge(self, Peer peer, Peer other):
+        """Take over the messages, the state and the counters of another peer that was at the same address."""
+        other.removed = True
+        peer.in_flight += other.in_flight
         if other.queue:
             peer.queue = deque(sorted([*(peer.queue or ()), *other.queue], key=_started))
-        if other.held:
-            peer.held = deque([*(peer.held or ()), *other.held])
-        if other.due:
-            peer.due = [*(peer.due or ()), *other.due][-self.limits.max_due:]
-        if other.doubted:
-            peer.doubted = deque([*(peer.doubted or ()), *other.doubted])
-            peer.doubted_size += other.doubted_size
-            other.doubted = None
-            if other in self.settled and peer not in self.settled:
-                self.settled.append(peer)
+        if other.deferred:
+            peer.deferred = deque([*(peer.deferred or ()), *other.deferred])
+        if other.expected_echoes:
+            peer.expected_echoes = [*(peer.expected_echoes or ()), *other.expected_echoes][-self.limits.max_expected_echoes:]
+        self.expiry_checks.merge(peer, other)
         if other.unechoed_at > peer.unechoed_at:
             peer.unechoed = other.unechoed
             peer.unechoed_at = other.unechoed_at
         if other.last_seen > peer.last_seen:
             peer.last_seen = other.last_seen
-            peer.heard = True
+            peer.seen = True
             if other.kind != UNKNOWN:
                 peer.kind = other.kind
                 peer.kind_since = other.kind_since
         if peer.kind == UNKNOWN and other.kind == UNKNOWN:
-            peer.kind_since = min(peer.kind_since, other.kind_since)  # the echo of an earlier ping counts, too
-        if peer.kind == ECHORIG and peer.probes is not None:
+            peer.kind_since = min(peer.kind_since, other.kind_since)  # the echo of an earlier ping counts too
+        if peer.kind == ECHORIG:
             peer.probes = None
         if peer.srtt == 0.0:
             peer.srtt = other.srtt

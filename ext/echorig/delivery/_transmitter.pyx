@@ -1,34 +1,36 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""`Transmitter`: which message may leave when, and which is sent again.
+"""`Transmitter`: which frame is sent when, under which number, and which is sent again.
 
-1. Messages to one peer leave in order, one at a time on datagrams; a peer that is not known is pinged before the first.
+1. Messages to one peer are sent in order, one at a time on datagrams. An unknown peer is pinged before the first.
 2. Only echorig peers are sent a message again.
-3. On a stream, frames to a peer that may take two for one are sent apart.
+3. On a stream, frames to a peer that may take two for one are sent with a gap.
 """
 
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from echorig.delivery._output cimport Output
-from echorig.delivery._peer cimport ECHORIG, LEGACY, REST, UNKNOWN, WINDOW, Peer
-from echorig.delivery._send cimport Send, newest_message, remaining_life
-from echorig.delivery._verdicts cimport V_CONFIRMED
+from echorig.delivery._peer cimport ECHORIG, LEGACY, REST, UNKNOWN, WINDOW, Peer, Send, newest_message, remaining_lifetime
+from echorig.delivery._verdicts cimport O_CONFIRMED
 from echorig.wire._codec cimport peek
-from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, Tag, identity, make_ping, parse, with_life
+from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, Tag, add_tag, identity, make_ping, parse, with_lifetime
 
-cdef double STREAM_GAP = 0.1  # seconds between frames to one who may take two that arrive together for one
+cdef double NEVER = float('inf')
+cdef double STREAM_GAP = 0.1  # seconds between frames to a peer that may take two that arrive together for one
 cdef Py_ssize_t MAX_REPLIES = 16  # that wait for such a stream
-cdef double PROBE_INTERVAL = 0.010  # seconds between the first pings to a peer not yet known
+cdef double PROBE_INTERVAL = 0.010  # seconds between the first pings to an unknown peer
 cdef int QUICK_PROBES = 3  # pings before the interval begins to double
 cdef double MAX_PROBE_INTERVAL = 0.100
+cdef double UNSENT_INTERVAL = 0.020  # seconds until a frame that the system did not send is sent again
 cdef double REPEATED_PROBE = 1.0  # seconds between pings to a peer that was silent for long, while a message waits
-# A longer message is not sent again before the echo of a ping has overtaken its own: the link may only be slow.
+# A longer message is not sent again before a ping sent after it was echoed: the link may only be slow.
 cdef Py_ssize_t LARGE = 2 * (TAG_SIZE + FIELD_SIZE + 2)
+# The buffer sizes of MATLAB rigs; a tag must not make a message too long for them.
+cdef Py_ssize_t[2] BUFFERS = [512, 1000]
 
 
 cdef bint is_array(bytes frame):
-    """Tell whether a frame starts as an array does."""
+    """Return whether a frame starts as an array does."""
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     while src[0] == 32 or src[0] == 9 or src[0] == 10 or src[0] == 13:
         src += 1
@@ -38,297 +40,383 @@ cdef bint is_array(bytes frame):
 cdef class Transmitter:
     """Sends messages to peers in their turn, and again while they are not confirmed."""
 
-    def __init__(self, Output output not None, bint stream):
-        self.output = output
-        self.outbox = output.outbox
-        self.limits = output.limits
+    def __init__(self, Limits limits, dict peers, bint stream, unsigned int run, unsigned int number, Py_ssize_t max_frame):
+        self.outbox = []
+        self.alarm = NEVER
+        self.limits = limits
         self.stream = stream
-        self.awaited = set()
+        self.peers = peers
+        self.max_frame = max_frame
+        self.awaited_answers = set()
+        self.run = self.first_run = run & RUNS
+        self.number = max(number, 1)
+        self.own_runs = set()
 
-    cdef bytes transmit_unconfirmed(self, Peer peer, bytes frame, bint taggable, long long answered, double now):
-        """Return what is sent of a message that nobody waits for; None if it must wait for the stream."""
+    # --- runs, numbers and tags ---
+
+    cdef bint is_own(self, unsigned int run) noexcept:
+        """Return whether a run is or was ours."""
+        return run == self.run or (bool(self.own_runs) and run in self.own_runs)
+
+    cdef unsigned long long position(self, unsigned int run, unsigned int number) noexcept:
+        """Return the position of a message of ours among all that were ever sent."""
+        return <unsigned long long>((run - self.first_run) & RUNS) << 32 | number
+
+    cdef unsigned int next_number(self):
+        """Return the next number, which belongs to `number_run`."""
+        cdef unsigned int number = self.number
+        cdef Peer peer
+        self.number_run = self.run
+        if number == LAST_NUMBER:  # the next run number shows that it is the same program
+            self.own_runs.add(self.run)
+            self.run = (self.run + 1) & RUNS
+            self.number = 1
+            for peer in self.peers.values():
+                peer.kind_since = peer.loss_probe = 0
+                for send in peer.in_flight:
+                    (<Send>send).next_number_when_sent = 0
+        else:
+            self.number = number + 1
+        return number
+
+    cdef bint may_tag(self, Peer peer, bytes frame):
+        """Return whether a message to a peer may have a tag."""
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
+        if not self.limits.tags or n < 2 or n + TAG_SIZE > self.max_frame or frame[0] != 91 or frame[n - 1] != 93:
+            return False
+        if peer.kind == LEGACY:
+            for i in range(2):
+                if n <= BUFFERS[i] < n + TAG_SIZE:
+                    return False
+        return True
+
+    cdef bytes tagged_frame(self, bytes frame, unsigned int number, unsigned int lifetime, long long reply_to):
+        """Return a message with a tag."""
+        if reply_to >= 0 and PyBytes_GET_SIZE(frame) + TAG_SIZE + FIELD_SIZE > self.max_frame:
+            reply_to = -1
+        return add_tag(frame, self.number_run, number, lifetime, reply_to)
+
+    cdef unsigned int send_ping(self, addr, long long question=-1) except 0:
+        """Send a ping, which may ask whether a message is still wanted; return its number."""
+        cdef unsigned int number = self.next_number()
+        self.outbox.append((make_ping(self.number_run, number, question), addr))
+        return number
+
+    # --- sending ---
+
+    cdef bytes transmit_unconfirmed(self, Peer peer, bytes frame, bint taggable, long long reply_to, double now):
+        """Return the frame of an unconfirmed message; None if it must wait for the stream."""
         cdef int event = peek(frame)
         peer.n_sent += 1
         if not self.stream:
             peer.current_kind(now, self.limits)
-        if taggable and self.output.may_tag(peer, frame):
-            frame = self.output.tagged_frame(frame, self.output.next_number(), 0, answered if peer.kind != LEGACY else -1)
+        if taggable and self.may_tag(peer, frame):
+            frame = self.tagged_frame(frame, self.next_number(), 0, reply_to if peer.kind != LEGACY else -1)
             if peer.kind != ECHORIG and PyBytes_GET_SIZE(frame) > self.limits.min_truncated_echo and event != 0:
-                peer.owe(frame, now, self.limits)  # its echo may come back cut short, without the tag
+                peer.expect_echo(frame, now, self.limits)  # its echo may be truncated, without the tag
         elif event != 0:
-            peer.owe(frame, now, self.limits)
+            peer.expect_echo(frame, now, self.limits)
         if self.stream:
             return self.pace(peer, frame, event, now)
         if peer.kind == ECHORIG:
             return frame
         if event != 0:
-            peer.sent_message(frame, event, now)
+            peer.on_message_sent(frame, event, now)
         return frame
 
     cdef enqueue(self, Peer peer, Send send, double now):
-        """Let a send fly, or queue it behind those before it."""
-        self.waiting += 1
+        """Send a message, or queue it behind earlier ones."""
+        self.n_waiting += 1
         peer.n_sent += 1
-        if send.deadline < self.output.alarm:
-            self.output.alarm = send.deadline
-        if (peer.queue and newest_message(peer.queue) is not None) or not self._may_fly(peer, send, now):
+        if send.deadline < self.alarm:
+            self.alarm = send.deadline
+        if (peer.queue and newest_message(peer.queue) is not None) or not self._may_transmit(peer, send, now):
             if peer.queue is None:
                 peer.queue = deque()
             peer.queue.append(send)
-            self._wait_for_stream(peer, now)
-            if send.pings is not None and peer.is_at_work(now):
-                self.output.alarm = min(self.output.alarm, peer.unechoed_at + REST)
+            self._schedule_write(peer, now)
+            if send.pings is not None and peer.may_be_busy(now):
+                self.alarm = min(self.alarm, peer.unechoed_at + REST)
         else:
-            self._fly(peer, send, now)
+            self._transmit(peer, send, now)
 
-    cdef bint _may_fly(self, Peer peer, Send send, double now):
-        """Tell whether a send may leave now. No message waits for a ping, which may be somebody else's."""
+    cdef bint _may_transmit(self, Peer peer, Send send, double now):
+        """Return whether a send may be sent now. No message waits for a ping."""
         cdef Send other
         cdef Py_ssize_t i
         if peer.probes is not None:
             return False
-        for i in range(len(peer.flying)):
-            other = peer.flying[i]
-            if (send.alone or other.alone) and (other.pings is None or send.pings is not None):
+        for i in range(len(peer.in_flight)):
+            other = peer.in_flight[i]
+            if (send.exclusive or other.exclusive) and (other.pings is None or send.pings is not None):
                 return False
         if self.stream:
-            return self._may_follow(peer, now)
+            return self._may_write(peer, now)
         if peer.current_kind(now, self.limits) == ECHORIG:
             return True
-        if send.pings is not None and peer.is_at_work(now):
+        if send.pings is not None and peer.may_be_busy(now):
             return False
-        if self._must_probe(peer, send, now):
+        if self._needs_probe(peer, send, now):
             send.probed = True
             peer.probes = []
             peer.probe_interval = PROBE_INTERVAL
             peer.probe_until = now + min((send.deadline - now) / 2, REST)
-            self.probe(peer, now)
+            self._send_probe(peer, now)
             return False
         return True
 
-    cdef _fly(self, Peer peer, Send send, double now):
-        send.flying = True
-        send.flown = now
-        peer.refused = False  # what was refused was something else
+    cdef _transmit(self, Peer peer, Send send, double now):
+        """Send a message for the first time; the caller sends its frame."""
+        send.in_flight = True
+        send.sent_at = now
+        peer.refused = False  # an earlier frame was refused
         self._tag(peer, send, now)
-        send.flown_after = self.output.number
-        peer.flying.append(send)
+        send.next_number_when_sent = self.number
+        peer.in_flight.append(send)
         if send.pings is None and peer.kind != ECHORIG:
-            peer.sent_message(send.frame, peek(send.frame), now)
+            peer.on_message_sent(send.frame, peek(send.frame), now)
         if self.stream:
             if peer.kind != ECHORIG:
                 peer.quiet_until = now + STREAM_GAP
-            if send.alone:
-                peer.bare_until = now + STREAM_GAP
+            if send.exclusive:
+                peer.text_until = now + STREAM_GAP
         elif send.tagged:
             peer.current_kind(now, self.limits)
             self._schedule(peer, send, now)
 
     cdef _tag(self, Peer peer, Send send, double now):
-        """Give a message its number, and a tag if it may have one."""
+        """Add a number and a tag to a message, if it may have them."""
         if send.pings is not None:
-            send.number = self.output.next_number()
-            send.frame = make_ping(self.output.number_run, send.number)
+            send.number = self.next_number()
+            send.frame = make_ping(self.number_run, send.number)
             send.pings.append((send.number, now))
             send.tagged = True
-        elif send.taggable and self.output.may_tag(peer, send.frame):
-            send.number = self.output.next_number()
-            send.frame = self.output.tagged_frame(
-                send.frame, send.number, remaining_life(send, now), send.answered if peer.kind != LEGACY else -1
+        elif send.taggable and self.may_tag(peer, send.frame):
+            send.number = self.next_number()
+            send.frame = self.tagged_frame(
+                send.frame, send.number, remaining_lifetime(send, now), send.reply_to if peer.kind != LEGACY else -1
             )
             send.tagged = True
-            if send.awaited is not None:
-                self.awaited.add(identity(send.frame))
+            if send.awaited_answers is not None:
+                self.awaited_answers.add(identity(send.frame))
 
     cdef transmit_waiting(self, Peer peer, double now):
-        """Send what has waited for its turn."""
+        """Send the messages whose turn has come."""
         if self.stream and (peer.paced or peer.queue):
-            self.drain(peer, now)
+            self._drain(peer, now)
             return
         if peer.probes is not None:
             return
-        if peer.queue and peer.held and (<Send>peer.queue[0]).probed:  # those that are held came after it
-            self._let_one_fly(peer, now)
-        while peer.held and self.is_in_window(peer):
-            frame, taggable, answered = peer.held.popleft()
-            self.outbox.append((self.transmit_unconfirmed(peer, frame, taggable, answered, now), peer.addr))
-        while peer.queue and self._let_one_fly(peer, now):
+        if peer.queue and peer.deferred and (<Send>peer.queue[0]).probed:  # the deferred ones are later
+            self._transmit_next(peer, now)
+        while peer.deferred and self.is_window_open(peer):
+            frame, taggable, reply_to = peer.deferred.popleft()
+            self.outbox.append((self.transmit_unconfirmed(peer, frame, taggable, reply_to, now), peer.addr))
+        while peer.queue and self._transmit_next(peer, now):
             pass
 
-    cdef bint _let_one_fly(self, Peer peer, double now) except -1:
-        """Send the next of those that wait for their turn, if there is one that may leave now."""
-        cdef Send send = self._next_of(peer, now)
+    cdef bint _transmit_next(self, Peer peer, double now) except -1:
+        """Send the next message of the queue, if it may be sent now; return whether it was."""
+        cdef Send send = self._next_sendable(peer, now)
         if send is None:
             return False
         peer.queue.remove(send)
-        self._fly(peer, send, now)
+        self._transmit(peer, send, now)
         self.outbox.append((send.frame, send.addr))
         return True
 
-    cdef Send _next_of(self, Peer peer, double now):
-        """Return the first that may leave of those that wait for their turn, or None. A ping that may not stops nobody."""
+    cdef Send _next_sendable(self, Peer peer, double now):
+        """Return the next send of the queue that may be sent now, or None. Messages pass a ping that may not."""
         cdef Send send
         for send in peer.queue:
             if send.deadline <= now:  # this program stood still; `expire` ends it
                 return None
-            if self._may_fly(peer, send, now):
+            if self._may_transmit(peer, send, now):
                 return send
             if send.pings is None:
                 return None
         return None
 
-    cdef bint is_in_window(self, Peer peer) noexcept:
-        """Tell whether the next number may be sent to a peer: what is to be confirmed must not fall out of its window."""
+    cdef bint is_window_open(self, Peer peer) noexcept:
+        """Return whether the next number keeps the unconfirmed messages within the window of the peer."""
         cdef Send send
         cdef Py_ssize_t i
         if self.stream:
             return True
-        for i in range(len(peer.flying)):
-            send = peer.flying[i]
-            if send.tagged and send.pings is None and self.output.number - send.number >= WINDOW:
+        for i in range(len(peer.in_flight)):
+            send = peer.in_flight[i]
+            if send.tagged and send.pings is None and self.number - send.number >= WINDOW:
                 return False
         return True
 
     # --- streams to peers that may take two frames which arrive together for one ---
 
-    cdef bint _may_follow(self, Peer peer, double now) noexcept:
-        """Tell whether another frame may be written to a stream now. Nothing shows where a bare text ends."""
-        return not peer.paced and now >= peer.quiet_until and now >= peer.bare_until
+    cdef bint _may_write(self, Peer peer, double now) noexcept:
+        """Return whether a frame may be written to a stream now. Nothing marks the end of a bare text."""
+        return not peer.paced and now >= peer.quiet_until and now >= peer.text_until
 
-    cdef _written(self, Peer peer, bytes frame, int event, double now):
-        """Take in that a frame is written to a stream now."""
+    cdef _on_written(self, Peer peer, bytes frame, int event, double now):
+        """Record that a frame is written to a stream now."""
         if peer.kind != ECHORIG:
             if not peer.pipelines:
                 peer.quiet_until = now + STREAM_GAP
             if event != 0:
-                peer.sent_message(frame, event, now)
+                peer.on_message_sent(frame, event, now)
         if not is_array(frame):
-            peer.bare_until = now + STREAM_GAP
+            peer.text_until = now + STREAM_GAP
 
     cdef bytes pace(self, Peer peer, bytes frame, int event, double now):
-        """Return a frame that may be written to a stream now; None if it gets into `outbox` later.
+        """Return a frame that may be written to a stream now; None if it is put into `outbox` later.
 
-        The event is that of a message whose echo will show that it was read; 0 for what is not echoed.
+        The event is that of a message; 0 for a frame that is not echoed.
         """
-        if self._may_follow(peer, now):
-            self._written(peer, frame, event, now)
+        if self._may_write(peer, now):
+            self._on_written(peer, frame, event, now)
             return frame
         if peer.paced is None:
             peer.paced = deque()
         peer.paced.append((frame, event))
-        if event == 0 and len(peer.paced) > MAX_REPLIES:  # who sends so many without reading can tell them apart
+        if event == 0 and len(peer.paced) > MAX_REPLIES:  # a peer that sends so many without reading can separate frames
             peer.pipelines = True
             peer.quiet_until = now
-            self.drain(peer, now)
+            self._drain(peer, now)
         else:
-            self._wait_for_stream(peer, now)
+            self._schedule_write(peer, now)
         return None
 
-    cdef drain(self, Peer peer, double now):
-        """Send what has waited for a stream, as far as it may leave now."""
-        while peer.paced and now >= max(peer.quiet_until, peer.bare_until):
+    cdef _drain(self, Peer peer, double now):
+        """Send the frames and messages that may be written to a stream now."""
+        while peer.paced and now >= max(peer.quiet_until, peer.text_until):
             frame, event = peer.paced.popleft()
             self.outbox.append((frame, peer.addr))
-            self._written(peer, frame, event, now)
-        while peer.queue and not peer.paced and self._let_one_fly(peer, now):
+            self._on_written(peer, frame, event, now)
+        while peer.queue and not peer.paced and self._transmit_next(peer, now):
             pass
         if peer.paced or peer.queue:
-            self._wait_for_stream(peer, now)
+            self._schedule_write(peer, now)
 
-    cdef void _wait_for_stream(self, Peer peer, double now) noexcept:
-        """Set the alarm for when the next frame may be written."""
-        cdef double at = max(peer.quiet_until, peer.bare_until)
-        if now < at < self.output.alarm:
-            self.output.alarm = at
+    cdef void _schedule_write(self, Peer peer, double now) noexcept:
+        """Set the alarm for the next time that a frame may be written."""
+        cdef double at = max(peer.quiet_until, peer.text_until)
+        if now < at < self.alarm:
+            self.alarm = at
 
     cdef confirm(self, Peer peer, Send send, unsigned int number, double now):
-        cdef double flown = send.flown
+        """Finish a send whose echo was received, of a ping with that number."""
+        cdef double sent_at = send.sent_at
         if send.pings is not None:
             for sent_number, at in send.pings:
                 if sent_number == number:
-                    flown = at
-        send.round_trip = now - flown
-        if not send.repeated or send.pings is not None:  # Karn's rule: a repetition could be the one that was answered
-            peer.measure(send.round_trip)
+                    sent_at = at
+        send.round_trip = now - sent_at
+        if not send.retransmitted or send.pings is not None:  # Karn's rule: the echo may be that of a retransmission
+            peer.update_rtt(send.round_trip)
         peer.n_confirmed += 1
-        peer.asked = 0
-        if peer.unechoed is send.frame:  # else another has left since
+        peer.loss_probe = 0
+        if peer.unechoed is send.frame:  # else a later one was sent
             peer.unechoed = None
-        if self.stream:  # it has read everything up to this
+        if self.stream:  # the peer has read everything up to this
             peer.quiet_until = now
-            if send.alone:
-                peer.bare_until = now
-        self.end(peer, send, V_CONFIRMED, now)
+            if send.exclusive:
+                peer.text_until = now
+        self.finish(peer, send, O_CONFIRMED, now)
 
-    cdef end(self, Peer peer, Send send, int outcome, double now):
-        """End a send, and let those fly that waited behind it."""
+    cdef finish(self, Peer peer, Send send, int outcome, double now):
+        """Finish a send, and send the messages behind it."""
         send.outcome = outcome
-        self.waiting -= 1
-        if outcome != V_CONFIRMED:
+        self.n_waiting -= 1
+        if outcome != O_CONFIRMED:
             peer.n_failed += 1
-        if send.flying:
-            peer.flying.remove(send)
-            # Even after a mismatch the echo proper may still come; from where nobody listens it cannot. One with a
-            # tag is known by its number, unless it is cut short.
-            if outcome != V_CONFIRMED and not peer.refused:
+        if send.in_flight:
+            if len(peer.in_flight) == 1:  # as over UDP
+                del peer.in_flight[0]
+            else:
+                peer.in_flight.remove(send)
+            # The right echo may still be received, even after a mismatch, unless nobody listens. An echo with a tag is
+            # recognized by its number, unless it is truncated.
+            if outcome != O_CONFIRMED and not peer.refused:
                 if not send.tagged or (peer.kind != ECHORIG and PyBytes_GET_SIZE(send.frame) > self.limits.min_truncated_echo):
-                    peer.owe(send.frame, now, self.limits)
+                    peer.expect_echo(send.frame, now, self.limits)
         else:
             peer.queue.remove(send)
-        if peer.queue or peer.held or peer.paced:
-            if peer.probes is not None and not peer.queue:
-                peer.probes = None
-            self.transmit_waiting(peer, now)
-        elif peer.probes is not None:
+        if not peer.queue:
             peer.probes = None
+        if peer.queue or peer.deferred or peer.paced:
+            self.transmit_waiting(peer, now)
 
     cdef _schedule(self, Peer peer, Send send, double now):
-        """Set when a send is repeated for the first time."""
-        # One slow round trip, when this program stood still, must not leave a message without a second try.
+        """Set the time of the first retransmission."""
+        # One slow round trip, while this program stood still, must not leave a message without a second try.
         send.interval = min(peer.retry_interval(self.limits), max(self.limits.max_rto, (send.deadline - now) / 4))
         send.retry_at = now + send.interval
-        if send.retry_at < self.output.alarm:
-            self.output.alarm = send.retry_at
+        if send.retry_at < self.alarm:
+            self.alarm = send.retry_at
 
     cdef retry(self, Peer peer, Send send, double now):
-        """Send a message again to an echorig peer, or ask by a ping whether it was lost; or send another ping."""
+        """Send a message or a ping again, or a ping that shows whether the message was lost."""
         cdef bint tags = peer.current_kind(now, self.limits) == ECHORIG
-        send.repetitions += 1
-        if send.repetitions > self.limits.retries_before_backoff:
+        if send.unsent:
+            self._transmit_unsent(peer, send, now)
+            return
+        send.n_retransmissions += 1
+        if send.n_retransmissions > self.limits.retries_before_backoff:
             send.interval = min(2 * send.interval, max(self.limits.max_rto, peer.retry_interval(self.limits)))
         send.retry_at = now + send.interval
         if send.pings is not None:
-            # To others it could hurt what is on its way, and a legacy one is sent nothing again.
-            if tags or (peer.kind == UNKNOWN and len(peer.flying) == 1 and not peer.is_at_work(now)):
-                send.number = self.output.next_number()
-                send.frame = make_ping(self.output.number_run, send.number)
+            # Another ping could disturb a message in flight; a legacy peer is sent nothing again.
+            if tags or (peer.kind == UNKNOWN and len(peer.in_flight) == 1 and not peer.may_be_busy(now)):
+                send.number = self.next_number()
+                send.frame = make_ping(self.number_run, send.number)
                 send.pings.append((send.number, now))
-                send.repeated = True
+                send.retransmitted = True
                 peer.n_retransmitted += 1
                 self.outbox.append((send.frame, send.addr))
         elif tags:
             if PyBytes_GET_SIZE(send.frame) <= LARGE or peer.srtt == 0.0:
-                self.repeat(peer, send, now)
+                self.retransmit(peer, send, now)
             else:
-                peer.asked = self.output.ask(send.addr)
-        elif peer.was_echorig and peer.kind == UNKNOWN and not peer.refused and not peer.is_at_work(now):
-            self.output.ask(send.addr)  # it was silent for so long that another may have taken its place
+                peer.loss_probe = self.send_ping(send.addr)
+        elif peer.was_echorig and peer.kind == UNKNOWN and not peer.refused and not peer.may_be_busy(now):
+            self.send_ping(send.addr)  # it was silent for so long that another program may be there
             send.retry_at = now + REPEATED_PROBE
 
-    cdef repeat(self, Peer peer, Send send, double now):
+    cdef postpone(self, Send send, double now):
+        """Send a frame later, which the system did not send now."""
+        send.unsent = True
+        send.retry_at = now + UNSENT_INTERVAL
+        self.alarm = min(self.alarm, send.retry_at)
+
+    cdef _transmit_unsent(self, Peer peer, Send send, double now):
+        """Send a frame that the system did not send before."""
         cdef Tag tag
-        send.repeated = True
+        send.unsent = False
+        send.sent_at = now
+        send.next_number_when_sent = self.number
+        send.retry_at = NEVER
+        if send.tagged and send.pings is None:
+            parse(send.frame, &tag)
+            send.frame = with_lifetime(send.frame, &tag, remaining_lifetime(send, now))
+        if send.pings is None and peer.kind != ECHORIG:
+            peer.on_message_sent(send.frame, peek(send.frame), now)
+        if send.tagged:
+            self._schedule(peer, send, now)
+        self.outbox.append((send.frame, send.addr))
+
+    cdef retransmit(self, Peer peer, Send send, double now):
+        """Send a message again, with the lifetime that is left."""
+        cdef Tag tag
+        send.retransmitted = True
         parse(send.frame, &tag)
-        send.frame = with_life(send.frame, &tag, remaining_life(send, now))
-        send.flown_after = self.output.number
+        send.frame = with_lifetime(send.frame, &tag, remaining_lifetime(send, now))
+        send.next_number_when_sent = self.number
         peer.n_retransmitted += 1
         self.outbox.append((send.frame, send.addr))
 
     cdef set_kind(self, Peer peer, int kind, double now):
-        """Take in what a peer turns out to be; an echorig one is sent again what it seems not to have got."""
+        """Set the kind of a peer; schedule retransmissions to an echorig one."""
         cdef Send send
         if kind == LEGACY:
-            peer.kind_since = self.output.number
+            peer.kind_since = self.number
         if peer.kind == kind and peer.probes is None:
             return
         peer.kind = kind
@@ -338,16 +426,15 @@ cdef class Transmitter:
             if self.stream:
                 peer.quiet_until = now
             else:
-                for send in peer.flying:
+                for send in peer.in_flight:
                     if send.tagged:
-                        send.repetitions = 0
+                        send.n_retransmissions = 0
                         self._schedule(peer, send, now)
-        if peer.probes is not None:
-            peer.probes = None
+        peer.probes = None
         self.transmit_waiting(peer, now)
 
-    cdef resume(self, Peer peer, double now):
-        """Send what the time allows by now, and set the alarm for what waits."""
+    cdef on_timer(self, Peer peer, double now):
+        """Send the frames and messages that are due, and set the alarm for the others."""
         cdef Send send
         if peer.probes is not None:
             if now >= peer.probe_until or not peer.queue:
@@ -357,37 +444,35 @@ cdef class Transmitter:
                 self.transmit_waiting(peer, now)
             else:
                 if now >= peer.probe_at:
-                    self.probe(peer, now)
-                self.output.alarm = min(self.output.alarm, peer.probe_at, peer.probe_until)
+                    self._send_probe(peer, now)
+                self.alarm = min(self.alarm, peer.probe_at, peer.probe_until)
         if self.stream and (peer.paced or peer.queue):
-            self.drain(peer, now)
-        if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may have waited for long enough
-            if peer.is_at_work(now):
-                self.output.alarm = min(self.output.alarm, peer.unechoed_at + REST)
+            self._drain(peer, now)
+        if peer.queue and not self.stream and peer.unechoed is not None:  # a ping may be due
+            if peer.may_be_busy(now):
+                self.alarm = min(self.alarm, peer.unechoed_at + REST)
             else:
                 self.transmit_waiting(peer, now)
-        for send in peer.flying:
-            self.output.alarm = min(self.output.alarm, send.deadline, send.retry_at)
+        for send in peer.in_flight:
+            self.alarm = min(self.alarm, send.deadline, send.retry_at)
         if peer.queue:
             for send in peer.queue:
-                self.output.alarm = min(self.output.alarm, send.deadline)
+                self.alarm = min(self.alarm, send.deadline)
 
-    # --- asking a peer not yet known what it is, before its first message ---
+    # --- probing an unknown peer before its first message ---
 
-    cdef bint _must_probe(self, Peer peer, Send send, double now) noexcept:
-        """Tell whether a message waits until a peer has shown what it is."""
+    cdef bint _needs_probe(self, Peer peer, Send send, double now) noexcept:
+        """Return whether a message waits until the kind of the peer is known."""
         if self.stream or send.probed or send.pings is not None or not send.taggable or not self.limits.tags:
             return False
-        if peer.current_kind(now, self.limits) != UNKNOWN or peer.flying:
+        if peer.current_kind(now, self.limits) != UNKNOWN or peer.in_flight:
             return False
-        return not peer.is_at_work(now)
+        return not peer.may_be_busy(now)
 
-    cdef probe(self, Peer peer, double now):
-        """Send a ping that asks a peer what it is."""
-        cdef unsigned int number = self.output.next_number()
-        peer.probes.append((number, now))
+    cdef _send_probe(self, Peer peer, double now):
+        """Send a ping whose echo shows the kind of the peer."""
+        peer.probes.append((self.send_ping(peer.addr), now))
         if len(peer.probes) >= QUICK_PROBES:
             peer.probe_interval = min(2 * peer.probe_interval, MAX_PROBE_INTERVAL)
         peer.probe_at = now + peer.probe_interval
-        self.output.alarm = min(self.output.alarm, peer.probe_at, peer.probe_until)
-        self.outbox.append((make_ping(self.output.number_run, number), peer.addr))
+        self.alarm = min(self.alarm, peer.probe_at, peer.probe_until)

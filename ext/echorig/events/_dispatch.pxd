@@ -1,4 +1,7 @@
+from echorig.events._turn_buffer cimport TurnBuffer
+
 cdef class Dispatcher:
-    cdef readonly object waiting, callbacks, log, receiver
-    cpdef deliver(self, bytes data, addr, long long number=?, long long answers=?)
+    cdef readonly object queue, callbacks, log, receiver_id
+    cdef TurnBuffer turn_buffer  # that of the queue
+    cpdef deliver(self, bytes data, addr, long long message_id=?, long long in_reply_to=?)
     cdef _call(self, list listeners, event, message, addr)

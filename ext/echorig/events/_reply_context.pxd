@@ -1,7 +1,7 @@
-cdef class Question:
-    cdef public object send  # of the core; None until the message is begun
+cdef class OutgoingRequest:
+    cdef public object send  # a Send of the exchange; None until the message is sent
 
-cdef class Origin:
-    cdef readonly object receiver, event, addr, number, answers
+cdef class RequestContext:
+    cdef readonly object receiver_id, event, addr, message_id, in_reply_to
 
-cdef Origin origin_of(receiver, event, addr, number, answers)
+cpdef RequestContext request_context(receiver_id, event, addr, message_id, in_reply_to=*)

@@ -1,18 +1,19 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""How a signature is written into a message, and the key that it is made with. No I/O, no clock.
+"""The encoding of signatures in messages, and the shared key. No I/O, no clock.
 
-1. Bits are spaces (0) and tabs (1), as in the delivery tag: JSON does not see them.
+1. Bits are encoded as spaces (0) and tabs (1), as in the delivery tag. JSON parsers ignore them.
 2. Before the last bracket of a signed message stand the signature (128 bits), the run and number of the message that it
-   answers (64, all spaces if it answers none), and the tag (128).
-3. There is one way to write a message with its signature: no byte can be moved.
+   answers (64 bits, zero if it answers none), and the tag (128 bits).
+3. The encoding of a message with its signature is unique: no byte can be moved.
 """
 
+import codecs
 from hashlib import blake2s
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
-from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, read_answered, set_ack, write
+from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, read_reply_number, set_ack, add_tag
 
 cdef extern from "_bytes.h":
     void er_write_bits(unsigned char *out, unsigned int value) noexcept
@@ -21,14 +22,13 @@ cdef extern from "_bytes.h":
 cdef enum:
     MIN_KEY = 16  # bytes
 
-OVERHEAD = SIGNED
-"""int: What tag and signature add to a message, in bytes."""
+OVERHEAD = SIGNED  # bytes that tag and signature add to a message
 
 cdef bytes NO_ANSWER = b' ' * FIELD_SIZE
 
 
-cdef bytes written(bytes value):
-    """Write 16 bytes as whitespace."""
+cdef bytes encode_bits(bytes value):
+    """Return 16 bytes as whitespace."""
     cdef bytes out = PyBytes_FromStringAndSize(NULL, SIGNATURE)
     _write(<unsigned char *>PyBytes_AS_STRING(out), value)
     return out
@@ -45,8 +45,8 @@ cdef inline void _write(unsigned char *out, bytes value) noexcept:
         )
 
 
-cdef bytes read_value(const unsigned char *src):
-    """Read 16 bytes written as whitespace; None if they are something else."""
+cdef bytes decode_bits(const unsigned char *src):
+    """Return the 16 bytes that are encoded as whitespace; None if there is anything else."""
     cdef unsigned char value[16]
     cdef long long word
     cdef int i
@@ -61,14 +61,14 @@ cdef bytes read_value(const unsigned char *src):
     return PyBytes_FromStringAndSize(<const char *>value, 16)
 
 
-cdef bytes with_signature(bytes frame, bytes signature, bint may_answer=True):
-    """Put a signature into a tagged message, and make room for what it answers where it answers nothing."""
+cdef bytes insert_signature(bytes frame, bytes signature, bint may_answer=True):
+    """Return a tagged message with a signature, and with an empty reply number if it had none."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - TAG_SIZE
     cdef const char *src = PyBytes_AS_STRING(frame)
     cdef const char *answered = PyBytes_AS_STRING(NO_ANSWER)
     cdef bytes signed
     cdef char *out
-    if may_answer and read_answered(frame) >= 0:
+    if may_answer and read_reply_number(frame) >= 0:
         body -= FIELD_SIZE
         answered = src + body
     signed = PyBytes_FromStringAndSize(NULL, body + SIGNED + 1)
@@ -80,8 +80,8 @@ cdef bytes with_signature(bytes frame, bytes signature, bint may_answer=True):
     return signed
 
 
-cdef bytes without_signature(bytes frame):
-    """Take the signature out of a message of which it is known that it has a tag; None if it cannot have one."""
+cdef bytes remove_signature(bytes frame):
+    """Return a tagged message without its signature; None if it cannot have one."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - SIGNED, after
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     cdef long long first, second
@@ -90,7 +90,7 @@ cdef bytes without_signature(bytes frame):
         return None
     first = er_read_bits(src + body + SIGNATURE)
     second = er_read_bits(src + body + SIGNATURE + WORD)
-    # It is nothing, or has its first bit set.
+    # A reply number is zero, or has its first bit set.
     if first < 0 or second < 0 or (first == 0 and second != 0) or 0 < first < 0x80000000:
         return None
     after = TAG_SIZE + 1 if first == 0 else TAG_SIZE + FIELD_SIZE + 1
@@ -100,15 +100,15 @@ cdef bytes without_signature(bytes frame):
     return plain
 
 
-cdef bytes number_frame(bytes random, unsigned int run, unsigned int number, bint welcome):
+cdef bytes handshake_frame(bytes random, unsigned int run, unsigned int number, bint welcome):
     """Return a hello or welcome without its signature."""
-    cdef bytes frame = write(b'[' + written(random) + b']', run, number, 0, -1)
+    cdef bytes frame = add_tag(b'[' + encode_bits(random) + b']', run, number, 0, -1)
     return set_ack(frame) if welcome else frame
 
 
-cdef unsigned int last_word(bytes number):
-    """Return the number that a hello has in its tag."""
-    return int.from_bytes(number[12:], 'big')
+cdef unsigned int hello_number(bytes random):
+    """Return the number in the tag of a hello."""
+    return int.from_bytes(random[12:], 'big')
 
 
 cdef bytes mac_of(base, bytes message):
@@ -117,33 +117,46 @@ cdef bytes mac_of(base, bytes message):
     return mac.digest()
 
 
+# What editors and shells of Windows put before a text; UTF-16 may also come without.
+_MARKS = (
+    (codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'),
+    (b'', 'utf-16-le'), (b'', 'utf-16-be'),
+)
+_BLANK = ' \t\r\n\v\f\ufeff'
+
+
 def as_key(key) -> bytes:
-    """Return the 32 bytes that a shared key stands for.
+    """Return the 32-byte digest of a shared key as it was read from a file or an environment variable.
 
-    Parameters
-    ----------
-    key : bytes or str
-        The key as it was read from a file or an environment variable. Whitespace around text does not count, nor does
-        a line feed after more than 16 bytes, with which files end.
-
-    Returns
-    -------
-    bytes
-        Its digest.
-
-    Raises
-    ------
-    TypeError, ValueError
-        The key is neither, or too short. The error does not show it.
+    The same key has the same digest as text and in a file with whitespace around it, with a byte order mark, or in
+    UTF-16, as PowerShell writes it. Of other bytes the line feed at the end is ignored if the key is longer than 16
+    bytes. Errors do not show the key.
     """
     if isinstance(key, str):
-        key = key.strip().encode()
-    elif not isinstance(key, (bytes, bytearray)):
+        key = key.strip(_BLANK).encode()
+    elif isinstance(key, (bytes, bytearray)):
+        key = _from_file(bytes(key))
+    else:
         raise TypeError(f'A key is bytes or text, not {type(key).__name__}')
-    if key.endswith(b'\n') and len(key) > MIN_KEY:
-        key = key[:-1]
-    if key.endswith(b'\r') and len(key) > MIN_KEY:
-        key = key[:-1]
     if len(key) < MIN_KEY:
-        raise ValueError(f'A key has at least {MIN_KEY} bytes, this one has {len(key)}: secrets.token_hex(32) makes one')
+        raise ValueError(f'A key has at least {MIN_KEY} bytes, not {len(key)}: secrets.token_hex(32) makes one')
     return blake2s(key, person=b'er-key').digest()
+
+
+def _from_file(bytes content) -> bytes:
+    """Return the key in a file."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark) and (mark or (content.isascii() and 0 in content)):
+            try:
+                text = content.decode(encoding).strip(_BLANK)
+            except UnicodeDecodeError:
+                continue
+            if text.isascii() and text.isprintable() and text:
+                return text.encode()
+    if content.isascii() and len(content.strip()) >= MIN_KEY:
+        return content.strip()
+    if content.endswith(b'\n') and len(content) > MIN_KEY:
+        content = content[:-1]
+    if content.endswith(b'\r') and len(content) > MIN_KEY:
+        content = content[:-1]
+    return content

@@ -1,9 +1,12 @@
-/* The system calls of _datagram.pyx, and the addresses as the system writes them. */
+/* System calls and socket addresses for _datagram.pyx. */
 #ifndef ECHORIG_DATAGRAM_H
 #define ECHORIG_DATAGRAM_H
 
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE  /* recvmmsg */
+#define _GNU_SOURCE  /* recvmmsg, in6_pktinfo */
+#endif
+#ifdef __APPLE__
+#define __APPLE_USE_RFC_3542  /* IPV6_PKTINFO */
 #endif
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,40 +29,144 @@ typedef union {
     struct sockaddr_in6 six;
 } er_address;
 
+/* The address of this computer that a datagram was sent to, with `family` AF_INET or AF_INET6, or 0 if it is unknown. */
+typedef struct {
+    int family;
+    unsigned int interface; /* of a link-local address, else 0: the system chooses the interface */
+    union {
+        struct in_addr four;
+        struct in6_addr six;
+    } addr;
+} er_local;
+
 typedef struct {
     er_address from;
     socklen_t from_size;
     ssize_t size;
+    er_local local;
 } er_datagram;
 
-/* When the datagram came that was read last, by CLOCK_REALTIME in nanoseconds; 0 if the system does not say.
+#if defined(IP_PKTINFO) && defined(IPV6_PKTINFO) && defined(IPV6_RECVPKTINFO)
+#define ER_HAS_PKTINFO 1
+/* Room for the control message of a received or sent datagram: struct in6_pktinfo is the larger one (RFC 3542). */
+typedef union {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+} er_control;
+#else
+#define ER_HAS_PKTINFO 0
+#endif
+
+/* Have the system report the local address of each datagram; return whether it does. */
+static inline int er_ask_local(int fd, int six)
+{
+#if ER_HAS_PKTINFO
+    int on = 1;
+    return setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_RECVPKTINFO : IP_PKTINFO, &on, sizeof on) == 0;
+#else
+    (void)fd, (void)six;
+    return 0;
+#endif
+}
+
+#if ER_HAS_PKTINFO
+static inline void er_read_local(struct msghdr *head, er_local *local)
+{
+    struct cmsghdr *control;
+    memset(local, 0, sizeof *local); /* it is compared byte by byte */
+    for (control = CMSG_FIRSTHDR(head); control; control = CMSG_NXTHDR(head, control)) {
+        if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo info;
+            memcpy(&info, CMSG_DATA(control), sizeof info);
+            local->family = AF_INET;
+            local->addr.four = info.ipi_spec_dst;
+        } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            memcpy(&info, CMSG_DATA(control), sizeof info);
+            if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
+                return; /* no address to send from */
+            local->family = AF_INET6;
+            local->addr.six = info.ipi6_addr;
+            if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+                local->interface = info.ipi6_ifindex;
+        }
+    }
+}
+#endif
+
+/* Send a datagram from a local address; return its size, or -1 with errno. */
+static inline ssize_t er_send_from(int fd, const char *data, size_t size, const struct sockaddr *to, socklen_t to_size,
+                            const er_local *local)
+{
+#if ER_HAS_PKTINFO
+    struct iovec place = {(void *)data, size};
+    struct msghdr head;
+    er_control control;
+    struct cmsghdr *first;
+    memset(&head, 0, sizeof head);
+    memset(&control, 0, sizeof control);
+    head.msg_iov = &place;
+    head.msg_iovlen = 1;
+    head.msg_name = (void *)to;
+    head.msg_namelen = to_size;
+    head.msg_control = control.bytes;
+    head.msg_controllen = sizeof control.bytes;
+    first = CMSG_FIRSTHDR(&head);
+    if (local->family == AF_INET) {
+        struct in_pktinfo info;
+        memset(&info, 0, sizeof info);
+        info.ipi_spec_dst = local->addr.four;
+        first->cmsg_level = IPPROTO_IP;
+        first->cmsg_type = IP_PKTINFO;
+        first->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(first), &info, sizeof info);
+        head.msg_controllen = CMSG_SPACE(sizeof info);
+    } else {
+        struct in6_pktinfo info;
+        memset(&info, 0, sizeof info);
+        info.ipi6_addr = local->addr.six;
+        info.ipi6_ifindex = local->interface;
+        first->cmsg_level = IPPROTO_IPV6;
+        first->cmsg_type = IPV6_PKTINFO;
+        first->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(first), &info, sizeof info);
+        head.msg_controllen = CMSG_SPACE(sizeof info);
+    }
+    return sendmsg(fd, &head, MSG_DONTWAIT);
+#else
+    (void)local;
+    return sendto(fd, data, size, MSG_DONTWAIT, to, to_size);
+#endif
+}
+
+/* Return when the datagram that was read last was received, by CLOCK_REALTIME in nanoseconds; 0 if that is unknown.
  *
- * The first call has the system note it from then on. That costs nothing where nobody asks, unlike control messages. */
-static inline int64_t er_last_came(int fd)
+ * The first call turns the timestamps on. Unlike control messages they cost nothing for datagrams not asked about. */
+static inline int64_t er_received_at(int fd)
 {
 #ifdef SIOCGSTAMPNS
-    struct timespec came;
-    if (ioctl(fd, SIOCGSTAMPNS, &came) == 0)
-        return (int64_t)came.tv_sec * 1000000000 + came.tv_nsec;
+    struct timespec stamp;
+    if (ioctl(fd, SIOCGSTAMPNS, &stamp) == 0)
+        return (int64_t)stamp.tv_sec * 1000000000 + stamp.tv_nsec;
 #else
     (void)fd;
 #endif
     return 0;
 }
 
-/* Whether the system says it at all, which it begins to do with this call. */
-static inline int er_notes_times(int fd)
+/* Turn the timestamps on; return whether the system has them. */
+static inline int er_has_timestamps(int fd)
 {
 #ifdef SIOCGSTAMPNS
-    struct timespec came;
-    return ioctl(fd, SIOCGSTAMPNS, &came) == 0 || errno == ENOENT; /* nothing has come yet */
+    struct timespec stamp;
+    return ioctl(fd, SIOCGSTAMPNS, &stamp) == 0 || errno == ENOENT; /* nothing was received yet */
 #else
     (void)fd;
     return 0;
 #endif
 }
 
-/* The time by the same clock. */
+/* Return the time of the same clock. */
 static inline int64_t er_clock(void)
 {
     struct timespec now;
@@ -67,21 +174,44 @@ static inline int64_t er_clock(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Read one datagram of at most `room` bytes; its size, or -1 with errno. */
-static ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got)
+/* Read one datagram of at most `room` bytes, and its local address if asked; return its size, or -1 with errno. */
+static ssize_t er_read_one(int fd, char *buffer, size_t room, er_datagram *got, int with_local)
 {
+#if ER_HAS_PKTINFO
+    if (with_local) {
+        struct iovec place = {buffer, room};
+        struct msghdr head;
+        er_control control;
+        memset(&head, 0, sizeof head);
+        head.msg_iov = &place;
+        head.msg_iovlen = 1;
+        head.msg_name = &got->from;
+        head.msg_namelen = sizeof got->from;
+        head.msg_control = control.bytes;
+        head.msg_controllen = sizeof control.bytes;
+        got->size = recvmsg(fd, &head, MSG_DONTWAIT);
+        if (got->size >= 0) {
+            got->from_size = head.msg_namelen;
+            er_read_local(&head, &got->local);
+        }
+        return got->size;
+    }
+#endif
+    got->local.family = 0;
     got->from_size = sizeof got->from;
     got->size = recvfrom(fd, buffer, room, MSG_DONTWAIT, &got->from.any, &got->from_size);
     return got->size;
 }
 
-/* Read up to n datagrams, each into its own `room` bytes of `buffers`; how many came, and what ended it, or 0. */
-static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got, int *error)
+/* Read up to n datagrams, each into its own `room` bytes of `buffers`; return their number, and set the error or 0. */
+static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *got, int with_local,
+                        int *error)
 {
 #ifdef __linux__
+    er_control controls[ER_MOST];
     struct mmsghdr heads[ER_MOST];
     struct iovec places[ER_MOST];
-    int i, came;
+    int i, n_read;
     memset(heads, 0, sizeof heads[0] * (size_t)n);
     for (i = 0; i < n; i++) {
         places[i].iov_base = buffers + (size_t)i * room;
@@ -90,30 +220,37 @@ static int er_read_many(int fd, char *buffers, size_t room, int n, er_datagram *
         heads[i].msg_hdr.msg_iovlen = 1;
         heads[i].msg_hdr.msg_name = &got[i].from;
         heads[i].msg_hdr.msg_namelen = sizeof got[i].from;
+        if (with_local) {
+            heads[i].msg_hdr.msg_control = controls[i].bytes;
+            heads[i].msg_hdr.msg_controllen = sizeof controls[i].bytes;
+        }
     }
-    came = recvmmsg(fd, heads, (unsigned int)n, MSG_DONTWAIT, NULL);
-    *error = came < 0 ? errno : 0;
-    if (came < 0)
-        came = 0;
-    for (i = 0; i < came; i++) {
+    n_read = recvmmsg(fd, heads, (unsigned int)n, MSG_DONTWAIT, NULL);
+    *error = n_read < 0 ? errno : 0;
+    if (n_read < 0)
+        n_read = 0;
+    for (i = 0; i < n_read; i++) {
         got[i].size = (ssize_t)heads[i].msg_len;
         got[i].from_size = heads[i].msg_hdr.msg_namelen;
+        got[i].local.family = 0;
+        if (with_local)
+            er_read_local(&heads[i].msg_hdr, &got[i].local);
     }
-    return came;
+    return n_read;
 #else
-    int came = 0;
+    int n_read = 0;
     *error = 0;
-    while (came < n && !*error) {
-        if (er_read_one(fd, buffers + (size_t)came * room, room, &got[came]) < 0)
+    while (n_read < n && !*error) {
+        if (er_read_one(fd, buffers + (size_t)n_read * room, room, &got[n_read], with_local) < 0)
             *error = errno;
         else
-            came++;
+            n_read++;
     }
-    return came;
+    return n_read;
 #endif
 }
 
-/* Write an address as the system wants it; its size. `host` has 4 bytes for IPv4 and 16 for IPv6. */
+/* Write a socket address and return its size. `host` has 4 bytes for IPv4 and 16 for IPv6. */
 static socklen_t er_write_address(er_address *out, const char *host, int six, unsigned port, unsigned flow,
                                   unsigned scope)
 {
@@ -132,7 +269,7 @@ static socklen_t er_write_address(er_address *out, const char *host, int six, un
     return sizeof out->four;
 }
 
-/* Read an address of the system; whether it is IPv6. */
+/* Read a socket address; return whether it is IPv6. */
 static int er_read_address(const er_address *in, const char **host, unsigned *port, unsigned *flow, unsigned *scope)
 {
     if (in->any.sa_family == AF_INET6) {

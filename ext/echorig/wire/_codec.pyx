@@ -1,11 +1,12 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""Messages to bytes and back, and what can be told from the bytes alone. No I/O, no clock.
+"""Encoding, decoding and comparing messages. No I/O, no clock.
 
-1. What is written is spelled as ``json.dumps`` spells it (", " and ": ", ASCII with escapes; only floats may
-   differ, 1e300 for 1e+300): MATLAB rigs compare bytes.
-2. What ``json.dumps`` accepts is accepted and what ``json.loads`` reads is read, with equal results.
-3. orjson does the work. Whatever it would refuse or change goes to ``json``.
-4. Peeking and comparing never raise, whatever the bytes.
+1. Messages are encoded in the style of ``json.dumps`` (", " and ": ", ASCII with escapes), because MATLAB rigs compare
+   bytes. Only floats may differ: 1e300 for 1e+300.
+2. Everything that ``json.dumps`` and ``json.loads`` accept is accepted, with equal results.
+3. orjson encodes and decodes. Messages that it would refuse or change are given to ``json``; values of types that
+   ``json`` does not know are converted first (`values.py`).
+4. `peek` and `compare` never raise.
 """
 
 cimport cython
@@ -22,6 +23,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.string cimport memcmp, memcpy
 
 from echorig.messages import ExpMessage, ExpStatus
+from echorig.wire.values import to_plain
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
@@ -36,7 +38,10 @@ cdef extern from "_bytes.h":
     bint er_copy_plain(char *out, const char *text, size_t n) noexcept
 
 cdef enum:
-    SHORT = 256   # bytes
+    SMALL = 256   # bytes
+    FOR_VALUES = 0  # a type that `to_plain` must convert
+    FOR_JSON = 1    # orjson would refuse or change it: NaN, other keys than text, too deep
+    FOR_ORJSON = 2
 
 DIFFERENT = 0
 EQUAL = 1
@@ -45,12 +50,12 @@ TRUNCATED = 2
 cdef int MAX_DEPTH = 200  # orjson's own limit is 254; json takes over before that
 cdef int LONG_NUMBER = 19  # the digits from which on an integer may not fit into 64 bits
 cdef double INFINITE = float('inf')
+cdef tuple JSON_KEYS = (int, float, bool, type(None))
 
 cdef object _orjson_dumps = orjson.dumps
 cdef object _orjson_loads = orjson.loads
-cdef int _LEAF_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
-cdef object _json_encode = json.JSONEncoder(default=lambda o: _orjson_loads(_orjson_dumps(o, option=_LEAF_OPTIONS))).encode
-# The enums of the protocol as plain numbers: orjson takes three times as long over an enum.
+cdef object _json_encode = json.JSONEncoder(default=to_plain).encode
+# The enums of the protocol as plain numbers: orjson needs three times as long for an enum.
 cdef dict _NUMBERS = {member: int(member) for enum in (ExpMessage, ExpStatus) for member in enum}
 cdef object _ExpMessage = ExpMessage
 cdef object _ExpStatus = ExpStatus
@@ -59,91 +64,82 @@ cdef object _ExpStatus = ExpStatus
 # --- encode ----------------------------------------------------------------------------------------------
 
 cpdef bytes encode(obj):
-    """Write a message as JSON.
-
-    Parameters
-    ----------
-    obj : Any
-        What ``json.dumps`` can write; also dates, UUIDs, data classes, enums and numpy arrays.
-
-    Returns
-    -------
-    bytes
-        ASCII text.
-
-    Raises
-    ------
-    TypeError
-        There is something in it that cannot be written.
-    ValueError
-        It contains itself, or is nested too deep.
-    """
-    cdef bytes text = _short(obj)
+    """Return a message as JSON in ASCII; raises what `as_bytes` does."""
+    cdef bytes text = _encode_small(obj)
     if text is not None:
         return text
-    cdef object plain = _with_numbers(obj)
-    if _is_plain(plain, 0):
+    cdef object plain = _enums_to_ints(obj)
+    cdef int writer = _writer_of(plain, 0)
+    if writer == FOR_VALUES:
+        try:
+            plain = to_plain(obj)
+        except RecursionError:  # json has more room, and an error for a value that contains itself
+            writer = FOR_JSON
+        else:
+            writer = _writer_of(plain, 0)
+    if writer == FOR_ORJSON:
         try:
             text = _orjson_dumps(plain)
         except TypeError:  # an integer over 64 bits, a lone surrogate
             pass
         else:
-            return _respell(text)
+            return _to_json_dumps_style(text)
     try:
-        return _json_encode(obj).encode('ascii')
+        return _json_encode(plain).encode('ascii')
     except RecursionError:
-        raise ValueError('The message is nested too deep to be written') from None
-    except orjson.JSONEncodeError as ex:
-        raise TypeError(f'The message cannot be written as JSON: {ex}') from ex
+        raise ValueError('The message is nested too deep to be encoded') from None
 
 
 def as_bytes(data) -> bytes:
-    """Turn a message into bytes.
+    """Encode a message.
 
     Parameters
     ----------
     data : Any
-        Bytes are taken as they are, text is encoded as UTF-8, everything else is written as JSON.
+        Bytes are sent as they are, text is encoded as UTF-8. Everything else is encoded as JSON: anything that
+        ``json.dumps`` accepts; also dates, UUIDs, data classes, enums and numpy arrays.
 
     Returns
     -------
     bytes
-        What travels.
+        The encoded message.
 
     Raises
     ------
-    TypeError, ValueError
-        It cannot be written.
+    TypeError
+        The message contains an unsupported type.
+    ValueError
+        The message contains itself, or is nested too deep.
     """
     if type(data) is tuple or not is_raw(data):
         return encode(data)
     return data.encode() if isinstance(data, str) else bytes(data)
 
 
+cpdef bytes encode_event(data):
+    """Return a list or tuple that begins with an event code as JSON; None if it is, or becomes, anything else."""
+    cdef bytes frame
+    if type(data) is not tuple and type(data) is not list:
+        return None
+    frame = encode(data)
+    return frame if peek(frame) >= 0 else None
+
+
 cpdef bint is_raw(data):
-    """Tell whether a message travels as it is: bytes or text.
-
-    Parameters
-    ----------
-    data : Any
-        The message.
-
-    Returns
-    -------
-    bool
-        False for what is written as JSON.
-    """
+    """Return whether a message is sent as it is: bytes or text."""
     return isinstance(data, (str, bytes, bytearray, memoryview))
 
 
-cdef bytes _short(object obj):
-    """Write a message of a few short words and numbers, as most are, in a fifth of the time; None for any other."""
-    cdef char[SHORT] text
+cdef bytes _encode_small(object obj):
+    """Return a message of a few short words and numbers, as most are, in a fifth of the time; None for any other."""
+    cdef char[SMALL] text
     cdef char *out = text
     cdef const char *word
     cdef Py_ssize_t i, n
     cdef long long number
     cdef int overflow
+    if type(obj) is list and PyList_GET_SIZE(obj) <= 4:
+        obj = tuple(obj)
     if type(obj) is not tuple or not 0 < PyTuple_GET_SIZE(obj) <= 4:
         return None
     out[0] = 91
@@ -159,7 +155,7 @@ cdef bytes _short(object obj):
             memcpy(out, b'null', 4)
             out += 4
         elif kind is str:
-            if not PyUnicode_IS_COMPACT_ASCII(item) or out - text + PyUnicode_GET_LENGTH(item) > SHORT - 32:
+            if not PyUnicode_IS_COMPACT_ASCII(item) or out - text + PyUnicode_GET_LENGTH(item) > SMALL - 32:
                 return None
             n = PyUnicode_GET_LENGTH(item)
             word = <const char *>PyUnicode_DATA(item)
@@ -182,14 +178,14 @@ cdef bytes _short(object obj):
             out += 1
         else:
             return None
-        if out - text > SHORT - 32:
+        if out - text > SMALL - 32:
             return None
     out[0] = 93
     return PyBytes_FromStringAndSize(text, out + 1 - text)
 
 
-cdef object _with_numbers(object obj):
-    """Return the message with the event and status of the protocol, at its top, as plain numbers."""
+cdef object _enums_to_ints(object obj):
+    """Return a message whose event and status are plain numbers."""
     cdef list plain
     cdef Py_ssize_t i
     if type(obj) is tuple or type(obj) is list:
@@ -203,38 +199,42 @@ cdef object _with_numbers(object obj):
     return obj
 
 
-cdef bint _is_plain(object obj, int depth) except -1:
-    """Tell whether orjson writes this as json does: exact built-in types, text keys, finite floats."""
+cdef int _writer_of(object obj, int depth) except -1:
+    """Return what can write a value: orjson writes exact built-in types, text keys and finite floats as json does."""
     cdef Py_ssize_t i, pos = 0
     cdef PyObject *key
     cdef PyObject *value
     cdef double number
+    cdef int writer = FOR_ORJSON
     kind = type(obj)
     if kind is str or kind is int or obj is None or kind is bool:
-        return True
+        return FOR_ORJSON
     if kind is float:
         number = obj
-        return number == number and number != INFINITE and number != -INFINITE
+        return FOR_ORJSON if number == number and number != INFINITE and number != -INFINITE else FOR_JSON
     if depth > MAX_DEPTH:
-        return False
+        return FOR_JSON
     if kind is list:
         with cython.critical_section(obj):
             for i in range(PyList_GET_SIZE(obj)):
-                if not _is_plain(<object>PyList_GET_ITEM(obj, i), depth + 1):
-                    return False
-        return True
+                writer = min(writer, _writer_of(<object>PyList_GET_ITEM(obj, i), depth + 1))
+                if writer == FOR_VALUES:
+                    break
+        return writer
     if kind is tuple:
         for i in range(PyTuple_GET_SIZE(obj)):
-            if not _is_plain(<object>PyTuple_GET_ITEM(obj, i), depth + 1):
-                return False
-        return True
+            writer = min(writer, _writer_of(<object>PyTuple_GET_ITEM(obj, i), depth + 1))
+            if writer == FOR_VALUES:
+                break
+        return writer
     if kind is dict:
         with cython.critical_section(obj):
-            while PyDict_Next(obj, &pos, &key, &value):
-                if type(<object>key) is not str or not _is_plain(<object>value, depth + 1):
-                    return False
-        return True
-    return False
+            while writer != FOR_VALUES and PyDict_Next(obj, &pos, &key, &value):
+                if type(<object>key) is not str:
+                    writer = min(writer, FOR_JSON if type(<object>key) in JSON_KEYS else FOR_VALUES)
+                writer = min(writer, _writer_of(<object>value, depth + 1))
+        return writer
+    return FOR_VALUES
 
 
 cdef inline char _hex(unsigned int nibble) noexcept:
@@ -252,23 +252,23 @@ cdef inline char *_escape(char *out, unsigned int unit) noexcept:
     return out + 6
 
 
-cdef bytes _respell(bytes text):
-    """Turn orjson's compact UTF-8 into the spelling of json.dumps."""
+cdef bytes _to_json_dumps_style(bytes text):
+    """Return orjson's compact UTF-8 in the style of json.dumps."""
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(text)
     cdef Py_ssize_t n = PyBytes_GET_SIZE(text), i = 0, extra = 0
-    cdef bint quoted = False
+    cdef bint in_string = False
     cdef unsigned char c
     cdef unsigned int point
     cdef bytes result
     cdef char *out
-    # First pass: how much longer it becomes. A sequence of 2 or 3 bytes becomes 6, one of 4 becomes 12.
+    # First pass: the additional length. A sequence of 2 or 3 bytes becomes 6, one of 4 becomes 12.
     while i < n:
         c = src[i]
-        if quoted:
+        if in_string:
             if c == 92:
                 i += 1
             elif c == 34:
-                quoted = False
+                in_string = False
             elif c >= 0x7F:
                 if c == 0x7F:
                     extra += 5
@@ -282,7 +282,7 @@ cdef bytes _respell(bytes text):
                     extra += 4
                     i += 1
         elif c == 34:
-            quoted = True
+            in_string = True
         elif c == 44 or c == 58:
             extra += 1
         i += 1
@@ -291,10 +291,10 @@ cdef bytes _respell(bytes text):
     result = PyBytes_FromStringAndSize(NULL, n + extra)
     out = PyBytes_AS_STRING(result)
     i = 0
-    quoted = False
+    in_string = False
     while i < n:
         c = src[i]
-        if quoted:
+        if in_string:
             if c == 92:
                 out[0] = c
                 i += 1
@@ -302,7 +302,7 @@ cdef bytes _respell(bytes text):
                 out += 2
             elif c < 0x7F:
                 if c == 34:
-                    quoted = False
+                    in_string = False
                 out[0] = c
                 out += 1
             elif c == 0x7F:
@@ -324,7 +324,7 @@ cdef bytes _respell(bytes text):
                 out[0] = 32
                 out += 1
             elif c == 34:
-                quoted = True
+                in_string = True
         i += 1
     return result
 
@@ -332,26 +332,10 @@ cdef bytes _respell(bytes text):
 # --- decode ----------------------------------------------------------------------------------------------
 
 cpdef decode(bytes data):
-    """Read a JSON text.
-
-    Parameters
-    ----------
-    data : bytes
-        UTF-8 text.
-
-    Returns
-    -------
-    Any
-        What ``json.loads`` returns.
-
-    Raises
-    ------
-    ValueError
-        It is no JSON, no UTF-8, or nested too deep.
-    """
+    """Return the value of a JSON text, as json.loads does. ValueError: it is no JSON, no UTF-8, or nested too deep."""
     if data is None:
         raise TypeError('A message is bytes, not None')
-    short = _read_short(data)
+    short = _decode_small(data)
     if short is not None:
         return short
     if not _has_long_number(data):
@@ -362,11 +346,11 @@ cpdef decode(bytes data):
     try:
         return json.loads(data.decode('utf-8-sig'))
     except RecursionError:
-        raise ValueError('The message is nested too deep to be read') from None
+        raise ValueError('The message is nested too deep to be decoded') from None
 
 
-cdef list _read_short(bytes data):
-    """Read what `_short` wrote, with or without a tag, in a third of the time; None for anything else."""
+cdef list _decode_small(bytes data):
+    """Return what `_encode_small` wrote, with or without a tag, in a third of the time; None for anything else."""
     cdef const char *src = PyBytes_AS_STRING(data)
     cdef const char *end = src + PyBytes_GET_SIZE(data) - 1
     cdef const char *word
@@ -376,7 +360,7 @@ cdef list _read_short(bytes data):
         return None
     while end - src > 8 and er_is_blank(<const unsigned char *>end - 8):  # the tag
         end -= 8
-    if not 2 <= end - src < SHORT:
+    if not 2 <= end - src < SMALL:
         return None
     while True:
         src += 1
@@ -410,10 +394,10 @@ cdef list _read_short(bytes data):
 
 
 cdef bint _has_long_number(bytes data) noexcept:
-    """Tell whether there are so many digits in a row that orjson might make a float of an integer."""
+    """Return whether there are so many digits in a row that orjson might make a float of an integer."""
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t n = PyBytes_GET_SIZE(data), i = LONG_NUMBER - 1, back
-    # A run of 19 digits has one at every 19th place: look there first, and around it only if it is one.
+    # A sequence of 19 digits has one at every 19th place: test these first, then their neighbours.
     while i < n:
         back = 0
         while back < LONG_NUMBER and 48 <= src[i - back] <= 57:
@@ -427,18 +411,10 @@ cdef bint _has_long_number(bytes data) noexcept:
 # --- peek ------------------------------------------------------------------------------------------------
 
 cpdef int peek(bytes frame) noexcept:
-    """Tell the event code of a message without decoding it.
+    """Return the event code of a message without decoding it.
 
-    Parameters
-    ----------
-    frame : bytes
-        Any bytes.
-
-    Returns
-    -------
-    int
-        The number that the array starts with, 0 for a notice; -1 if the bytes do not start an array whose
-        first element is a whole number of at most 9 digits.
+    The code is the number that the array starts with, 0 for a notice. It is -1 if the bytes do not start an array whose
+    first element is a whole number of at most 9 digits.
     """
     if frame is None:
         return -1
@@ -470,22 +446,9 @@ cdef inline bint _is_space(unsigned char c) noexcept:
 # --- compare ---------------------------------------------------------------------------------------------
 
 cpdef int compare(bytes sent, bytes received, Py_ssize_t min_truncated, Py_ssize_t max_size) noexcept:
-    """Compare what came back with what was sent.
+    """Compare a sent frame with a received one; return EQUAL, TRUNCATED or DIFFERENT.
 
-    Parameters
-    ----------
-    sent, received : bytes
-        The message and its supposed echo.
-    min_truncated : int
-        The size in bytes from which on a prefix is taken for a truncated echo.
-    max_size : int
-        The size in bytes of the largest message that the peers are known to read; a prefix of just this size
-        is a truncated echo too.
-
-    Returns
-    -------
-    int
-        ``EQUAL``, ``TRUNCATED`` or ``DIFFERENT``.
+    A prefix is a truncated echo from `min_truncated` bytes on, or at exactly `max_size` bytes, the buffer size of the peer.
     """
     if sent is None or received is None:
         return 0

@@ -1,16 +1,15 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""Whole messages out of a stream of bytes. No I/O, no clock.
+"""Splitting a stream into frames. No I/O, no clock.
 
-1. A frame is a JSON array, found by its brackets, its strings and its escapes; whitespace between is skipped.
-2. Every byte is looked at once, however the stream is cut: the splitter remembers where it stopped.
-3. A chunk that starts, between frames, with anything but ``[`` is one bare text frame to the chunk's end.
-4. The limit is checked before anything is kept: no more than `limit` bytes are ever held.
-5. Nothing is raised: a stream with a message over the limit makes no sense any more, and `overflow` says so.
+1. A frame is a JSON array, found by its brackets, strings and escapes. White space between frames is skipped.
+2. Every byte is read once, however the stream is split: the splitter keeps its state.
+3. A chunk that starts between frames with anything but ``[`` is a bare text frame, up to the end of the chunk.
+4. The limit is checked before anything is kept: no more than `limit` bytes are held.
+5. Nothing is raised. After a message over the limit, `overflow` is set and no more frames are returned.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-# What a byte means outside of strings and inside of them.
 cdef extern from "_bytes.h":
     bint er_is_blank(const unsigned char *text) noexcept
 
@@ -20,7 +19,7 @@ cdef enum:
     CLOSE = 2
     QUOTE = 3
 
-cdef unsigned char KINDS[256]
+cdef unsigned char KINDS[256]  # of bytes outside of strings
 cdef Py_ssize_t _code
 for _code in range(256):
     KINDS[_code] = NOTHING
@@ -30,53 +29,37 @@ KINDS[34] = QUOTE
 
 
 cdef class FrameSplitter:
-    """Cuts a stream into messages.
-
-    Parameters
-    ----------
-    limit : int
-        The largest message, in bytes.
+    """Splits a stream into messages of at most `limit` bytes.
 
     Attributes
     ----------
     overflow : bool
-        A message was larger than the limit, or it was stopped. Nothing more comes out of this splitter.
+        Whether a message was larger than the limit, or the splitter was stopped.
     frames, received : int
-        How many messages have come out of it, and how many bytes have gone into it.
+        How many messages it has returned, and how many bytes it was given.
     """
 
     def __init__(self, Py_ssize_t limit):
         if limit < 1:
             raise ValueError(f'The limit must be at least 1 byte, not {limit}')
         self.limit = limit
-        self.kept = bytearray()
+        self.buffer = bytearray()
 
     @property
     def pending(self) -> int:
-        """How many bytes of an unfinished message are held."""
-        return len(self.kept)
+        """int: How many bytes of an incomplete message are held."""
+        return len(self.buffer)
 
     @property
     def is_inside(self) -> bool:
-        """Whether a message has begun whose end has not come yet."""
+        """bool: Whether a message is incomplete."""
         return self.depth != 0
 
     cpdef list feed(self, bytes chunk):
-        """Take the next bytes of the stream.
-
-        Parameters
-        ----------
-        chunk : bytes
-            Any number of bytes.
-
-        Returns
-        -------
-        list of bytes
-            The messages that are complete now, in order; those before the one that set `overflow`.
-        """
+        """Return the messages that are complete after a chunk, in order; those before the one that set `overflow`."""
         cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(chunk)
         cdef Py_ssize_t n = PyBytes_GET_SIZE(chunk), i = 0, start = 0, depth = self.depth
-        cdef bint quoted = self.quoted, escaped = self.escaped
+        cdef bint in_string = self.in_string, escaped = self.escaped
         cdef unsigned char c, kind
         cdef list frames = []
         self.received += n
@@ -91,23 +74,23 @@ cdef class FrameSplitter:
                 start = i
                 if src[i] != 91:
                     if n - i > self.limit:
-                        return self._refuse(frames)
+                        return self._overflow(frames)
                     frames.append(chunk[i:])
                     i = n
                     break
                 depth = 1
                 i += 1
-            # Inside a frame, to its end or the chunk's.
+            # Inside a frame, to its end or that of the chunk.
             while i < n:
                 c = src[i]
                 i += 1
-                if quoted:
+                if in_string:
                     if escaped:
                         escaped = False
                     elif c == 92:
                         escaped = True
                     elif c == 34:
-                        quoted = False
+                        in_string = False
                     continue
                 kind = KINDS[c]
                 if kind == NOTHING:
@@ -116,7 +99,7 @@ cdef class FrameSplitter:
                             i += 8
                     continue
                 if kind == QUOTE:
-                    quoted = True
+                    in_string = True
                 elif kind == OPEN:
                     depth += 1
                 else:
@@ -124,30 +107,30 @@ cdef class FrameSplitter:
                     if depth == 0:
                         break
             if depth == 0:
-                if len(self.kept) + i - start > self.limit:
-                    return self._refuse(frames)
-                if self.kept:
-                    self.kept += chunk[:i]
-                    frames.append(bytes(self.kept))
-                    self.kept = bytearray()
+                if len(self.buffer) + i - start > self.limit:
+                    return self._overflow(frames)
+                if self.buffer:
+                    self.buffer += chunk[:i]
+                    frames.append(bytes(self.buffer))
+                    self.buffer = bytearray()
                 elif start == 0 and i == n:
                     frames.append(chunk)
                 else:
                     frames.append(PyBytes_FromStringAndSize(<const char *>src + start, i - start))
                 start = i
         if depth:
-            if len(self.kept) + n - start > self.limit:
-                return self._refuse(frames)
-            self.kept += chunk[start:]
-        self.depth, self.quoted, self.escaped = depth, quoted, escaped
+            if len(self.buffer) + n - start > self.limit:
+                return self._overflow(frames)
+            self.buffer += chunk[start:]
+        self.depth, self.in_string, self.escaped = depth, in_string, escaped
         self.frames += len(frames)
         return frames
 
     cpdef void stop(self):
-        """Forget what is held; nothing more comes out."""
+        """Drop the incomplete message; no more messages are returned."""
         self.overflow = True
-        self.kept = bytearray()
+        self.buffer = bytearray()
 
-    cdef list _refuse(self, list frames):
+    cdef list _overflow(self, list frames):
         self.stop()
         return frames

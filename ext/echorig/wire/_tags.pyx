@@ -1,11 +1,11 @@
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-"""Delivery tags: the identity of a message, written in the white space of its JSON. No I/O, no clock.
+"""Delivery tags: the identity of a message, in the white space of its JSON. No I/O, no clock.
 
 1. A tag is 128 bytes directly before the final ``]``, each a space (0) or a tab (1), the most significant bit first:
-   the ACK flag and the run (31 bits), the number, the life in milliseconds, the check (32 bits each).
+   the ACK flag and the run (31 bits), the number, the lifetime in milliseconds, the check (32 bits each).
 2. The check is the CRC-32C (RFC 3720, appendix B.4) of all bytes before the tag and of the first three words, each in
-   four bytes, the most significant first. The flag is always in the same place, and a CRC is linear: with the flag it is
-   the check without it, exclusive or a constant.
+   four bytes, the most significant first. The flag is at a fixed distance from the end and a CRC is linear, so that the
+   flag changes the check by exclusive or with a constant.
 3. An answer has 64 bytes more before its tag: a tab, then the run and the number of the message that it answers.
 4. A ping is an array of nothing but such a field and a tag.
 5. Nothing here raises on bytes from the network.
@@ -25,14 +25,14 @@ cdef extern from "_crc.h":
 
 cdef enum:
     WORD = 32            # bytes of white space for 32 bits
-    MANY_BLANKS = 112    # so many before the last byte were a tag; MATLAB's notices quote one, with its tabs as \t
+    MANY_BLANKS = 112    # of those 128 bytes show a damaged tag
     PING_SIZE = TAG_SIZE + FIELD_SIZE + 2
 
 cdef unsigned int FLAG = 0x80000000
 cdef bytes EMPTY_PING = b'[' + b' ' * FIELD_SIZE + b']'
 
 er_crc_init()
-# What the flag changes in the check: 12 bytes before its end, so that it depends on nothing else.
+# The change of the check by the flag, which is 12 bytes before the end.
 cdef uint32_t FLAG_IN_CHECK = er_crc_by_table(0, b'\x80' + b'\0' * 11, 12)
 cdef bint _has_instruction = er_crc_supported()
 
@@ -43,25 +43,25 @@ cdef inline uint32_t _crc(uint32_t crc, const unsigned char *data, Py_ssize_t n)
     return er_crc_by_table(crc, data, <size_t>n)
 
 
-cdef inline void _big_endian(unsigned char *out, unsigned int value) noexcept:
+cdef inline void _put_uint32(unsigned char *out, unsigned int value) noexcept:
     out[0] = <unsigned char>(value >> 24)
     out[1] = <unsigned char>(value >> 16)
     out[2] = <unsigned char>(value >> 8)
     out[3] = <unsigned char>value
 
 
-cdef uint32_t _check(const unsigned char *body, Py_ssize_t n, unsigned int run, unsigned int number, unsigned int life) noexcept:
+cdef uint32_t _check(const unsigned char *body, Py_ssize_t n, unsigned int run, unsigned int number, unsigned int lifetime) noexcept:
     cdef unsigned char values[12]
-    _big_endian(values, run)  # with the flag, where there is one
-    _big_endian(values + 4, number)
-    _big_endian(values + 8, life)
+    _put_uint32(values, run)  # with the flag, where there is one
+    _put_uint32(values + 4, number)
+    _put_uint32(values + 8, lifetime)
     return ~_crc(_crc(0xFFFFFFFF, body, n), values, 12)
 
 
-cdef inline void _write_tag(unsigned char *out, uint32_t check, unsigned int run, unsigned int number, unsigned int life) noexcept:
+cdef inline void _write_tag(unsigned char *out, uint32_t check, unsigned int run, unsigned int number, unsigned int lifetime) noexcept:
     er_write_bits(out, run)
     er_write_bits(out + WORD, number)
-    er_write_bits(out + 2 * WORD, life)
+    er_write_bits(out + 2 * WORD, lifetime)
     er_write_bits(out + 3 * WORD, check)
     out[TAG_SIZE] = 93
 
@@ -73,24 +73,24 @@ cdef inline bint _is_blank(unsigned char c) noexcept:
 # --- reading ---
 
 cdef int parse(bytes frame, Tag *tag) noexcept:
-    """Read the tag of a frame; whether there is one, or one that was damaged."""
+    """Read the tag of a frame; return `T_WHOLE`, `T_BROKEN` or `T_NONE`."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), i
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     cdef const unsigned char *at = src + n - 1 - TAG_SIZE
-    cdef long long first, number, life, check
+    cdef long long first, number, lifetime, check
     cdef int blanks = 0
     if n < TAG_SIZE + 2:
         return T_NONE
     if src[n - 1] == 93:
         first = er_read_bits(at)
         number = er_read_bits(at + WORD)
-        life = er_read_bits(at + 2 * WORD)
+        lifetime = er_read_bits(at + 2 * WORD)
         check = er_read_bits(at + 3 * WORD)
-        if (first | number | life | check) >= 0:
+        if (first | number | lifetime | check) >= 0:
             tag.ack = (first & FLAG) != 0
             tag.run = <unsigned int>(first & ~FLAG)
             tag.number = <unsigned int>number
-            tag.life = <unsigned int>life
+            tag.lifetime = <unsigned int>lifetime
             tag.check = <unsigned int>check
             return T_WHOLE
     if src[0] != 91 or src[n - 2] == 34:  # a text may end with many spaces
@@ -101,10 +101,10 @@ cdef int parse(bytes frame, Tag *tag) noexcept:
 
 
 cdef bint is_intact(bytes frame, const Tag *tag) noexcept:
-    """Tell whether the check of a tagged frame is right."""
+    """Return whether the check of a tagged frame is right."""
     cdef Py_ssize_t body = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
-    return tag.check == _check(src, body, tag.run | FLAG if tag.ack else tag.run, tag.number, tag.life)
+    return tag.check == _check(src, body, tag.run | FLAG if tag.ack else tag.run, tag.number, tag.lifetime)
 
 
 cdef long long identity(bytes frame) noexcept:
@@ -115,19 +115,8 @@ cdef long long identity(bytes frame) noexcept:
     return <long long>tag.run << 32 | tag.number
 
 
-cpdef long long read_answered(bytes frame) except -2:
-    """Return which message a tagged message answers.
-
-    Parameters
-    ----------
-    frame : bytes
-        A tagged message.
-
-    Returns
-    -------
-    int
-        The run of that message, times 2**32, plus its number; -1 if it does not say.
-    """
+cpdef long long read_reply_number(bytes frame) except -2:
+    """Return which message a tagged message answers: its run, times 2**32, plus its number; -1 for none."""
     cdef Py_ssize_t at = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE - FIELD_SIZE
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     cdef long long run, number
@@ -141,18 +130,7 @@ cpdef long long read_answered(bytes frame) except -2:
 
 
 cpdef bint is_same(bytes sent, bytes received) noexcept:
-    """Tell whether two tagged frames are copies of one message, whatever their flag, life and check.
-
-    Parameters
-    ----------
-    sent, received : bytes
-        Tagged frames.
-
-    Returns
-    -------
-    bool
-        True if one is the echo of the other, or of another copy.
-    """
+    """Return whether two tagged frames are copies of one message, whatever their flag, lifetime and check."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(sent), flag = n - 1 - TAG_SIZE
     cdef const char *a = PyBytes_AS_STRING(sent)
     cdef const char *b = PyBytes_AS_STRING(received)
@@ -162,18 +140,7 @@ cpdef bint is_same(bytes sent, bytes received) noexcept:
 
 
 cpdef bint is_echo(bytes sent, bytes received) noexcept:
-    """Tell whether two tagged frames are equal but for the flag.
-
-    Parameters
-    ----------
-    sent, received : bytes
-        Tagged frames.
-
-    Returns
-    -------
-    bool
-        True if one is the echo of the other.
-    """
+    """Return whether two tagged frames are equal but for the flag."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(sent), flag = n - 1 - TAG_SIZE
     cdef const char *a = PyBytes_AS_STRING(sent)
     cdef const char *b = PyBytes_AS_STRING(received)
@@ -187,18 +154,7 @@ cpdef bint is_echo(bytes sent, bytes received) noexcept:
 
 
 cpdef bint is_ping(bytes frame) noexcept:
-    """Tell whether a tagged message is a ping: an empty array, which every peer echoes and no callback sees.
-
-    Parameters
-    ----------
-    frame : bytes
-        A tagged message.
-
-    Returns
-    -------
-    bool
-        True for ``[``, white space, and ``]``.
-    """
+    """Return whether a tagged message is a ping: an empty array, which every peer echoes and no callback receives."""
     cdef Py_ssize_t i, n = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
     if n < 1 or src[0] != 91:
@@ -211,52 +167,39 @@ cpdef bint is_ping(bytes frame) noexcept:
 
 # --- writing ---
 
-cdef bytes write(bytes frame, unsigned int run, unsigned int number, unsigned int life, long long answered):
-    """Put a tag into a message, and before it the name of the message that it answers, if that is not negative."""
+cpdef bytes add_tag(
+    bytes frame, unsigned int run, unsigned int number, unsigned int lifetime=0, long long reply_to=-1
+):
+    """Return a message with a tag, and with the name of the message that it answers, if `reply_to` is not negative."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1
     cdef bytes tagged
     cdef unsigned char *out
     if n < 2:
         raise ValueError(f'A message is an array, not {frame!r}')
-    if answered >= 0:
+    run &= ~FLAG
+    if reply_to >= 0:
         body += FIELD_SIZE
     tagged = PyBytes_FromStringAndSize(NULL, body + TAG_SIZE + 1)
     out = <unsigned char *>PyBytes_AS_STRING(tagged)
     memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
-    if answered >= 0:
-        er_write_bits(out + n - 1, <unsigned int>(answered >> 32) | FLAG)
-        er_write_bits(out + n - 1 + WORD, <unsigned int>(answered & 0xFFFFFFFF))
-    _write_tag(out + body, _check(out, body, run, number, life), run, number, life)
+    if reply_to >= 0:
+        er_write_bits(out + n - 1, <unsigned int>(reply_to >> 32) | FLAG)
+        er_write_bits(out + n - 1 + WORD, <unsigned int>(reply_to & 0xFFFFFFFF))
+    _write_tag(out + body, _check(out, body, run, number, lifetime), run, number, lifetime)
     return tagged
 
 
-cdef bytes with_life(bytes frame, const Tag *tag, unsigned int life):
-    """Return a copy of a tagged message with another life."""
+cdef bytes with_lifetime(bytes frame, const Tag *tag, unsigned int lifetime):
+    """Return a copy of a tagged message with another lifetime."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - TAG_SIZE
     cdef bytes copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(frame), n)
     cdef unsigned char *out = <unsigned char *>PyBytes_AS_STRING(copy)
-    _write_tag(out + body, _check(out, body, tag.run, tag.number, life), tag.run, tag.number, life)
+    _write_tag(out + body, _check(out, body, tag.run, tag.number, lifetime), tag.run, tag.number, lifetime)
     return copy
 
 
 cpdef bytes set_ack(bytes frame):
-    """Return a copy of a tagged message with the ACK flag set: the echo that echorig sends.
-
-    Parameters
-    ----------
-    frame : bytes
-        A tagged message.
-
-    Returns
-    -------
-    bytes
-        The echo.
-
-    Raises
-    ------
-    ValueError
-        The message is too short to have a tag.
-    """
+    """Return a copy of a tagged message with the ACK flag set: the echo that echorig sends."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
     cdef bytes copy
     cdef unsigned char *out
@@ -271,111 +214,38 @@ cpdef bytes set_ack(bytes frame):
 
 
 cpdef bytes make_ping(unsigned int run, unsigned int number, long long question=-1):
-    """Make a ping.
-
-    Parameters
-    ----------
-    run, number : int
-        Its identity.
-    question : int
-        Which message of the receiver it asks about, as in `read_answered`; -1 for none.
-
-    Returns
-    -------
-    bytes
-        The frame.
-    """
+    """Return a ping; `question` is the message of the receiver that it asks about, as in `read_reply_number`."""
     if question >= 0:
-        return write(b'[]', run, number, 0, question)
-    return write(EMPTY_PING, run, number, 0, -1)
+        return add_tag(b'[]', run, number, 0, question)
+    return add_tag(EMPTY_PING, run, number, 0, -1)
 
 
 cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted):
-    """Return the echo of a ping: with the flag, this program's run, and the number asked about if it is still wanted."""
+    """Return the echo of a ping, with our run and the number of the message asked about if it is still wanted."""
     if PyBytes_GET_SIZE(frame) != PING_SIZE:
         return set_ack(frame)
-    return set_ack(write(b'[]', tag.run, tag.number, tag.life, <long long>run << 32 | wanted))
+    return set_ack(add_tag(b'[]', tag.run, tag.number, tag.lifetime, <long long>run << 32 | wanted))
 
 
 # --- the same for Python ---
 
-def tag(bytes frame not None, unsigned int run, unsigned int number, unsigned int life=0, long long answered=-1) -> bytes:
-    """Put a tag into a message.
-
-    Parameters
-    ----------
-    frame : bytes
-        A JSON array, which ends with ``]``.
-    run, number : int
-        The identity: 31 bits for the run of the program, 32 bits for the number.
-    life : int
-        For how long the message is wanted from now on, in milliseconds; 0 for no limit.
-    answered : int
-        Which message it answers, as in `read_answered`; -1 for none.
-
-    Returns
-    -------
-    bytes
-        The tagged message.
-
-    Raises
-    ------
-    ValueError
-        The message is too short to be an array.
-    """
-    return write(frame, run & ~FLAG, number, life, answered)
-
-
 def read_tag(bytes frame not None) -> 'tuple | None':
-    """Read the tag of a frame, whether its check is right or not.
-
-    Parameters
-    ----------
-    frame : bytes
-        Any bytes.
-
-    Returns
-    -------
-    tuple of (bool, int, int, int) or None
-        The ACK flag, the run, the number and the life in milliseconds; None if there is no tag.
-    """
+    """Return the ACK flag, the run, the number and the lifetime in a tag, even if its check is wrong; None without a tag."""
     cdef Tag found
     if parse(frame, &found) != T_WHOLE:
         return None
-    return bool(found.ack), found.run, found.number, found.life
+    return bool(found.ack), found.run, found.number, found.lifetime
 
 
 def is_damaged(bytes frame not None) -> bool:
-    """Tell whether a frame has a tag that was damaged, or whose check is wrong.
-
-    Parameters
-    ----------
-    frame : bytes
-        Any bytes.
-
-    Returns
-    -------
-    bool
-        False also for a frame without a tag.
-    """
+    """Return whether a frame has a broken tag, or one whose check is wrong."""
     cdef Tag found
     cdef int state = parse(frame, &found)
     return state == T_BROKEN or (state == T_WHOLE and not is_intact(frame, &found))
 
 
 def strip_tag(bytes frame not None) -> bytes:
-    """Return a message without its tag and signature, as it is shown to people.
-
-    Parameters
-    ----------
-    frame : bytes
-        Any bytes.
-
-    Returns
-    -------
-    bytes
-        The same bytes where there is no tag.
-    """
+    """Return a message without its tag and signature."""
     cdef Tag found
     if parse(frame, &found) != T_WHOLE:
         return frame
@@ -383,24 +253,11 @@ def strip_tag(bytes frame not None) -> bytes:
         return b'[]'
     if len(frame) > SIGNED_SIZE + 1 and not frame[-1 - SIGNED_SIZE:-1].strip(b' \t'):
         return frame[:-1 - SIGNED_SIZE] + b']'
-    return frame[:-1 - (TAG_SIZE if read_answered(frame) < 0 else TAG_SIZE + FIELD_SIZE)] + b']'
+    return frame[:-1 - (TAG_SIZE if read_reply_number(frame) < 0 else TAG_SIZE + FIELD_SIZE)] + b']'
 
 
 def crc32c(bytes data not None, bint by_table=False) -> int:
-    """Return the CRC-32C of bytes (RFC 3720, appendix B.4).
-
-    Parameters
-    ----------
-    data : bytes
-        The bytes.
-    by_table : bool
-        Whether to do without the processor's instruction, as on processors that have none.
-
-    Returns
-    -------
-    int
-        The checksum, 32 bits.
-    """
+    """Return the CRC-32C of bytes (RFC 3720, appendix B.4); by table, as without the processor's instruction."""
     cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(data)
     if by_table:
         return ~er_crc_by_table(0xFFFFFFFF, src, <size_t>len(data)) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""What every communicator has, whatever its transport: an address, listeners, messages to bytes and back."""
+"""`Communicator`: the parts that do not depend on the transport: address, callbacks, encoding, experiment messages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+from ..aliases import (
+    AddressLike,
+    AlyxClient,
+    AnyCallback,
+    AnyEvent,
+    Callback,
+    Data,
+    ExpRef,
+    Listener,
+    MessageFuture,
+    SingleEvent,
+    Status,
+    UriLike,
+)
 from ..checks import described, flag, seconds
 from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError
 from ..events._dispatch import Dispatcher
 from ..events._message import ReceivedMessage
-from ..events._reply_context import Question, asking, current, names
-from ..events.callbacks import CallbackTable, Listener, checked_listener
-from ..events.event_queue import EventStream, Waiting, bits
+from ..events._reply_context import OutgoingRequest, current_request, is_reply_to, outgoing_request
+from ..events.callbacks import CallbackTable, checked_listener
+from ..events.event_queue import EventQueue, EventStream, bits
 from ..events.message_log import MessageLog
-from ..events.notifier import Changes, ConnectionChange
+from ..events.notifier import ConnectionEvent, Notifier
 from ..events.stream import Stream
 from ..messages import ExpMessage
 from ..resolver import validate_uri
-from ..security.log_limit import LogLimit
+from ..security.log_limit import RateLimitedLog
 from ..security.safe_log import SafeLog
 from ..stall import wait_for
 from ..tuning import DEFAULT_TUNING, InternalTuning, Tuning
@@ -52,16 +66,17 @@ def _sending(message: str) -> Callable[[_Method], _Method]:
         ------
         EchoTimeoutError
             The remote host did not echo the message in time (a `TimeoutError`).
-        TypeError, ValueError
-            An argument is not valid.
-        EchoError
+        TypeError, ValueError, EchoError
             As in `confirmed_send`.
         """,
     )
 
 
 class Communicator(Service):
-    """The base of everything that talks to rigs.
+    """The base of all communicators.
+
+    The methods raise `TypeError` or `ValueError` for arguments that are not valid, and `ConnectionClosedError` after
+    `close`.
 
     Parameters
     ----------
@@ -74,7 +89,7 @@ class Communicator(Service):
     tuning : Tuning, optional
         Limits and timings.
     call_later : callable, optional
-        That of the event loop; with it, warnings that were left out are summed up in time.
+        That of the event loop; with it, suppressed warnings are summed up in time.
 
     Attributes
     ----------
@@ -85,28 +100,11 @@ class Communicator(Service):
     logger : logging.Logger
         Where this communicator logs.
     receiver_id : object
-        Stands for this communicator where a reference would keep it alive.
-
-    Raises
-    ------
-    TypeError, ValueError
-        The URI is not valid, see :func:`echorig.validate_uri`.
+        An opaque id of this communicator; a reference would keep it alive.
     """
 
-    __slots__ = (
-        '_callbacks',
-        '_changes',
-        '_dispatcher',
-        '_keeps_messages',
-        '_log',
-        '_log_limit',
-        '_tuning',
-        '_waiting',
-        'logger',
-        'name',
-        'receiver_id',
-        'server_uri',
-    )
+    # Names of the class too, so that a mock with its specification has them.
+    __slots__ = ('__dict__', '_callbacks', 'logger', 'receiver_id', 'server_uri')
     server_uri: str
     logger: logging.Logger
     response_timeout: float = 3.0
@@ -115,11 +113,11 @@ class Communicator(Service):
 
     def __init__(
         self,
-        server_uri: Any,
+        server_uri: UriLike,
         name: str | None = None,
         logger: logging.Logger | None = None,
         tuning: Tuning = DEFAULT_TUNING,
-        call_later: Callable[..., Any] | None = None,
+        call_later: Callable[..., object] | None = None,
     ) -> None:
         check_identity(name, logger, tuning, 'logger')
         self.server_uri = validate_uri(server_uri)
@@ -127,14 +125,16 @@ class Communicator(Service):
         self.logger = logger or logging.getLogger(self.name)
         self._log = SafeLog(self.logger)
         self._tuning = InternalTuning.of(tuning)
-        self._log_limit = LogLimit(self._log, tuning.log_burst, tuning.log_interval, call_later)
+        self._log_limit = RateLimitedLog(self._log, tuning.log_burst, tuning.log_interval, call_later)
         self._callbacks = CallbackTable()
-        self._changes: Changes[ConnectionChange] = Changes('changes', tuning.max_backlog, self._log)
+        self._connection_notifier: Notifier[ConnectionEvent] = Notifier(tuning.max_backlog, self._log)
         self.receiver_id = object()
-        self._waiting = Waiting(tuning.max_backlog, self._tuning.max_backlog_bytes, self._tuning.backlog_age, self._log)
+        self._event_queue = EventQueue(
+            tuning.max_backlog, self._tuning.max_backlog_bytes, self._tuning.backlog_age, self._log
+        )
         faults = MessageLog(self._log, self._log_limit, self.protocol, self._notify, self._count_malformed)
-        self._dispatcher = Dispatcher(self._waiting, self._callbacks, faults, self.receiver_id)
-        self._keeps_messages = False  # whether an event that is waited for in a loop is kept meanwhile
+        self._dispatcher = Dispatcher(self._event_queue, self._callbacks, faults, self.receiver_id)
+        self._has_backlog = False  # whether messages of an event are kept between two calls of on_event
 
     # --- the address ---
 
@@ -158,38 +158,33 @@ class Communicator(Service):
     def is_connected(self) -> bool:
         """bool: Whether messages can be exchanged."""
 
-    # --- listening ---
+    # --- callbacks, waiters and streams ---
 
-    def assign_callback(self, event: str | int | ExpMessage, callback: Listener) -> None:
-        """Register a function or future to be told when an event comes.
+    @overload
+    def assign_callback(
+        self, event: SingleEvent, callback: Callback | asyncio.Future[tuple[Data, Address]]
+    ) -> None: ...
+    @overload
+    def assign_callback(self, event: int | ExpMessage, callback: AnyCallback | MessageFuture) -> None: ...
+    def assign_callback(self, event: AnyEvent, callback: AnyCallback | MessageFuture) -> None:
+        """Register a function or a future for an event.
 
-        A function is told every time, a future once. It is called as ``callback(data, addr)``, or as
-        ``callback(data, addr, event)`` if it was registered for a combination of events. A coroutine
-        function runs as a task. If a callback raises, the sender is sent a notice.
+        A function is called for each message, as ``callback(data, addr)``, or as ``callback(data, addr, event)`` if it
+        was registered for a combination of events. A coroutine function runs as a task. A future is resolved once. If a
+        callback raises, the sender receives a notice.
 
         Parameters
         ----------
         event : str, int or ExpMessage
             The event or combination of events; 0 for the notices of remote failures.
         callback : callable or asyncio.Future
-            What to tell.
-
-        Raises
-        ------
-        TypeError
-            `callback` is neither, or `event` no event.
-        ValueError
-            There is no such event.
-        ConnectionClosedError
-            The communicator is closed.
+            The function or the future.
         """
         self._check_usable()
         self._callbacks.add(ExpMessage.validate(event), callback)
 
-    def clear_callbacks(
-        self, event: str | int | ExpMessage, callback: Listener | None = None, cancel_futures: bool = True
-    ) -> int:
-        """Remove a callback, or all of them, from an event.
+    def clear_callbacks(self, event: AnyEvent, callback: Listener | None = None, cancel_futures: bool = True) -> int:
+        """Remove a callback, or all of them, from an event; return how many were removed.
 
         Parameters
         ----------
@@ -199,36 +194,29 @@ class Communicator(Service):
             What to remove; by default everything.
         cancel_futures : bool
             Whether the futures removed are cancelled.
-
-        Returns
-        -------
-        int
-            How many were removed.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is no such event, or `callback` is neither callable nor a future.
         """
         event = ExpMessage.validate(event)
         flag(cancel_futures, 'cancel_futures')
         if callback is not None:
             checked_listener(callback)
-        if callback is None:  # nobody has cancelled the tasks that wait in on_event, so they are told what happened
-            told = self._waiting.fail(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
-        else:
-            told = 0
-        removed = told + self._callbacks.remove(event, callback, cancel_futures)
+        removed = self._callbacks.remove(event, callback, cancel_futures)
+        if callback is None:
+            removed += self._event_queue.fail(EchoError(f'clear_callbacks({event!r}) was called on {self.name}'), event)
         self._log.debug('[%s] %i callbacks cleared', self.name, removed)
         return removed
 
-    async def on_event(self, event: str | int | ExpMessage) -> tuple[Any, ...]:
+    # Of a combination a checker knows no length, because a variable of the type ExpMessage may be a single event.
+    @overload
+    async def on_event(self, event: SingleEvent) -> tuple[Data, Address]: ...
+    @overload
+    async def on_event(self, event: AnyEvent) -> tuple[Any, ...]: ...
+    async def on_event(self, event: AnyEvent) -> tuple[Any, ...]:
         """Wait for an event.
 
-        In the server role nothing is missed by a loop around this: once an event has been waited for, its
-        messages are kept while nobody waits, and returned in order. While `Tuning.max_backlog` of them are kept, or
-        64 MiB, others are not confirmed. A message that is passed over, because the program waits for other events, is
-        dropped with a warning after 10 s.
+        In the server role a loop around this misses no message. After the first call for an event, its messages are
+        kept until the next call, and returned in order. While `Tuning.max_backlog` messages or 64 MiB are kept, further
+        messages are not confirmed. If the program waits for other events instead, a kept message is dropped with a
+        warning after 10 s.
 
         Parameters
         ----------
@@ -238,15 +226,15 @@ class Communicator(Service):
         Returns
         -------
         tuple
-            ``(data, addr)``, or ``(data, addr, event)`` for a combination: what came with the event (a
-            list), the (host, port) that it came from, and which event it was.
+            ``(data, addr)``, or ``(data, addr, event)`` for a combination: the data (a list), the (host, port) of the
+            sender, and the event.
 
         Raises
         ------
         TypeError, ValueError
             There is no such event.
         ConnectionClosedError
-            The communicator is closed, or is closed meanwhile, or the connection is lost.
+            The communicator is or gets closed, or the connection is lost.
 
         Examples
         --------
@@ -255,33 +243,28 @@ class Communicator(Service):
         """
         self._check_open()
         event = ExpMessage.validate(event)
-        if self._keeps_messages:
-            self._waiting.want(bits(event))
-        return await self._waiting.next(event)
+        if self._has_backlog:
+            self._event_queue.enable_backlog(bits(event))
+        return await self._event_queue.next(event)
 
-    def events(self, event: str | int | ExpMessage = _ANY, limit: int | None = None) -> EventStream:
-        """Read messages with ``async for``: all that come while an ``async with`` block lasts, in both roles.
+    def events(self, event: AnyEvent = _ANY, limit: int | None = None) -> EventStream:
+        """Read all messages that arrive during an ``async with`` block with ``async for``, in both roles.
 
-        Any number of streams may be open; each gets every message, and so does everybody else who listens.
+        Any number of streams may be open. Each of them gets every message, and so do callbacks and `on_event`.
 
         Parameters
         ----------
         event : str, int or ExpMessage
             The event or combination of events, by default any; 0 for the notices of remote failures.
         limit : int, optional
-            How many messages may wait to be read, by default `Tuning.max_backlog`. Of more the oldest is
-            dropped, which is logged, and counted in ``stream.dropped``.
+            How many messages may wait to be read, by default `Tuning.max_backlog`. If there are more, the oldest is
+            dropped, logged, and counted in ``stream.dropped``.
 
         Returns
         -------
         Stream
             An asynchronous context manager and iterator of ``(data, addr, event)``. When the communicator is
-            closed, the iteration raises `ConnectionClosedError` after what has come until then.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is no such event, or the limit is no positive number.
+            closed, the iteration raises `ConnectionClosedError` after the last message.
 
         Examples
         --------
@@ -289,86 +272,46 @@ class Communicator(Service):
         ...     async for data, addr, event in stream:
         ...         print(event.name, data)
         """
-        return self._waiting.stream(ExpMessage.validate(event), limit, self._check_usable)
+        return self._event_queue.stream(ExpMessage.validate(event), limit, self._check_usable)
 
-    def assign_connection_callback(self, callback: Callable[[ConnectionChange], Any]) -> None:
-        """Register a function to be told when a TCP connection is made or lost.
+    def assign_connection_callback(self, callback: Callable[[ConnectionEvent], object]) -> None:
+        """Register a function that is called when a TCP connection is made or lost.
 
-        A client is told when it has lost its server and when it has found it again, a server of each client that
-        comes and goes. The first connection of a client is there before anybody can ask.
+        A client reports the loss of its server and the next connection, but not the first one. A server reports each
+        client that connects or disconnects.
 
         Parameters
         ----------
         callback : callable
-            Called as ``callback(change)``, with a :class:`ConnectionChange`; a coroutine function runs as a task.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
-        ConnectionClosedError
-            The communicator is closed.
+            Called as ``callback(event)``, with a :class:`ConnectionEvent`; a coroutine function runs as a task.
         """
         self._check_usable()
-        self._changes.add(callback)
+        self._connection_notifier.add(callback)
 
-    def clear_connection_callbacks(self, callback: Callable[[ConnectionChange], Any] | None = None) -> int:
-        """Remove a function that is told of connections, or all of them.
+    def clear_connection_callbacks(self, callback: Callable[[ConnectionEvent], object] | None = None) -> int:
+        """Remove a connection callback, or all of them; return how many were removed.
 
         Parameters
         ----------
         callback : callable, optional
             What to remove; by default everything.
-
-        Returns
-        -------
-        int
-            How many were removed.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
         """
-        return self._changes.remove(callback)
+        return self._connection_notifier.remove(callback)
 
-    def connection_events(self, limit: int | None = None) -> Stream[ConnectionChange]:
-        """Read with ``async for`` which TCP connections are made and lost.
+    def connection_events(self, limit: int | None = None) -> Stream[ConnectionEvent]:
+        """Read the TCP connections that are made and lost, a stream of :class:`ConnectionEvent`, like `events`.
 
         Parameters
         ----------
         limit : int, optional
-            How many changes may wait to be read, by default `Tuning.max_backlog`.
-
-        Returns
-        -------
-        Stream
-            An asynchronous context manager and iterator of :class:`ConnectionChange`. When the communicator is
-            closed, the iteration raises `ConnectionClosedError` after what has come until then.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The limit is no positive whole number.
+            How many events may wait to be read, by default `Tuning.max_backlog`.
         """
-        return self._changes.stream(limit, self._check_usable)
-
-    def _fail_waiters(self, error: EchoError) -> None:
-        """End the coroutines that wait in `on_event`."""
-        self._waiting.fail(error)
+        return self._connection_notifier.stream(limit, self._check_usable)
 
     # --- receiving ---
 
     def _receive(self, data: bytes, addr: Address) -> None:
-        """Decode a message and tell its listeners; what is no message is logged.
-
-        Parameters
-        ----------
-        data : bytes
-            The message.
-        addr : tuple of (str, int)
-            Where it came from.
-        """
+        """Decode a frame and call the listeners of its event; log a frame that is no message."""
         self._dispatcher.deliver(data, addr)
 
     def _notify(self, notice: list[Any], addr: Address) -> None:
@@ -388,18 +331,12 @@ class Communicator(Service):
         Parameters
         ----------
         data : bytes
-            What travelled.
+            The bytes.
 
         Returns
         -------
         Any
-            The message; where `data` is no JSON, its text (with a warning). Bytes that are no UTF-8 appear in
-            it as ``\\xNN``.
-
-        Raises
-        ------
-        TypeError
-            `data` is not bytes.
+            The message, or the text of `data` with a warning. Bytes that are not UTF-8 appear in it as ``\\xNN``.
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f'data must be bytes, not {described(data)}')
@@ -413,44 +350,43 @@ class Communicator(Service):
     # --- the messages of an experiment ---
 
     @_sending('init')
-    async def init(self, data: Any = None, addr: Any = None) -> None:
+    async def init(self, data: object = None, addr: AddressLike | None = None) -> None:
         await self.confirmed_send(Service.init(self, data), addr=addr)
 
     @_sending('start')
-    async def start(self, exp_ref: Any, data: Any = None, addr: Any = None) -> None:
+    async def start(self, exp_ref: ExpRef, data: object = None, addr: AddressLike | None = None) -> None:
         await self.confirmed_send(Service.start(self, exp_ref, data), addr=addr)
 
     @_sending('stop')
-    async def stop(self, data: Any = None, immediately: bool = False, addr: Any = None) -> None:
+    async def stop(self, data: object = None, immediately: bool = False, addr: AddressLike | None = None) -> None:
         await self.confirmed_send(Service.stop(self, data, immediately), addr=addr)
 
     @_sending('status')
-    async def status(self, status: Any, addr: Any = None) -> None:
+    async def status(self, status: Status, addr: AddressLike | None = None) -> None:
         await self.confirmed_send(Service.status(self, status), addr=addr)
 
     @_sending('info')
-    async def info(self, status: Any, data: Any = None, addr: Any = None) -> None:
+    async def info(self, status: Status, data: object = None, addr: AddressLike | None = None) -> None:
         await self.confirmed_send(Service.info(self, status, data), addr=addr)
 
     @_sending('cleanup')
-    async def cleanup(self, data: Any = None, addr: Any = None) -> None:
+    async def cleanup(self, data: object = None, addr: AddressLike | None = None) -> None:
         await self.confirmed_send(Service.cleanup(self, data), addr=addr)
 
-    async def alyx(self, alyx: Any = None, addr: Any = None) -> list[Any] | None:
-        """Hand an Alyx token to the remote host, or ask the remote host for one.
+    async def alyx(self, alyx: AlyxClient | None = None, addr: AddressLike | None = None) -> list[Any] | None:
+        """Send an Alyx token to the remote host, or request the token of the remote host.
 
         Parameters
         ----------
         alyx : one.webclient.AlyxClient, optional
-            The client whose token to send. Without one, or where it is not logged in, the remote host is
-            asked for its token.
+            The client whose token to send. Without one, or if it is not logged in, the message is a request.
         addr : tuple of (str, int), optional
             The remote host and port; required in the server role.
 
         Returns
         -------
         list of (str, dict) or None
-            After a request, what the remote host answered: ``[base_url, {user: token}]``.
+            The answer to a request: ``[base_url, {user: token}]``.
 
         Raises
         ------
@@ -462,14 +398,14 @@ class Communicator(Service):
         if all(message):
             await self.confirmed_send(message, addr=addr)
             return None
-        question = Question()
-        token = asking.set(question)
-        # The answer may come together with the echo: listen before asking.
-        answer = self._waiting.expect(ExpMessage.ALYX)
+        request = OutgoingRequest()
+        token = outgoing_request.set(request)
+        # The answer may arrive together with the echo, so the waiter is registered before the request is sent.
+        answer = self._event_queue.add_waiter(bits(ExpMessage.ALYX))
         try:
             await self.confirmed_send(message, addr=addr)
-            timeout = seconds(self.response_timeout, 'response_timeout')
-            return await wait_for(self._token(answer, question, addr), timeout)
+            timeout = seconds(self.response_timeout, 'response_timeout')  # on a class it is not checked
+            return await wait_for(self._token(answer, request, addr), timeout)
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:
@@ -477,28 +413,30 @@ class Communicator(Service):
                 f'{self.name} ({self.server_uri}) sent no Alyx token within {self.response_timeout} s'
             ) from None
         finally:
-            asking.reset(token)
-            question.close()
-            self._waiting.forget(answer)
+            outgoing_request.reset(token)
+            request.close()
+            self._event_queue.remove_waiter(answer)
 
-    async def _token(self, answer: asyncio.Future[ReceivedMessage], question: Question, addr: Any) -> list[Any]:
-        """Return the token that answers a question; it runs as a task, with a context of its own."""
+    async def _token(
+        self, answer: asyncio.Future[ReceivedMessage], request: OutgoingRequest, addr: AddressLike | None
+    ) -> list[Any]:
+        """Return the token that answers a request; this runs as a task, with a context of its own."""
         message = await answer
         data, sender = message.data, message.addr
-        current.set(message.request)
-        while names(self, question) == 0 or (addr is not None and not self._is_from(sender, addr)):
-            # Another client's, or of an earlier request; the right one may have come in the same turn.
-            data, sender = await self._waiting.next(ExpMessage.ALYX)
+        current_request.set(message.request)
+        while is_reply_to(self, request) is False or (addr is not None and not self._is_from(sender, addr)):
+            # This token is of another client or an earlier request; the right one may follow in the same iteration.
+            data, sender = await self._event_queue.next(ExpMessage.ALYX)
         return list(data)
 
-    def _is_from(self, sender: Address, addr: Any) -> bool:
-        """Return whether a message came from an address that a user gave."""
+    def _is_from(self, sender: Address, addr: AddressLike) -> bool:
+        """Return whether a message came from an address given by a user."""
         return sender == checked_address(addr)
 
     # --- sending and closing ---
 
     @abstractmethod
-    async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
+    async def confirmed_send(self, data: object, addr: AddressLike | None = None, timeout: float | None = None) -> None:
         """Send a message and wait for its echo.
 
         Parameters
@@ -517,7 +455,7 @@ class Communicator(Service):
         """
 
     @abstractmethod
-    def send(self, data: Any, addr: Address | None = None) -> None:
+    def send(self, data: object, addr: AddressLike | None = None) -> None:
         """Send a message without waiting for its confirmation.
 
         Parameters
@@ -536,7 +474,7 @@ class Communicator(Service):
         self._check_open()
 
     def close(self) -> None:
-        """Remove the callbacks and cancel the futures among them; coroutines that wait raise an error."""
-        self._waiting.close(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
+        """Remove the callbacks, cancel the futures among them, and fail the coroutines that wait for events."""
+        self._event_queue.close(ConnectionClosedError(f'{self.name} ({self.server_uri}) was closed'))
         self._callbacks.close()
         self._log_limit.close()

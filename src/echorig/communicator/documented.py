@@ -1,4 +1,4 @@
-"""`documented_like`: docstrings of methods that are those of `Service` with more around them, written once."""
+"""`documented_like`: makes the docstrings of methods out of those of `Service`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,8 @@ def documented_like(
 ) -> Callable[[_F], _F]:
     """Return a decorator that sets a docstring made of that of another method.
 
-    Parameters
-    ----------
-    source : callable
-        The method whose summary, ``Compose the message that …``, and parameters are copied.
-    opening, ending : str
-        Replace ``Compose`` and the final period of the summary.
-    parameters, sections : str
-        Stand behind the parameters that are copied.
+    The summary and the parameters of the source are copied. `opening` and `ending` replace ``Compose`` and the final
+    period of the summary; `parameters` and `sections` follow the copied parameters.
     """
     text = cleandoc(source.__doc__ or '')
     summary = text.partition('\n')[0].replace('Compose', opening, 1).removesuffix('.') + ending

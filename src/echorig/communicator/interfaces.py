@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
-from ..delivery._send import Send
+from ..delivery._peer import Send
 from ..uri import Address
 
-__all__ = ['FrameReceiver', 'SendObserver']
+__all__ = ['Answering', 'FrameReceiver', 'SendObserver']
+
+
+class Answering(Protocol):
+    """A rig that is sent a message and answers it; mocks of a rig have these methods too."""
+
+    name: str
+
+    @property
+    def protocol(self) -> str: ...
+    def assign_callback(self, event: Any, callback: Any) -> None: ...
+    def clear_callbacks(self, event: Any, callback: Any = None) -> int: ...
+    def on_event(self, event: Any) -> Awaitable[Any]: ...
 
 
 class FrameReceiver(Protocol):
-    """A communicator: the settings that programs change, and the hook that they replace."""
-
-    default_echo_timeout: float
-    max_message_size: int
+    """A communicator, whose hook `_receive` programs may replace."""
 
     def _receive(self, data: bytes, addr: Address) -> None: ...
 
 
 class SendObserver(Protocol):
-    """Takes what the pipeline does not do for every message."""
+    """Handles the rare cases of sends for the pipeline."""
 
     def complete(self, send: Send) -> None:
         """Wake the coroutine that waits for a send that did not end in the ordinary way."""
@@ -32,4 +42,4 @@ class SendObserver(Protocol):
         """Return the error for a message to a peer that is not connected."""
 
     def match_legacy_echo(self, frame: bytes, addr: Address) -> bool:
-        """Return whether a frame was the echo of a message that a program has noted by itself."""
+        """Return whether a frame was the echo of a pair that a program has put into `_last_sent`."""

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import ConnectionClosedError
 from ..uri import Address, address_text
 
-__all__ = ['Labels']
+__all__ = ['Labels', 'described_state']
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Labels:
-    """Names a communicator and its peers for people."""
+    """Names a communicator and its peers; `server_uri` is the complete URI of now, `protocol` its scheme."""
 
     name: str
-    """str: The label of the communicator."""
     server_uri: str
-    """str: The complete URI."""
     protocol: str
-    """str: The scheme of the URI."""
     is_client: bool
-    """bool: Whether it is a client."""
 
     def peer(self, addr: Address) -> str:
         """Name a peer."""
@@ -35,12 +32,18 @@ class Labels:
 
     def lost_connection(self, reconnects: bool, cause: BaseException | None) -> ConnectionClosedError:
         """Return the error for a client that has lost its connection."""
-        so_far = ' and looks for its server' if reconnects else ''
+        reconnecting = ' and is reconnecting' if reconnects else ''
         why = '' if cause is None else f': {cause}'
-        return ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection{so_far}{why}')
+        return ConnectionClosedError(f'{self.name} ({self.server_uri}) has lost its connection{reconnecting}{why}')
 
     def not_connected(self, addr: Address) -> ConnectionClosedError:
         """Return the error for a peer that is not connected."""
         if self.is_client:
             return ConnectionClosedError(f'{self.peer(addr)} is not connected')
         return ConnectionClosedError(f'No client of {self.name} ({self.server_uri}) at {addr[0]}:{addr[1]}')
+
+
+def described_state(com: Any) -> str:
+    """Return the URI and the state of a communicator, also of a blocking one or a mock, for its `repr`."""
+    state = ('listening' if com.role == 'server' else 'connected') if com.is_connected else 'not connected'
+    return f'{com.server_uri}, {state}'

@@ -19,24 +19,19 @@ __all__ = ['LastSent']
 class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
     """The newest unconfirmed message to each address, and a future for its echo.
 
-    A pair put in by hand counts as a message sent: for as long as its future has no result, what comes from
-    that address is compared with it.
-
-    Parameters
-    ----------
-    pipeline : MessagePipeline
-        Where the other sends are.
+    A pair that a program puts in counts as a message sent: until its future has a result, the frames from that address
+    are compared with it.
     """
 
     def __init__(self, pipeline: MessagePipeline) -> None:
         self._pipeline = pipeline
-        self._by_hand: dict[Address, tuple[Any, asyncio.Future[Any]]] = pipeline.legacy_sends
+        self._pairs: dict[Address, tuple[Any, asyncio.Future[Any]]] = pipeline.legacy_sends
 
     def __getitem__(self, addr: Address) -> tuple[Any, asyncio.Future[Any]]:
-        pair = self._by_hand.get(addr)
+        pair = self._pairs.get(addr)
         if pair is not None and not pair[1].done():
             return pair
-        send = self._pipeline.exchange.newest(addr)
+        send = self._pipeline.exchange.newest_send(addr)
         if send is None:
             if pair is not None:
                 return pair
@@ -47,27 +42,24 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
         return send.frame, futures[send]
 
     def __setitem__(self, addr: Address, pair: tuple[Any, asyncio.Future[Any]]) -> None:
-        self._by_hand[addr] = pair
+        self._pairs[addr] = pair
 
     def __delitem__(self, addr: Address) -> None:
-        self._by_hand.pop(addr, None)  # what is on its way cannot be taken back
+        self._pairs.pop(addr, None)  # a message that was sent cannot be withdrawn
 
     def __iter__(self) -> Iterator[Address]:
-        return iter({**self._by_hand, **dict.fromkeys(self._pipeline.exchange.waiting_for())})
+        return iter({**self._pairs, **dict.fromkeys(self._pipeline.exchange.waiting_peers())})
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def take(self, frame: bytes, addr: Address, min_truncated: int, max_size: int) -> Exception | bool | None:
-        """Compare a frame with the pair put in by hand for its address.
+    def match(self, frame: bytes, addr: Address, min_truncated: int, max_size: int) -> Exception | bool | None:
+        """Compare a frame with the pair that a program put in for its address.
 
-        Returns
-        -------
-        Exception, bool or None
-            None if there is no such pair or the frame is a message of another event; True if the frame is
-            the echo; the error if it is not.
+        Return None if there is no such pair or the frame is a message of another event, True if it is the echo, and the
+        error otherwise.
         """
-        pair = self._by_hand.get(addr)
+        pair = self._pairs.get(addr)
         if pair is None or is_success(pair[1]):
             return None
         expected, future = pair
@@ -81,11 +73,11 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
         error = EchoMismatchError(f'Unexpected response: expected {redact_frame(expected)}, got {redact_frame(frame)}')
         if not future.done():
             future.set_exception(error)
-            future.exception()  # it is logged: a future that nobody asks is no second error
+            future.exception()  # it is logged, and asyncio shall not log it again
         return error
 
     def cancel_all(self) -> None:
-        """Cancel the futures put in by hand and forget the pairs."""
-        for _, future in self._by_hand.values():
+        """Cancel the futures of the pairs and forget them."""
+        for _, future in self._pairs.values():
             future.cancel('Close called on communicator')
-        self._by_hand.clear()
+        self._pairs.clear()

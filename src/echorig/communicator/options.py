@@ -1,4 +1,4 @@
-"""The options of a communicator: what ``client()`` and ``server()`` take besides the URI, before anything is opened."""
+"""Checks of the arguments of ``client()`` and ``server()``, before anything is opened."""
 
 from __future__ import annotations
 
@@ -8,34 +8,28 @@ import ssl
 from typing import Any
 
 from ..checks import described, flag, seconds, short, text
-from ..security.allowlist import entries
+from ..messages import ExpMessage
+from ..security.allowlist import parse_entries
 from ..tuning import DEFAULT_TUNING, Tuning
 from ..uri import Uri
+from ..wire._codec import is_raw, peek
 
-__all__ = ['check_identity', 'check_options', 'check_socket', 'check_text', 'polling', 'settings']
+__all__ = [
+    'check_event',
+    'check_identity',
+    'check_options',
+    'check_socket',
+    'check_text',
+    'checked_role',
+    'poll_seconds',
+    'pop_options',
+]
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 def check_options(name: Any, log: Any, kwargs: dict[str, Any]) -> None:
-    """Refuse options of a wrong type; those that are None are taken out, which stands for the default.
-
-    What is meant for the event loop is left to it.
-
-    Parameters
-    ----------
-    name : str or None
-        The label.
-    log : logging.Logger or None
-        Where to log.
-    kwargs : dict
-        The keyword arguments.
-
-    Raises
-    ------
-    TypeError, ValueError
-        An option is not what it must be.
-    """
+    """Refuse options of a wrong type, and remove those that are None; the event loop checks its own options."""
     for option in [option for option, value in kwargs.items() if value is None]:
         del kwargs[option]
     check_identity(name, log, kwargs.get('tuning', DEFAULT_TUNING))
@@ -45,36 +39,19 @@ def check_options(name: Any, log: Any, kwargs: dict[str, Any]) -> None:
     ):
         if option in kwargs and not isinstance(kwargs[option], kind):
             raise TypeError(f'{option} must be {what}, not {described(kwargs[option])}')
-    if not isinstance(kwargs.get('key', ''), (str, bytes, bytearray)):  # which must not be shown
+    if not isinstance(kwargs.get('key', ''), (str, bytes, bytearray)):  # the key must not be shown
         raise TypeError(f'key must be bytes or a str, not {type(kwargs["key"]).__name__}')
-    for option, check in (('busy_poll', polling), ('ssl_handshake_timeout', seconds), ('reconnect', flag)):
+    for option, check in (('busy_poll', poll_seconds), ('ssl_handshake_timeout', seconds), ('reconnect', flag)):
         if option in kwargs:
             kwargs[option] = check(kwargs[option], option)
     if 'allow' in kwargs:
-        kwargs['allow'] = entries(kwargs['allow'])
+        kwargs['allow'] = parse_entries(kwargs['allow'])
     if 'server_hostname' in kwargs:
         text(kwargs['server_hostname'], 'server_hostname', ', the name in the certificate of the server')
 
 
 def check_identity(name: Any, log: Any, tuning: Any, log_name: str = 'log') -> None:
-    """Refuse a label, a logger or limits of a wrong type.
-
-    Parameters
-    ----------
-    name : str or None
-        The label.
-    log : logging.Logger or None
-        Where to log.
-    tuning : Tuning
-        The limits.
-    log_name : str
-        The name of the second argument.
-
-    Raises
-    ------
-    TypeError
-        One is not what it must be.
-    """
+    """Refuse a label, a logger or limits of a wrong type; `log_name` is the argument of the logger."""
     if name is not None:
         text(name, 'name', ', the label of the rig')
     if log is not None and not isinstance(log, (logging.Logger, logging.LoggerAdapter)):
@@ -83,28 +60,21 @@ def check_identity(name: Any, log: Any, tuning: Any, log_name: str = 'log') -> N
         raise TypeError(f'tuning must be an echorig.Tuning, not {described(tuning)}')
 
 
-def polling(value: Any, what: str = 'busy_poll') -> float:
-    """Return for how long to poll, in seconds: 0 or more, and not for ever."""
+def checked_role(value: Any) -> str:
+    """Return a role, or raise ValueError."""
+    role = value.strip().lower() if isinstance(value, str) else ''
+    if role not in ('client', 'server'):
+        raise ValueError(f'The role must be "client" or "server", not {described(value)}')
+    return role
+
+
+def poll_seconds(value: Any, what: str = 'busy_poll') -> float:
+    """Return how many seconds to poll: 0 or more, and finite."""
     return seconds(value, what, zero=True, endless=False)
 
 
 def check_socket(sock: socket.socket | None, uri: Uri, role: str) -> None:
-    """Refuse a socket that a communicator cannot use.
-
-    Parameters
-    ----------
-    sock : socket.socket or None
-        What the user gave.
-    uri : Uri
-        The URI of the communicator.
-    role : {'client', 'server'}
-        What it is to be.
-
-    Raises
-    ------
-    ValueError
-        It is closed, of another kind than the URI, or not bound or connected where it must be.
-    """
+    """Refuse a socket that is closed, of another kind than the URI, or not bound or connected where it must be."""
     if sock is None:
         return
     kind, name = (socket.SOCK_DGRAM, 'datagram') if uri.scheme == 'udp' else (socket.SOCK_STREAM, 'stream')
@@ -122,15 +92,27 @@ def check_socket(sock: socket.socket | None, uri: Uri, role: str) -> None:
             raise ValueError(f'sock must be connected to {uri}: sock.connect((host, port))') from None
 
 
-def settings(kwargs: dict[str, Any]) -> tuple[Tuning, bytes | str | None]:
-    """Take out of the keyword arguments what is for the communicator and not for the loop."""
-    return kwargs.pop('tuning', DEFAULT_TUNING), kwargs.pop('key', None)
+def pop_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Remove and return the options of the communicator itself; the others are for the event loop."""
+    return {name: kwargs.pop(name) for name in ('tuning', 'key') if name in kwargs}
 
 
 def check_text(data: str) -> None:
-    """Refuse text that has no bytes."""
+    """Refuse text that cannot be encoded."""
     if not data.isascii():
         try:
             data.encode()
         except UnicodeEncodeError as ex:
             raise ValueError(f'data must be text that can be written as UTF-8, not {short(data)}') from ex
+
+
+def check_event(data: Any, frame: bytes) -> None:
+    """Refuse an encoded array that does not begin with an event code; an empty one is a ping."""
+    if peek(frame) >= 0 or is_raw(data) or not frame.startswith(b'[') or frame == b'[]':
+        return
+    first = data[0] if isinstance(data, (list, tuple)) else None
+    known = first if isinstance(first, str) and first.strip().upper() in ExpMessage.__members__ else None
+    shown = repr(known) if known else f'of type {type(first).__name__}'  # it may contain a token
+    hint = f'ExpMessage.{known.strip().upper()}' if known else 'such as ExpMessage.EXPSTART, or use start()'
+    error = ValueError if isinstance(first, int) and not isinstance(first, bool) else TypeError
+    raise error(f'A message must begin with an event code, {hint}; its first element is {shown}')

@@ -1,41 +1,60 @@
-"""`EchoProtocol`: one end of a conversation with rigs: opening it, and sending messages that are confirmed.
+"""`EchoProtocol`: a communicator over UDP or TCP, with confirmed sends.
 
 1. A message that fails closes nothing: the communicator, its callbacks and its other peers stay usable.
-2. Nothing that a peer sends raises into the event loop.
-3. This class composes the parts and decides nothing itself: `Exchange` has the rules, `MessagePipeline` carries
-   frames, `Endpoint` has the sockets, `Sender` waits, `AddressBook` and `AccessPolicy` know the peers.
+2. No frame of a peer raises an error into the event loop.
+3. This class connects the parts and decides nothing itself: `Exchange` has the rules, `MessagePipeline` carries the
+   frames, `Endpoint` has the sockets, `Sender` waits, `AddressBook` and `AccessPolicy` know the peers. No part knows
+   this class.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import secrets
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
-from ..checks import described, number_of, seconds, set_checked
+from ..aliases import AddressLike, ClientOptions, ServerOptions, SingleEvent, Unpack, UriLike
+from ..checks import flag, number_of, seconds, set_checked, timeout_or_default
+from ..delivery._exchange import Exchange
 from ..delivery.statistics import Peers
 from ..errors import EchoError
-from ..resolver import resolve
-from ..security.allowlist import Allowed, allowed, check_server
+from ..messages import ExpMessage
+from ..resolver import resolve, resolve_all
+from ..security.access import AccessPolicy, signer_for
+from ..security.allowlist import AllowList, check_server, parse_allowlist
 from ..security.redaction import LazyFrame
 from ..security.rejections import Rejected
-from ..transports import sockets
+from ..transports import sockets, udp
+from ..transports.stream_server import StreamServer
 from ..tuning import DEFAULT_TUNING, Tuning
-from ..uri import Address, Uri, as_address, checked_address, is_valid_ip
-from ..wire._codec import is_raw
+from ..uri import Address, Uri, as_address, checked_address, is_valid_ip, parse
+from ..wire._codec import as_bytes, encode_event, is_raw
+from ._busy_poll import BusyPoll
+from ._pipeline import MessagePipeline
+from .addressing import AddressBook
 from .base import Communicator
-from .failure import Failure, failure_of
-from .labels import Labels
+from .direct_send import COMPOSING, DirectSender
+from .endpoint import Endpoint
+from .experiment_messages import composed
+from .flow_control import FlowControl
+from .labels import Labels, described_state
 from .last_sent import LastSent
-from .options import check_options, check_socket, check_text, polling, settings
-from .parts import assembled
+from .opening import opens
+from .options import check_event, check_options, check_socket, check_text, checked_role, poll_seconds, pop_options
+from .outcomes import outcomes
+from .sender import Failure, Sender
 
 __all__ = ['EchoProtocol']
 
-_DELETED = object()
+_DELETED = asyncio.BaseTransport()
 _Self = TypeVar('_Self', bound='EchoProtocol')
+Lookup = Callable[[], Awaitable[list[Uri]]]
 
 
 class EchoProtocol(Communicator, asyncio.DatagramProtocol):
@@ -56,33 +75,27 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     tuning : Tuning, optional
         Limits and timings.
     key : bytes or str, optional
-        What those have who may talk to this communicator, 16 bytes or more: every message is signed with it, and what
-        is not is neither echoed nor delivered. Keep it in a file or an environment variable, not in code.
+        Shared secret of at least 16 bytes. Every message is signed with it; unsigned messages are neither echoed nor
+        delivered. Keep it in a file or an environment variable, not in code.
 
     Attributes
     ----------
     default_echo_timeout : float
-        How long to wait for an echo, in seconds, unless told otherwise.
+        How long to wait for an echo by default, in seconds.
     max_message_size : int
         The buffer size of peers in bytes; an echo of exactly this size may be truncated.
-
-    Raises
-    ------
-    ValueError
-        The role is neither client nor server, the URI is not valid, or the key is too short.
     """
 
-    __slots__ = ('__dict__', '__weakref__', '_role', 'tuning')
+    __slots__ = ('__weakref__', '_role', 'tuning')
 
     default_echo_timeout: float = 1.0
     max_message_size: int = 65535
     __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
-
-    last_failure: Failure | None = None  # of a confirmed send
+    last_failure: Failure | None = None  # the last confirmed send that failed
 
     def __init__(
         self,
-        server_uri: Any,
+        server_uri: UriLike,
         role: Literal['client', 'server'],
         name: str | None = None,
         logger: logging.Logger | None = None,
@@ -94,39 +107,79 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         loop = self._loop = asyncio.get_running_loop()
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning, call_later=loop.call_later)
         self.tuning = tuning
-        self._keeps_messages = self.role == 'server'
-        self._is_client = self.role == 'client'
+        self._is_client, self._has_backlog = self._role == 'client', self._role == 'server'
+        self._create_parts(key)
+
+    def _create_parts(self, key: bytes | str | None) -> None:
+        loop, tuning, log, log_limit = self._loop, self._tuning, self._log, self._log_limit
         labels = Labels(self.name, self.server_uri, self.protocol, self._is_client)
-        server = self.hostname, self.port
-        log = self.logger, self._log, self._log_limit
-        parts = assembled(self, labels, server, key, self._tuning, self._waiting, self._dispatcher, self._changes, *log)
-        self._exchange, self._pipeline, self._sender = parts.exchange, parts.pipeline, parts.sender
-        self._access, self._addresses = parts.access, parts.addresses
-        self._flow_control, self._endpoint = parts.flow_control, parts.endpoint
+        is_udp, is_signed, max_stream = labels.protocol == 'udp', key is not None, tuning.max_stream_message
+        longest = udp.max_size(self.hostname) if is_udp else max_stream if is_signed else sys.maxsize
+        max_frame = 2**62 if is_signed else longest if is_udp else max_stream
+        self._exchange = Exchange(
+            *(tuning, not is_udp, self.max_message_size),
+            run=secrets.randbits(31),
+            max_frame=max_frame,
+            signed=is_signed,
+        )
+        self._pipeline = pipeline = MessagePipeline(
+            *(loop, self._exchange, self._dispatcher, self, labels, self.logger, log, log_limit),
+            plain_receive=self._plain_hooks[0],
+            connected=self._is_client,
+            longest=longest,
+            datagrams=is_udp,
+            signer=signer_for(key, is_udp, tuning),
+        )
+        if type(self).datagram_received is self._plain_hooks[1]:  # saves a call for each datagram
+            self.datagram_received = pipeline.datagram_received  # type: ignore[method-assign]
+        self._access = AccessPolicy(labels.name, log)
+        self._addresses = AddressBook(labels, (self.hostname, self.port), self._access.admits, log, log_limit)
+        self._sender = Sender(pipeline, labels, tuning.min_truncated_echo)
+        self._flow_control = FlowControl(
+            *(self._exchange, self._event_queue, loop, is_udp, pipeline.receive_verified),
+            is_connected=lambda addr: is_udp or addr in pipeline.connections,
+            default_patience=lambda: self.default_echo_timeout,
+        )
+        self._endpoint = Endpoint(
+            *(labels, tuning, pipeline, self._sender, self._addresses, self._access, self._connection_notifier),
+            *(log, log_limit, self._event_queue.fail),
+        )
+        if self._is_client:
+            self._direct_sender = DirectSender(
+                *(self.receiver_id, pipeline, self._event_queue, self._sender, self._addresses),
+                *(lambda: self.default_echo_timeout, partial(setattr, self, 'last_failure'), _METHODS),
+            )
+        self._endpoint.on_server_moved = partial(setattr, self, 'server_uri')
+        self._busy_poll = BusyPoll(loop, self._exchange if self._is_client else None)
+        self._event_queue.on_capacity_change = self._flow_control.update
+        pipeline.on_refused = self._flow_control.on_refused
+        pipeline.max_message_size = lambda: self.max_message_size
 
     # --- opening ---
 
     @staticmethod
+    @opens
     async def server(
-        server_uri: Any, name: str | None = None, log: logging.Logger | None = None, **kwargs: Any
+        server_uri: UriLike, name: str | None = None, log: logging.Logger | None = None, **kwargs: Unpack[ServerOptions]
     ) -> EchoProtocol:
-        """Listen for clients.
+        """Listen for clients; also for ``async with``, without ``await``.
 
         Parameters
         ----------
         server_uri : str, ipaddress.IPv4Address or ipaddress.IPv6Address
             The address to listen on: an IP address or host name of this computer, with or without a port
-            (default 11001; 0 takes any that is free) and a scheme: ``udp://`` (the default), ``ws://`` or
-            ``tcp://`` for TCP, ``wss://`` for TLS. ``':9998'`` means this computer.
+            (default 11001; 0 takes any that is free) and a scheme: ``udp://`` (the default), ``tcp://`` or
+            ``tls://``; ``ws://`` and ``wss://`` are other names of these two, not WebSocket. ``':9998'`` means this
+            computer.
         name : str, optional
             A label, by default the URI.
         log : logging.Logger, optional
             Where to log, by default the logger called `name`.
         kwargs
-            ``allow``, who may talk to this server: an IP address, a network such as ``'10.0.0.0/8'`` or a host name
+            ``allow``, who may send to this server: an IP address, a network such as ``'10.0.0.0/8'`` or a host name
             (resolved now, with all its addresses), or several of them; others are ignored, see :attr:`rejected`.
             ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
-            :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``wss://``; everything else is passed to the event
+            :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``tls://``; everything else is passed to the event
             loop's ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0).
 
         Returns
@@ -137,50 +190,48 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         Raises
         ------
         TypeError, ValueError
-            The URI or ``allow`` is not valid, a name does not resolve, or a wss server has no ``ssl``.
+            The URI or ``allow`` is not valid, a name does not resolve, or a TLS server has no ``ssl``.
         OSError
             The address is in use, or is not one of this computer.
         """
-        check_options(name, log, kwargs)
-        allow = await allowed(kwargs.pop('allow', None))
+        options: dict[str, Any] = {**kwargs}
+        check_options(name, log, options)
+        allow = await parse_allowlist(options.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
-        check_socket(kwargs.get('sock'), uri, 'server')
-        own = sockets.bound(uri, kwargs)
-        if sock := kwargs.get('sock'):
+        check_socket(options.get('sock'), uri, 'server')
+        with sockets.naming_errors(name, uri):
+            own = sockets.bind_socket(uri, options)
+        if sock := options.get('sock'):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
         try:
-            com = EchoProtocol(str(uri), 'server', name, log, *settings(kwargs))
+            com = EchoProtocol(str(uri), 'server', name, log, **pop_options(options))
+            with sockets.naming_errors(name, uri):
+                await com._open_server(given.host, uri, allow, own is not None or not sock, options)
         except BaseException:
             if own is not None:
                 own.close()
             raise
-        await com._open(given.host, uri, allow, own, kwargs)
         return com
 
     @staticmethod
+    @opens
     async def client(
-        server_uri: Any, name: str | None = None, log: logging.Logger | None = None, **kwargs: Any
+        server_uri: UriLike, name: str | None = None, log: logging.Logger | None = None, **kwargs: Unpack[ClientOptions]
     ) -> EchoProtocol:
-        """Connect to a server.
-
-        Over UDP nothing is sent yet, so the server need not be there. Over TCP it must be.
+        """Connect to a server, which over TCP must be there; over UDP nothing is sent yet.
 
         Parameters
         ----------
         server_uri : str, ipaddress.IPv4Address or ipaddress.IPv6Address
-            The address of the server: an IP address or host name, with or without a port (default 11001) and
-            a scheme: ``udp://`` (the default), ``ws://`` or ``tcp://`` for TCP, ``wss://`` for TLS.
-        name : str, optional
-            A label, by default the URI.
-        log : logging.Logger, optional
-            Where to log, by default the logger called `name`.
+            The address of the server, as for :meth:`server`.
+        name, log : optional
+            As for :meth:`server`.
         kwargs
-            ``allow``, which addresses the server may have, as for :meth:`server`: a name must not lead elsewhere.
-            ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
-            :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``wss://`` (default: the system's certificates);
-            ``reconnect``, whether to look for the server again when a TCP connection is lost (default True; never
-            with a ``sock`` of your own); everything else is passed to the event loop's ``create_datagram_endpoint``
-            or ``create_connection``.
+            ``allow``, ``tuning``, ``key`` and ``busy_poll`` as for :meth:`server`; only addresses in ``allow``
+            are used. ``ssl``, an ``ssl.SSLContext`` for ``tls://`` (default: the system's certificates);
+            ``reconnect``, whether to connect again after a TCP connection was lost (default True; never with a
+            ``sock`` of your own); everything else is passed to the event loop's ``create_datagram_endpoint`` or
+            ``create_connection``.
 
         Returns
         -------
@@ -190,9 +241,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         Raises
         ------
         TypeError, ValueError
-            The URI or ``allow`` is not valid or a name does not resolve.
+            As for :meth:`server`.
         PermissionError
-            The address of the server is not in ``allow``; nothing has been sent.
+            No address of the server is in ``allow``; nothing has been sent.
         PeerUnreachableError
             Over TCP: nobody listens there (a `ConnectionRefusedError`).
         TLSError
@@ -200,33 +251,54 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         OSError
             There is no way to the address.
         """
-        check_options(name, log, kwargs)
-        allow = await allowed(kwargs.pop('allow', None))
-        given, uri = await resolve(server_uri)
-        check_socket(kwargs.get('sock'), uri, 'client')
-        check_server(allow, uri, kwargs.get('sock'), name or str(given))
-        com = EchoProtocol(str(uri), 'client', name, log, *settings(kwargs))
-        await com._open(given.host, uri, None, sockets.connected(uri, kwargs), kwargs)
+        options: dict[str, Any] = {**kwargs}
+        check_options(name, log, options)
+        allow = await parse_allowlist(options.pop('allow', None))
+
+        async def lookup() -> list[Uri]:
+            given, uris = await resolve_all(server_uri)
+            check_server(allow, uris, options.get('sock'), name or str(given))
+            return [uri for uri in uris if allow is None or uri.host in allow]
+
+        uris = await lookup()
+        check_socket(options.get('sock'), uris[0], 'client')
+        com = EchoProtocol(str(uris[0]), 'client', name, log, **pop_options(options))
+        with sockets.naming_errors(name, uris[0]):
+            await com._open_client(parse(server_uri).host, uris, lookup, allow, options)
         return com
 
-    async def _open(self, given_host: str, uri: Uri, allow: Allowed | None, own: Any, kwargs: dict[str, Any]) -> None:
-        """Open the socket; on failure close it, and the one that was made for it."""
+    async def _open_server(
+        self, host: str, uri: Uri, allow: AllowList | None, is_own_socket: bool, kwargs: dict[str, Any]
+    ) -> None:
         self._access.allowed = allow
-        self._addresses.names[given_host] = uri.host
+        self._addresses.names[host] = uri.host
         try:
             self.busy_poll = kwargs.pop('busy_poll', 0.0)
-            if self._is_client:
-                await self._endpoint.connect(self, uri, given_host, kwargs)
-                return
             self._flow_control.pause()
-            await self._endpoint.listen(self, uri, kwargs)
+            await self._endpoint.listen(self, uri, kwargs, is_own_socket)
+        except BaseException:
+            self.close()
+            raise
+        self._log.info('Listening on %s', self.server_uri)
+        self._flow_control.resume_soon()
+
+    async def _open_client(
+        self, host: str, uris: list[Uri], lookup: Lookup, allow: AllowList | None, kwargs: dict[str, Any]
+    ) -> None:
+        self._addresses.names[host] = uris[0].host
+        own = None
+        try:
+            own = sockets.connect_first(uris, kwargs)
+            self.busy_poll = kwargs.pop('busy_poll', 0.0)
+            await self._endpoint.connect(self, uris, host, lookup, kwargs)
+            if own is not None:  # else it is TCP, or the program has made the socket or chosen its options
+                by_name = None if is_valid_ip(host) else lookup
+                self._endpoint.follow_server(self, by_name, lambda host: allow is None or host in allow)
         except BaseException:
             self.close()
             if own is not None:
                 own.close()
             raise
-        self._log.info('Listening on %s', self.server_uri)
-        self._flow_control.resume_soon()
 
     # --- state ---
 
@@ -239,23 +311,21 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     def role(self, value: str) -> None:
         if self._role:
             raise AttributeError('The role of a communicator cannot be changed')
-        role = value.strip().lower() if isinstance(value, str) else ''
-        if role not in ('client', 'server'):
-            raise ValueError(f'The role must be "client" or "server", not {described(value)}')
-        self._role = role
+        self._role = checked_role(value)
 
     @property
     def busy_poll(self) -> float:
-        """float: For how long to poll for messages instead of sleeping, in seconds; by default 0, which is not at all.
+        """float: For how long to poll for messages instead of sleeping, in seconds; by default 0, which disables it.
 
-        A client polls after each send until its echo has arrived, a server after each message. Polling takes a whole
-        processor core, and saves the time to wake the program, which is several times that of a round trip.
+        A client polls after each send until the echo has arrived, a server after each message. Polling uses a whole
+        core. It saves the time to wake the program, which is several times that of a round trip.
         """
-        return self._pipeline.busy_poll
+        return self._busy_poll.seconds
 
     @busy_poll.setter
     def busy_poll(self, value: float) -> None:
-        self._pipeline.busy_poll = polling(value)
+        self._busy_poll.seconds = poll_seconds(value)
+        self._pipeline.on_activity = self._busy_poll.extend if self._busy_poll.seconds else None
 
     @property
     def is_connected(self) -> bool:
@@ -263,15 +333,15 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         return self._endpoint.is_connected
 
     @property
-    def Server(self) -> asyncio.Server | None:
-        """asyncio.Server or None: The listening server, in the server role over TCP."""
+    def Server(self) -> asyncio.Server | StreamServer | None:
+        """asyncio.Server or None: The listening server, or an object like it, in the server role over TCP."""
         return self._endpoint.server
 
     @property
-    def on_connection_lost(self) -> asyncio.Future[Any]:
-        """asyncio.Future: Done when the connection of a client is gone, and when the communicator is closed.
+    def on_connection_lost(self) -> asyncio.Future[BaseException | str | None]:
+        """asyncio.Future: Done when the connection of a client is lost, and when the communicator is closed.
 
-        The result is the exception or None, or says that it was closed. A client that connects again has a new one.
+        The result is the exception, None or a text. After a client has reconnected, this is a new future.
         """
         return self._endpoint.on_connection_lost
 
@@ -287,22 +357,22 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
     @property
     def peers(self) -> Peers:
-        """mapping: What is known of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
+        """mapping: Statistics of each remote address: ``communicator.peers[addr]`` is a `PeerStatistics`."""
         return Peers(self._exchange)
 
     @property
     def rejected(self) -> Mapping[str, Rejected]:
         """mapping: What was refused, by host, as a `Rejected`; hosts beyond the first 256 are counted as ``'*'``."""
-        return self._access.rejected()
+        return self._access.rejections.snapshot()
 
     @property
-    def _transport(self) -> Any:
+    def _transport(self) -> asyncio.BaseTransport | None:
         if self._pipeline.transport is _DELETED:
             raise AttributeError('_transport')
         return self._pipeline.transport
 
     @_transport.setter
-    def _transport(self, transport: Any) -> None:
+    def _transport(self, transport: asyncio.BaseTransport | None) -> None:
         self._pipeline.transport = transport
 
     @_transport.deleter
@@ -310,46 +380,38 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._pipeline.transport = _DELETED
 
     @property
-    def _socket(self) -> Any:
+    def _socket(self) -> socket.socket | None:
         return self._endpoint.socket
-
-    @property
-    def _connections(self) -> dict[Address, Any]:
-        return self._pipeline.connections
 
     @property
     def _last_sent(self) -> LastSent:
         return self._sender.last_sent
 
-    def awaiting_response(self, addr: Any = None) -> bool:
-        """Tell whether a message has been sent whose echo is still to come.
+    def awaiting_response(self, addr: AddressLike | None = None) -> bool:
+        """Return whether the echo of a message is awaited.
 
         Parameters
         ----------
         addr : tuple of (str, int), optional
             The remote host and port; by default any.
-
-        Returns
-        -------
-        bool
-            True while waiting.
         """
         if addr is None:
             return any(not echo.done() for _, echo in self._last_sent.values())
-        pair = self._last_sent.get(self._addresses.number_of(checked_address(addr)))
+        pair = self._last_sent.get(self._addresses.with_ip(checked_address(addr)))
         return pair is not None and not pair[1].done()
 
     # --- sending ---
 
-    async def confirmed_send(self, data: Any, addr: Any = None, timeout: float | None = None) -> None:
+    async def confirmed_send(self, data: object, addr: AddressLike | None = None, timeout: float | None = None) -> None:
         """Send a message and wait for its echo.
 
-        `init`, `start`, `stop` and the like are made for the messages of an experiment.
+        For the messages of an experiment, use `init`, `start`, `stop` and the other methods of `Service`.
 
         Parameters
         ----------
         data : Any
-            The message: bytes and text are sent as they are, everything else as JSON.
+            The message: bytes and text are sent as they are, everything else as JSON. An array begins with the code
+            of its event.
         addr : tuple of (str, int), optional
             The remote host and port; required in the server role.
         timeout : float, optional
@@ -362,32 +424,34 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         PeerUnreachableError
             The system reported that nobody listens there (an `EchoTimeoutError`).
         EchoMismatchError
-            Something else came back (a `RuntimeError`).
+            The reply differs from the message (a `RuntimeError`).
         ConnectionClosedError
             The communicator is or was closed, or the connection was lost.
         MessageTooLongError
             One datagram cannot carry the message (a `ValueError`).
-        ValueError
-            The timeout is not a positive number; or, in the client role, `addr` is not the server's; or
-            bytes for a stream are not one whole message.
-        TypeError
-            In the server role, `addr` is missing; or the message cannot be written as JSON.
+        TypeError, ValueError
+            An argument is not valid, an array does not begin with an event code, `addr` is missing (in the server
+            role) or is not that of the server (in the client role), or bytes for a stream are not one whole message.
         """
-        if timeout is not None:
-            timeout = seconds(timeout, 'timeout')
-        target = self._addresses.server if addr is None and self._is_client else await self._addresses.resolved(addr)
-        if isinstance(data, str):
-            check_text(data)
-        wait = self.default_echo_timeout if timeout is None else timeout
-        send = self._pipeline.start_send(data, self.encode(data), target, wait)
+        # Most calls take none of the slower ways, and a call of a function costs as much as half of the encoding.
+        limit = self.default_echo_timeout
+        if timeout is not None or type(limit) is not float or not limit > 0.0:
+            limit = timeout_or_default(timeout, limit)
+        if addr is None and self._is_client:
+            target = self._addresses.server
+        else:
+            target, limit = await self._addresses.resolved(addr, limit)
+        frame = encode_event(data) if self.encode is as_bytes else None
+        send = self._pipeline.start_send(data, frame or self._encoded(data), target, limit)
         try:
-            await send.waiter
+            await send.future
         except BaseException as ex:
             self._sender.cancel(send)
-            self.last_failure = failure_of(send.started, ex)
+            self._addresses.forget(addr)
+            self.last_failure = Failure.of(send, ex)
             raise
 
-    async def ping(self, addr: Any = None, timeout: float | None = None) -> float:
+    async def ping(self, addr: AddressLike | None = None, timeout: float | None = None) -> float:
         """Measure the round-trip time to a peer of any kind; no callback runs there.
 
         Parameters
@@ -407,12 +471,52 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         EchoTimeoutError, PeerUnreachableError, ConnectionClosedError, ValueError, TypeError
             As in `confirmed_send`.
         """
-        if timeout is not None:
-            timeout = seconds(timeout, 'timeout')
-        target = await self._addresses.resolved(addr)
-        return await self._sender.ping(target, self.default_echo_timeout if timeout is None else timeout)
+        timeout = timeout_or_default(timeout, self.default_echo_timeout)
+        return await self._sender.ping(*await self._addresses.resolved(addr, timeout))
 
-    def send(self, data: Any, addr: Any = None) -> None:
+    async def call(
+        self, event: SingleEvent, *args: Any, timeout: float = 10.0, check_exp_ref: bool = True
+    ) -> list[Any]:
+        """Send a message to the rig, and wait for its answer; in the client role.
+
+        `start`, `init` and the others only confirm that the rig has received the message.
+
+        Parameters
+        ----------
+        event : str, int or ExpMessage
+            The event: EXPINIT, EXPSTART, EXPEND, EXPINTERRUPT, EXPCLEANUP, EXPSTATUS or EXPINFO.
+        args : Any
+            The arguments of the method of this event: for EXPSTART those of `start`, and so on.
+        timeout : float
+            How long to wait for the answer, in seconds; `math.inf` waits without limit.
+        check_exp_ref : bool
+            Whether the reference of EXPSTART must have the form ``yyyy-mm-dd_n_subject``.
+
+        Returns
+        -------
+        list
+            The data of the answer.
+
+        Raises
+        ------
+        RemoteCallbackError
+            The work of the rig failed; the text is that of its error.
+        EchoTimeoutError
+            The rig did not echo or answer in time (a `TimeoutError`).
+        TypeError, ValueError, EchoError
+            As in `confirmed_send`.
+        """
+        single = ExpMessage.validate(event, allow_bitwise=False)
+        if not self._is_client:
+            raise ValueError('call() is for clients: a server has no single rig that answers')
+        message = composed(self, single, args, flag(check_exp_ref, 'check_exp_ref'))
+        limit = seconds(timeout, 'timeout')
+        found = (await outcomes([self], single, ('confirmed_send', (message,), {}), limit))[self.name]
+        if isinstance(found, BaseException):
+            raise found
+        return list(found)
+
+    def send(self, data: object, addr: AddressLike | None = None) -> None:
         """Send a message without waiting for its confirmation.
 
         Parameters
@@ -429,17 +533,15 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         MessageTooLongError, TypeError, ValueError
             As in `confirmed_send`; over TCP an address that is not connected is only logged.
         OSError
-            1,024 messages to this peer wait already (``ENOBUFS``): it has not confirmed an earlier one, or over TCP it
-            may take two that arrive together for one.
+            1,024 messages to this peer wait already (``ENOBUFS``), because an earlier one is not confirmed or, over
+            TCP, because it may read two messages that arrive together as one.
         """
         if addr is not None:
             addr = checked_address(addr)
         self._check_open()
-        if isinstance(data, str):
-            check_text(data)
-        frame = self._pipeline.checked_frame(data, self.encode(data))
+        frame = self._pipeline.checked_frame(data, self._encoded(data))
         try:
-            target = self._addresses.target(addr, None if self._endpoint.is_udp else self._connections)
+            target = self._addresses.target(addr, None if self._endpoint.is_udp else self._pipeline.connections)
         except ValueError:
             if self._endpoint.is_udp:
                 raise
@@ -454,9 +556,16 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             self._log.debug('Send "%s" to %s://%s:%s', LazyFrame(frame), self.protocol, *target)
         self._pipeline.send_unconfirmed(frame, target, not is_raw(data), self._pipeline.reply_number(data, target))
 
-    async def _send_to_name(self, data: Any, target: Address) -> None:
+    def _encoded(self, data: object) -> bytes:
+        if isinstance(data, str):
+            check_text(data)
+        frame = self.encode(data)
+        check_event(data, frame)
+        return frame
+
+    async def _send_to_name(self, data: object, target: Address) -> None:
         try:
-            self.send(data, await self._addresses.resolved(target))
+            self.send(data, (await self._addresses.resolved(target))[0])
         except (EchoError, OSError, ValueError) as ex:
             self._log.warning('Message not sent: %s', ex)
 
@@ -465,24 +574,19 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     def _receive(self, data: bytes, addr: Address) -> None:
         self._pipeline.handle_frame(data, addr)
 
-    def _is_from(self, sender: Address, addr: Any) -> bool:
-        return self._addresses.is_from(sender, addr)
+    def _is_from(self, sender: Address, addr: AddressLike) -> bool:
+        return sender == self._addresses.with_ip(checked_address(addr))
 
     def _count_malformed(self, addr: Address) -> None:
-        self._exchange.malformed(addr, monotonic())
+        self._exchange.count_malformed(addr, monotonic())
 
-    def connection_made(self, transport: Any) -> None:
-        """Called by the event loop when the transport is there.
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop with the transport, whose socket must be of the kind that the URI asks for.
 
         Parameters
         ----------
         transport : asyncio.BaseTransport
             The transport.
-
-        Raises
-        ------
-        RuntimeError
-            Its socket is not of the kind that the URI asks for.
         """
         self._endpoint.connection_made(transport)
 
@@ -498,13 +602,15 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         """
         self._pipeline.datagram_received(data, addr)
 
+    _plain_hooks = (_receive, datagram_received)  # the functions, whatever a program puts in their places
+
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the newest TCP connection, as its transport delivers them.
+        """Receive bytes of the newest TCP connection.
 
         Parameters
         ----------
         data : bytes
-            Any piece of the stream.
+            A piece of the stream.
         """
         self._endpoint.data_received(data)
 
@@ -523,12 +629,12 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._endpoint.eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Called by the event loop when the transport is gone.
+        """Called by the event loop when the transport is closed.
 
         Parameters
         ----------
         exc : BaseException or None
-            The reason; None if this end or the other closed it in the ordinary way.
+            The reason; None if one of the ends closed it.
         """
         self._endpoint.connection_lost(exc)
 
@@ -542,7 +648,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             self._check_open()
 
     def close(self) -> None:
-        """Close the communicator; its callbacks are removed and its futures cancelled.
+        """Close the communicator, remove its callbacks and cancel its futures.
 
         Coroutines that wait for a confirmation or an event raise `ConnectionClosedError`. Closing twice does nothing.
         """
@@ -551,19 +657,26 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             return
         if self._loop.is_closed():
             pipeline.closed = True
+            self._endpoint.close_without_loop()
         else:
             pipeline.write_all()
             pipeline.closed = True
             self._endpoint.close_sockets()
             super().close()
             self._flow_control.close()
+            self._busy_poll.stop()
             pipeline.close()
             self._last_sent.cancel_all()
             self._endpoint.end()
 
     async def wait_closed(self) -> None:
-        """Wait until the communicator is closed and its sockets are gone."""
+        """Wait until the communicator and its sockets are closed."""
         await self._endpoint.wait_closed()
+
+    def __repr__(self) -> str:
+        state = f'{self.server_uri}, closed' if self._pipeline.closed else described_state(self)
+        where = 'client of' if self._is_client else 'server at'
+        return f'<echorig.{type(self).__name__} {self.name!r}, {where} {state}>'
 
     async def __aenter__(self: _Self) -> _Self:
         return self
@@ -571,3 +684,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     async def __aexit__(self, *error: object) -> None:
         self.close()
         await self.wait_closed()
+
+
+# Before a program replaces any of them.
+_METHODS = {name: getattr(EchoProtocol, name) for name in ('confirmed_send', 'on_event', 'assign_callback', *COMPOSING)}

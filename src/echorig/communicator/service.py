@@ -1,4 +1,4 @@
-"""What each message looks like: the signatures shared by everything that can be told about an experiment."""
+"""`Service`: the messages of an experiment, with the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date
 from numbers import Integral
 from typing import Any
 
+from ..aliases import AlyxClient, ExpRef, Status
 from ..checks import described, flag, number_of, short, text
 from ..messages import PROTOCOL_VERSION, ExpMessage, ExpStatus
 from ..security.redaction import hide_values
@@ -18,11 +19,12 @@ __all__ = ['Service']
 _EXPINIT, _EXPSTART, _EXPEND, _EXPCLEANUP, _EXPINTERRUPT, _EXPSTATUS, _EXPINFO, _ALYX = ExpMessage.__members__.values()
 
 
+# The results have the type Any, because a method of a subclass, which sends the message, has another result.
 class Service(ABC):
     """The messages of an experiment, as methods that return the parts of each.
 
-    A subclass overrides each method, calls it for the parts, and does something with them, such as sending
-    them to a rig.
+    A subclass overrides each method, calls it, and sends what it returns: a tuple of the event, an `ExpMessage`, and of
+    the arguments in the order of the wire.
 
     Attributes
     ----------
@@ -35,23 +37,18 @@ class Service(ABC):
     name: str
 
     @abstractmethod
-    def init(self, data: Any = None) -> Any:
+    def init(self, data: object = None) -> Any:
         """Compose the message that prepares an experiment.
 
         Parameters
         ----------
         data : Any
             Optional details, of any type that JSON can carry.
-
-        Returns
-        -------
-        tuple of (ExpMessage, Any)
-            EXPINIT and the details.
         """
         return _EXPINIT, data
 
     @abstractmethod
-    def start(self, exp_ref: Any, data: Any = None) -> Any:
+    def start(self, exp_ref: ExpRef, data: object = None) -> Any:
         """Compose the message that starts an experiment.
 
         Parameters
@@ -62,22 +59,15 @@ class Service(ABC):
         data : Any
             Optional details.
 
-        Returns
-        -------
-        tuple of (ExpMessage, str or None, Any)
-            EXPSTART, the reference as text, and the details.
-
         Raises
         ------
-        TypeError
-            It is neither, or a part is of another type.
-        ValueError
-            A dict lacks one of the parts, or the sequence is no number.
+        TypeError, ValueError
+            The reference or a part of it has a wrong type, a part is missing, or the sequence is no number.
         """
         return _EXPSTART, (exp_ref if type(exp_ref) is str else _reference(exp_ref)) or None, data
 
     @abstractmethod
-    def stop(self, data: Any = None, immediately: bool = False) -> Any:
+    def stop(self, data: object = None, immediately: bool = False) -> Any:
         """Compose the message that ends an experiment.
 
         Parameters
@@ -86,38 +76,23 @@ class Service(ABC):
             Optional details.
         immediately : bool
             Whether to interrupt the experiment instead of ending it in the ordinary way.
-
-        Returns
-        -------
-        tuple of (ExpMessage, Any)
-            EXPEND or EXPINTERRUPT, and the details.
         """
         return _EXPINTERRUPT if flag(immediately, 'immediately') else _EXPEND, data
 
     @abstractmethod
-    def status(self, status: Any) -> Any:
-        """Compose the message that tells a status.
+    def status(self, status: Status) -> Any:
+        """Compose the message that reports a status.
 
         Parameters
         ----------
         status : ExpStatus, int or str
             The status, its number or its name.
-
-        Returns
-        -------
-        tuple of (ExpMessage, ExpStatus)
-            EXPSTATUS and the status.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is no such status.
         """
         return _EXPSTATUS, _as_status(status)
 
     @abstractmethod
-    def info(self, status: Any, data: Any = None) -> Any:
-        """Compose the message that tells a status with details.
+    def info(self, status: Status, data: object = None) -> Any:
+        """Compose the message that reports a status with details.
 
         Parameters
         ----------
@@ -125,55 +100,34 @@ class Service(ABC):
             The status, its number or its name.
         data : Any
             Optional details.
-
-        Returns
-        -------
-        tuple of (ExpMessage, ExpStatus, Any)
-            EXPINFO, the status and the details.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is no such status.
         """
         return _EXPINFO, _as_status(status), data
 
     @abstractmethod
-    def cleanup(self, data: Any = None) -> Any:
+    def cleanup(self, data: object = None) -> Any:
         """Compose the message that tidies up after an experiment.
 
         Parameters
         ----------
         data : Any
             Optional details.
-
-        Returns
-        -------
-        tuple of (ExpMessage, Any)
-            EXPCLEANUP and the details.
         """
         return _EXPCLEANUP, data
 
     @abstractmethod
-    def alyx(self, alyx: Any) -> Any:
-        """Compose the message that hands over an Alyx token, or asks for one.
+    def alyx(self, alyx: AlyxClient | None) -> Any:
+        """Compose the message that contains an Alyx token or requests one.
 
         Parameters
         ----------
         alyx : one.webclient.AlyxClient or None
-            The client whose token to send. Without one, or where it is not logged in, the message is a
-            request.
-
-        Returns
-        -------
-        tuple of (ExpMessage, str or None, dict)
-            ALYX, the database URL, and ``{user: token}`` (empty in a request).
+            The client whose token to send. Without one, or if it is not logged in, the message is a request.
         """
         if alyx is None:
             return _ALYX, None, {}
         try:
             return _ALYX, alyx.base_url, hide_values({alyx.user: alyx._token} if alyx.is_logged_in else {})
-        except AttributeError:  # nothing of it is shown: it may hold a token
+        except AttributeError:  # the value is not shown, because it may contain a token
             raise TypeError(f'alyx must be a one.webclient.AlyxClient or None, not {type(alyx).__name__}') from None
 
 

@@ -1,1 +1,10 @@
-"""Which send waits for what, and what a received frame is; without I/O, time is an argument."""
+"""Delivery: retransmission, echoes, duplicates.
+
+Programs that freeze packages read only Python code, so modules that only compiled code uses are imported here.
+"""
+
+import errno
+
+from . import _expiry, _peer, _peer_table, _transmitter
+
+__all__ = ['_expiry', '_peer', '_peer_table', '_transmitter', 'errno']

@@ -1,9 +1,8 @@
 from typing import final
 
-from ._doubts import Doubts
-from ._output import Output
+from ._expiry import ExpiryChecks
 from ._transmitter import Transmitter
 
 @final
 class PeerTable:
-    def __init__(self, output: Output, transmitter: Transmitter, doubts: Doubts) -> None: ...
+    def __init__(self, transmitter: Transmitter, expiry_checks: ExpiryChecks) -> None: ...

@@ -1,7 +1,9 @@
-from typing import final
+from typing import Any, final
 
-from ._output import Output
+from ._peer import Limits
 
 @final
 class Transmitter:
-    def __init__(self, output: Output, stream: bool) -> None: ...
+    def __init__(
+        self, limits: Limits, peers: dict[Any, Any], stream: bool, run: int, number: int, max_frame: int
+    ) -> None: ...

@@ -1,4 +1,4 @@
-"""A whole session on one computer: rigs as separate processes, told together, measured and shown.
+"""A demonstration on one computer: sessions with rigs in processes of their own, measured and shown.
 
 ``python -m echorig.demo`` or ``echorig demo``; needs ``pip install 'echorig[demo]'``.
 """

@@ -6,130 +6,98 @@ import argparse
 import importlib.util
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ..checks import words
+from ..checks import arguments
 from ..loop import run
 from ..signals import Interrupted, interruptible
-from .processes import RigProcess, has_incumbent
+from .rig_process import RigProcess, has_iblutil
 from .session import Session
 
-__all__ = ['entry']
+__all__ = ['main']
 
-_MOST = 64  # processes
+_MAX_PROCESSES = 64
 _EPILOG = """\
 exit codes:
-  0  every message was confirmed, and every rig heard each of them exactly once
-  1  something was not confirmed or a rig failed (the summary says which and why), or the demo was ended before
-     the last round
+  0  every message was confirmed, and every rig received each of them exactly once
+  1  a message was not confirmed or a rig failed (the summary names it), or the demo was ended before the last round
   2  bad usage, or rich is not installed
 """
 
 
-def entry(argv: Sequence[str] | None = None) -> int:
-    """Run the demo.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments, by default those of the process.
-
-    Returns
-    -------
-    int
-        The exit code, as ``--help`` explains.
-
-    Raises
-    ------
-    SystemExit
-        The arguments are not valid (code 2), or help was asked for (0).
-    TypeError
-        They are no texts.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo with the given arguments, or those of the process; return the exit code."""
     parser = _parser()
-    options = parser.parse_args(None if argv is None else words(argv))
-    if not 1 <= options.rigs + options.tcp <= _MOST:
-        parser.error(f'--rigs and --tcp together must be 1 to {_MOST}')
+    options = parser.parse_args(None if argv is None else arguments(argv))
+    if not 1 <= options.rigs + options.tcp <= _MAX_PROCESSES:
+        parser.error(f'--rigs and --tcp together must be 1 to {_MAX_PROCESSES}')
     if importlib.util.find_spec('rich') is None:
-        print(
-            "The demo shows its tables with rich, which is not installed: pip install 'echorig[demo]'", file=sys.stderr
-        )
-        return 2
-    # What goes wrong is said in the summary, and a log would tear the table apart.
+        return _fail("The demo shows its tables with rich, which is not installed: pip install 'echorig[demo]'", 2)
+    # The summary names every failure, and log lines would break the table.
     logging.getLogger('echorig.demo').addHandler(logging.NullHandler())
-    return _run(options, _rigs(options))
-
-
-def _rigs(options: argparse.Namespace) -> list[RigProcess]:
     rigs = [RigProcess(f'udp-{i + 1}', 'udp') for i in range(options.rigs)]
     rigs += [RigProcess(f'tcp-{i + 1}', 'tcp') for i in range(options.tcp)]
-    if options.with_iblutil:
-        if has_incumbent():
-            rigs.append(RigProcess('iblutil', 'udp', incumbent=True))
-        else:
-            print('iblutil is not installed (pip install iblutil): the demo runs without it', file=sys.stderr)
-    return rigs
+    if options.with_iblutil and has_iblutil():
+        rigs.append(RigProcess('iblutil', 'udp', is_iblutil=True))
+    elif options.with_iblutil:
+        print('iblutil is not installed (pip install iblutil): the demo runs without it', file=sys.stderr)
+    return _run(Session(rigs, options.rounds), options.svg)
 
 
-def _run(options: argparse.Namespace, rigs: list[RigProcess]) -> int:
-    from rich.console import Console
+def _run(session: Session, svg: str | None) -> int:
+    from . import view
 
-    from .view import WIDTH, View, report, save_svg
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, WIDTH))
-    session = Session(rigs, options.rounds)
-    view = View(session, console)
-    session.changed = view.update
-    interrupted = False
-    with view:
+    console = view.new_console()
+    code = 0
+    with view.live(session, console) as update:
+        session.on_change = update
         try:
             run(interruptible(session.run()))
         except (Interrupted, KeyboardInterrupt):
-            interrupted = True
-    console.print(report(session, console))
-    if interrupted:
-        print('The demo was ended before the last round.', file=sys.stderr)
-    if options.svg:
+            code = 1
+    console.print(view.report(session, console))
+    if code:
+        _fail('The demo was ended before the last round.', code)
+    if svg:
         try:
-            save_svg(session, options.svg)
+            view.save_svg(session, svg)
         except OSError as ex:
-            print(f'No picture was written: {ex}', file=sys.stderr)
-            return 2
-    return 0 if session.succeeded and not interrupted else 1
+            return _fail(f'No picture was written: {ex}', 2)
+    return code if session.succeeded else 1
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f'{text} is less than 0')
-    return number
+def _fail(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
 
 
-def _rounds(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError(f'{text} is not in 1 to 1,000,000')
+def _int_in(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'{text} is not in {low:,} to {high:,}')
+        return value
+
     return number
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='echorig demo',
-        description='Start rigs as processes on this computer, run whole sessions with them, and show how it went.',
+        description='Start rigs as processes on this computer, run sessions with them, and show the results.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG,
     )
-    parser.add_argument('--rigs', type=_count, default=4, metavar='N', help='rigs over UDP (default: %(default)s)')
-    parser.add_argument('--tcp', type=_count, default=2, metavar='N', help='rigs over TCP (default: %(default)s)')
+    count, rounds = _int_in(0, _MAX_PROCESSES), _int_in(1, 1_000_000)
+    parser.add_argument('--rigs', type=count, default=4, metavar='N', help='rigs over UDP (default: %(default)s)')
+    parser.add_argument('--tcp', type=count, default=2, metavar='N', help='rigs over TCP (default: %(default)s)')
     parser.add_argument(
-        '--rounds', type=_rounds, default=500, metavar='N', help='sessions, one after another (default: %(default)s)'
+        '--rounds', type=rounds, default=500, metavar='N', help='sessions, one after another (default: %(default)s)'
     )
-    parser.add_argument('--with-iblutil', action='store_true', help='one more rig over UDP, made of iblutil')
+    parser.add_argument('--with-iblutil', action='store_true', help='one more rig over UDP, which runs iblutil')
     parser.add_argument('--svg', metavar='FILE', help='also save the result as a picture')
     return parser
 
 
 if __name__ == '__main__':
-    sys.exit(entry())
+    sys.exit(main())

@@ -1,9 +1,9 @@
-"""One rig of the demo, as a program of its own: ``python -m echorig.demo.rig --name camera``.
+"""One rig of the demo, as a program: ``python -m echorig.demo.rig --name camera``.
 
-1. It listens on a port that the system chooses and says where, as one JSON line on stdout.
-2. It answers every event with the same event. To EXPSTART it adds when it was told: on one computer all
-   processes read the same clock, so the answers tell how far apart the rigs started.
-3. It ends when its stdin does, so it never outlives the program that started it, and says what it heard.
+1. It listens on a free port and prints the address, as one line of JSON.
+2. It answers every event but ALYX with the same event. The answer to EXPSTART contains the time of receipt: all
+   processes of one computer have the same clock, so the answers show how far apart the rigs started.
+3. It ends at the end of its stdin, so it never outlives the program that started it, and prints a report.
 """
 
 from __future__ import annotations
@@ -23,38 +23,27 @@ import warnings
 from collections import Counter
 from typing import Any
 
-CLOCK = time.perf_counter_ns if sys.platform == 'win32' else time.monotonic_ns
-"""callable: The time in nanoseconds, the same for all processes of one computer (on Windows monotonic_ns ticks
-only every 16 ms before Python 3.13)."""
+ECHO_TIMEOUT = 10.0  # seconds; a computer that runs all the processes of the demo may be busy
 
 
 class Rig:
-    """Answers what it hears, and counts.
-
-    Parameters
-    ----------
-    com : EchoProtocol
-        A server, echorig's or iblutil's.
-    events : iterable of ExpMessage
-        What to listen to, one by one.
-    """
+    """Answers the messages that a communicator (of echorig or iblutil) receives, and counts them."""
 
     def __init__(self, com: Any, events: Any) -> None:
         self.com = com
-        self.heard: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.unconfirmed = 0
         self.tasks: set[asyncio.Task[None]] = set()
-        # iblutil forgets an answer that is still unconfirmed when it begins the next one.
-        self.turn = asyncio.Lock()
+        self.turn = asyncio.Lock()  # iblutil can wait for one confirmation at a time
         for event in events:
-            com.assign_callback(event, functools.partial(self.hear, event))
+            com.assign_callback(event, functools.partial(self.on_event, event))
 
-    def hear(self, event: Any, data: list[Any], addr: tuple[str, int]) -> None:
-        """Take a message; it has been confirmed already."""
-        now = CLOCK()
-        self.heard[event.name] += 1
+    def on_event(self, event: Any, data: list[Any], addr: tuple[str, int]) -> None:
+        """Count a message and start the answer."""
+        now = time.perf_counter_ns()
+        self.received[event.name] += 1
         if event.name == 'ALYX':
-            return  # a token handed over is confirmed, but not answered
+            return
         if event.name == 'EXPSTART':
             data = [data[0], {'received_ns': now}]
         task = asyncio.ensure_future(self.answer([int(event), *data], addr))
@@ -71,81 +60,64 @@ class Rig:
             print(f'{self.com.name}: {type(ex).__name__}: {ex}', file=sys.stderr)
 
 
-async def serve(transport: str, name: str, incumbent: bool) -> None:
-    """Run a rig until stdin ends.
+async def serve(transport: str, name: str, iblutil: bool) -> None:
+    """Run a rig until the end of stdin."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-    Parameters
-    ----------
-    transport : {'udp', 'tcp'}
-        How it is reached.
-    name : str
-        Its label.
-    incumbent : bool
-        Whether it is made of iblutil.
-    """
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def watch() -> None:
+    def read_stdin() -> None:
         # Not sys.stdin: a thread that waits in its lock would keep the interpreter from ending.
         while os.read(0, 4096):
             pass
         loop.call_soon_threadsafe(ended.set)
 
-    if incumbent:
-        from iblutil.io.net.app import EchoProtocol
+    if iblutil:
         from iblutil.io.net.base import ExpMessage
 
-        # The pings that ask it what it is, which are empty arrays.
-        warnings.filterwarnings('ignore', r'Expected list, got \[\]', RuntimeWarning)
-        com = await _incumbent(EchoProtocol, name)
+        warnings.filterwarnings('ignore', r'Expected list, got \[\]', RuntimeWarning)  # pings are empty lists
+        com = await _iblutil_server(name)
     else:
         from ..communicator.protocol import EchoProtocol
-        from ..loop import loop_name
         from ..messages import ExpMessage
 
         com = await EchoProtocol.server(f'{transport}://127.0.0.1:0', name)
-    events = [event for event in ExpMessage.__members__.values() if event.value]
-    rig = Rig(com, events)
-    threading.Thread(target=watch, daemon=True).start()
-    say({'uri': com.server_uri, 'pid': os.getpid(), 'loop': 'asyncio' if incumbent else loop_name()})
+        com.default_echo_timeout = ECHO_TIMEOUT
+    rig = Rig(com, [event for event in ExpMessage.__members__.values() if event.value])
+    threading.Thread(target=read_stdin, daemon=True).start()
+    print(json.dumps({'uri': com.server_uri}), flush=True)
     await ended.wait()
     await asyncio.gather(*rig.tasks)
     com.close()
-    say({'heard': rig.heard, 'unconfirmed': rig.unconfirmed})
+    print(json.dumps({'received': rig.received, 'unconfirmed': rig.unconfirmed}), flush=True)
 
 
-async def _incumbent(protocol: Any, name: str) -> Any:
-    """Open an iblutil server. It does not take port 0, so a free port is looked for before."""
+async def _iblutil_server(name: str) -> Any:
+    """Open an iblutil server on a free port, which must be known before: it does not accept port 0."""
+    from iblutil.io.net.app import EchoProtocol
+
     for attempt in range(10):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(('127.0.0.1', 0))
             port = sock.getsockname()[1]
         try:
-            # Without a logger given, it would write its log to stdout.
-            return await protocol.server(f'udp://127.0.0.1:{port}', name, log=logging.getLogger(name))
-        except OSError:  # another program was faster
+            # Without a logger it would write its log to stdout.
+            return await EchoProtocol.server(f'udp://127.0.0.1:{port}', name, log=logging.getLogger(name))
+        except OSError:  # another program has taken the port
             if attempt == 9:
                 raise
     return None
 
 
-def say(what: dict[str, Any]) -> None:
-    """Tell the program that started this one something, as one line of JSON."""
-    print(json.dumps(what), flush=True)
-
-
-def entry() -> None:
+def main() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(prog='python -m echorig.demo.rig', description='One rig of the demo.')
     parser.add_argument('--name', required=True)
     parser.add_argument('--transport', choices=['udp', 'tcp'], default='udp')
-    parser.add_argument('--incumbent', action='store_true', help='make it of iblutil (over UDP)')
+    parser.add_argument('--iblutil', action='store_true', help='run iblutil (over UDP)')
     options = parser.parse_args()
-    # Ctrl-C reaches all processes of a terminal; the one that began the session ends it, in order.
+    # Ctrl-C reaches all processes of a terminal; the parent ends this one in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(serve(options.transport, options.name, options.incumbent))
+    asyncio.run(serve(options.transport, options.name, options.iblutil))
 
 
 if __name__ == '__main__':
-    entry()
+    main()

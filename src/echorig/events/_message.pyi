@@ -2,20 +2,17 @@ from typing import Any, final
 
 from ..messages import ExpMessage
 from ..uri import Address
-from ._reply_context import Origin
+from ._reply_context import RequestContext
 
 @final
 class ReceivedMessage:
-    @property
-    def event(self) -> ExpMessage: ...
-    @property
-    def data(self) -> list[Any]: ...
-    @property
-    def addr(self) -> Address: ...
-    @property
-    def request(self) -> Origin | None: ...
-    @property
-    def size(self) -> int: ...
-    def __init__(
-        self, event: ExpMessage, data: list[Any], addr: Address, request: Origin | None, size: int
-    ) -> None: ...
+    event: ExpMessage
+    bit: int
+    data: list[Any]
+    addr: Address
+    request: RequestContext | None
+    size: int
+
+def received_message(
+    event: ExpMessage, bit: int, data: list[Any], addr: Address, request: RequestContext | None, size: int
+) -> ReceivedMessage: ...

@@ -1,25 +1,26 @@
-"""`Changes`: telling callbacks and streams what has changed; and the changes of a communicator's connections."""
+"""`Notifier`: gives changes of state to callbacks and streams; `ConnectionEvent`: a change of a connection."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from functools import partial
+from typing import Generic, Literal, TypeVar
 
 from ..errors import EchoError
 from ..security.safe_log import SafeLog
 from ..uri import Address
-from .callbacks import checked_listener
+from .callbacks import CallbackTasks, checked_listener, unusable_result
 from .stream import Stream
 
-__all__ = ['Changes', 'ConnectionChange']
+__all__ = ['ConnectionEvent', 'Notifier']
 
 _T = TypeVar('_T')
 
 
 @dataclass(frozen=True)
-class ConnectionChange:
+class ConnectionEvent:
     """A TCP connection that has been made or lost."""
 
     state: Literal['connected', 'lost']
@@ -30,33 +31,22 @@ class ConnectionChange:
     """BaseException or None: Why it was lost; None if the other end closed it in the ordinary way."""
 
 
-class Changes(Generic[_T]):
-    """Who is to be told of changes.
+class Notifier(Generic[_T]):
+    """The callbacks and streams that changes are given to; `limit` is how many may wait in a stream by default."""
 
-    Parameters
-    ----------
-    what : str
-        What the changes are, for the log.
-    limit : int
-        How many may wait in a stream, unless it has a limit of its own.
-    logger : SafeLog
-        Where callbacks that fail are mentioned.
-    """
-
-    def __init__(self, what: str, limit: int, logger: SafeLog) -> None:
-        self._what, self._limit, self._logger = what, limit, logger
-        self._callbacks: list[Callable[[_T], Any]] = []
+    def __init__(self, limit: int, logger: SafeLog) -> None:
+        self._limit, self._logger = limit, logger
+        self._callbacks: list[Callable[[_T], object]] = []
         self._streams: list[Stream[_T]] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_over = False
+        self._tasks = CallbackTasks()
+        self._closed = False
 
-    def add(self, callback: Callable[[_T], Any]) -> None:
-        """Tell a function, or a coroutine function, which runs as a task; it is called as ``callback(change)``."""
-        checked_listener(callback, futures=False)
-        self._callbacks = [*self._callbacks, callback]
+    def add(self, callback: Callable[[_T], object]) -> None:
+        """Register a function, called as ``callback(change)``; a coroutine function runs as a task."""
+        self._callbacks = [*self._callbacks, checked_listener(callback, futures=False)]
 
-    def remove(self, callback: Callable[[_T], Any] | None = None) -> int:
-        """Tell a callback no longer, or none of them, and count those removed."""
+    def remove(self, callback: Callable[[_T], object] | None = None) -> int:
+        """Remove a callback, or all of them, and count those removed."""
         if callback is not None:
             checked_listener(callback, futures=False)
         before = len(self._callbacks)
@@ -66,43 +56,43 @@ class Changes(Generic[_T]):
     def stream(self, limit: int | None, check_open: Callable[[], None] = lambda: None) -> Stream[_T]:
         """Return a stream of the changes, not yet open."""
 
-        def enter(stream: Stream[_T]) -> None:
+        def on_open(stream: Stream[_T]) -> None:
             check_open()
-            if self._is_over:
-                stream.end()
+            if self._closed:
+                stream.close()
             else:
                 self._streams.append(stream)
 
-        def leave(stream: Stream[_T]) -> None:
+        def on_close(stream: Stream[_T]) -> None:
             if stream in self._streams:
                 self._streams.remove(stream)
 
-        return Stream(self._limit if limit is None else limit, self._what, self._logger, enter, leave)
+        return Stream(self._limit if limit is None else limit, 'changes', self._logger, on_open, on_close)
 
-    def tell(self, change: _T) -> None:
-        """Tell everybody; a callback that fails stops nobody."""
+    def notify(self, change: _T) -> None:
+        """Give a change to all streams and callbacks; a callback that fails stops no other."""
         for stream in self._streams:
             stream.put(change)
         for callback in self._callbacks:
             try:
                 result = callback(change)
             except (Exception, asyncio.CancelledError) as ex:
-                self._logger.error('Callback "%s" failed with error "%s: %s"', callback, type(ex).__name__, ex)
+                self._log_failed(callback, ex)
             else:
-                if isinstance(result, Coroutine):
-                    task = asyncio.ensure_future(result)
-                    self._tasks.add(task)
-                    task.add_done_callback(self._ended)
+                if isinstance(result, Awaitable):
+                    self._tasks.run(result, partial(self._log_failed, callback))
+                elif (error := unusable_result(result)) is not None:
+                    self._log_failed(callback, error)
+
+    def _log_failed(self, callback: Callable[[_T], object], error: BaseException) -> None:
+        self._logger.error(
+            'Callback "%s" failed with error "%s: %s"', callback, type(error).__name__, error, error=error
+        )
 
     def close(self, error: EchoError | None = None) -> None:
-        """End the streams, those opened later too, and forget the callbacks."""
-        self._is_over = True
+        """Close the streams, those opened later too, and remove the callbacks."""
+        self._closed = True
         for stream in self._streams:
-            stream.end(error)
+            stream.close(error)
         self._streams.clear()
         self._callbacks = []
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (ex := task.exception()) is not None:
-            self._logger.error('Callback "%s" failed with error "%s: %s"', task.get_coro(), type(ex).__name__, ex)

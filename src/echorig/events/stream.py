@@ -1,11 +1,10 @@
-"""`Stream`: a bounded queue of what happens, read with ``async for``."""
+"""`Stream`: a bounded queue, read with ``async for``."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import sys
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -17,33 +16,34 @@ __all__ = ['Stream']
 
 _T = TypeVar('_T')
 _Self = TypeVar('_Self', bound='Stream[Any]')
+_END = object()  # the last item of a stream that is closed
 
 
 class Stream(Generic[_T]):
-    """What happens from ``async with`` on, in order, for as long as that block lasts.
+    """The items that arrive while the ``async with`` block is open, in order.
 
-    Of more than `limit` things that wait the oldest is dropped, which is counted and logged. The methods of
-    communicators and sets of rigs make streams.
+    If more than `limit` items wait, the oldest is dropped, counted and logged. Streams are made by methods of
+    communicators and of sets of rigs.
 
     Parameters
     ----------
     limit : int
-        How many things may wait.
+        How many items may wait.
     what : str
-        What they are, for the log.
+        What the items are, for the log.
     logger : SafeLog
-        Where those that are dropped are mentioned.
-    enter, leave : callable
+        Logs items that are dropped.
+    on_open, on_close : callable
         Called with the stream at the beginning and at the end of the block.
     max_bytes : int, optional
-        How many bytes the things that wait may have had on their way; the newest is kept in any case.
+        How many bytes on the wire the items that wait may have; the newest item is always kept.
 
     Attributes
     ----------
     limit : int
-        How many things may wait.
+        How many items may wait.
     dropped : int
-        How many have been dropped.
+        How many items have been dropped.
     """
 
     def __init__(
@@ -51,123 +51,93 @@ class Stream(Generic[_T]):
         limit: int,
         what: str,
         logger: SafeLog,
-        enter: Callable[[Any], None],
-        leave: Callable[[Any], None],
+        on_open: Callable[[Any], None],
+        on_close: Callable[[Any], None],
         max_bytes: float = math.inf,
     ) -> None:
         self.limit = number_of(limit, 'limit', sys.maxsize)
         self.dropped = 0
         self._what = what
         self._logger = logger
-        self._enter, self._leave = enter, leave
+        self._on_open, self._on_close = on_open, on_close
         self._max_bytes = max_bytes
-        self._held = 0
-        self._items: deque[Any] = deque()
-        self._readers: deque[asyncio.Future[None]] = deque()
-        self._open = self._entered = False
+        self._n_bytes = 0
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._entered = self._closed = False
         self._error: Exception | None = None
 
     def __len__(self) -> int:
-        return len(self._items)
-
-    # --- for whoever fills it ---
+        return self._queue.qsize() - self._closed
 
     def put(self, item: Any) -> None:
-        """Add something; the oldest may have to make room.
+        """Add an item; drop the oldest if there are too many.
 
         Parameters
         ----------
         item : Any
-            What has happened.
+            The item.
         """
-        size = self._size(item)
-        while self._items and (len(self._items) >= self.limit or self._held + size > self._max_bytes):
-            full = f'{self.limit} {self._what}' if len(self._items) >= self.limit else f'{self._max_bytes} bytes'
-            self._pop()
+        size = self._size_of(item)
+        while (n := self._queue.qsize()) and (n >= self.limit or self._n_bytes + size > self._max_bytes):
+            full = f'{self.limit} {self._what}' if n >= self.limit else f'{self._max_bytes} bytes'
+            self._n_bytes -= self._size_of(self._queue.get_nowait())
             self.dropped += 1
-            if self.dropped & (self.dropped - 1) == 0:  # not each of what may be very many
+            if self.dropped & (self.dropped - 1) == 0:  # a warning for 1, 2, 4, 8 ... items
                 self._logger.warning(
                     'More than %s wait to be read; the oldest is dropped (%d so far)', full, self.dropped
                 )
-        self._items.append(item)
-        self._held += size
-        self._wake()
+        self._queue.put_nowait(item)
+        self._n_bytes += size
 
-    def _pop(self) -> Any:
-        item = self._items.popleft()
-        self._held -= self._size(item)
-        return item
-
-    def _size(self, item: Any) -> int:
-        return 0
-
-    def end(self, error: Exception | None = None) -> None:
-        """Let the iteration end once what waits has been read.
+    def close(self, error: Exception | None = None) -> None:
+        """End the iteration after the items that wait have been read.
 
         Parameters
         ----------
         error : Exception, optional
-            What it then raises; by default it ends in the ordinary way.
+            What the iteration then raises; by default `StopAsyncIteration`.
         """
-        if self._open:
-            self._open = False
+        if self._entered and not self._closed:
+            self._closed = True
             self._error = error
-            self._wake_all()
-
-    # --- for whoever reads it ---
+            self._queue.put_nowait(_END)
 
     async def __aenter__(self: _Self) -> _Self:
         if self._entered:
             raise RuntimeError('A stream can be entered once')
-        self._entered = self._open = True
+        self._entered = True
         try:
-            self._enter(self)
+            self._on_open(self)
         except BaseException:
-            self._open = False
+            self.close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave(self)
-        self._items.clear()
-        self._held = 0
-        self.end()
+        self._on_close(self)
+        while len(self):
+            self._queue.get_nowait()
+        self.close()
 
     def __aiter__(self: _Self) -> _Self:
         return self
 
     async def __anext__(self) -> _T:
-        while not self._items:
+        if not self._entered:
+            raise StopAsyncIteration
+        item = await self._queue.get()
+        if item is _END:
+            self._queue.put_nowait(_END)  # for the other readers
             if self._error is not None:
-                raise type(self._error)(str(self._error))  # each reader its own, for its own traceback
-            if not self._open:
-                raise StopAsyncIteration
-            reader = asyncio.get_running_loop().create_future()
-            self._readers.append(reader)
-            try:
-                await reader
-            except asyncio.CancelledError:
-                if reader in self._readers:
-                    self._readers.remove(reader)
-                if self._items:
-                    self._wake()  # another reader may have what this one was woken for
-                raise
-        return self._handed_out(self._pop())
+                raise type(self._error)(str(self._error))  # each reader gets its own, for its own traceback
+            raise StopAsyncIteration
+        self._n_bytes -= self._size_of(item)
+        return self._decode_item(item)
 
-    def _handed_out(self, item: Any) -> _T:
+    def _decode_item(self, item: Any) -> _T:
         return item  # type: ignore[no-any-return]
 
-    def _wake(self) -> None:
-        while self._readers:
-            reader = self._readers.popleft()
-            if not reader.done():
-                reader.set_result(None)
-                return
-
-    def _wake_all(self) -> None:
-        for reader in self._readers:
-            if not reader.done():
-                reader.set_result(None)
-        self._readers.clear()
+    def _size_of(self, item: Any) -> int:
+        return 0

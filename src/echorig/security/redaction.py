@@ -1,14 +1,15 @@
-"""No Alyx token is in a text that this package makes: log lines, errors, and the `repr` of what was received.
+"""Keeps Alyx tokens out of log lines, errors, and the `repr` of received data.
 
-1. A frame is shown if it is a message of a known event other than ALYX, or a notice about one, and mentions neither a
-   token nor a URL. Of any other frame only the size is shown: it may be an ALYX message that was cut or damaged.
-2. The mapping that comes with an ALYX message hides its values in its `repr`.
-3. Of an error that may have to do with ALYX, only the type is shown.
+1. A frame is shown only if it parses as a message of a known event other than ALYX, or as a notice about one, and
+   contains neither a token nor a URL. Any other frame may be a truncated or damaged ALYX message: its size is shown.
+2. The mapping in an ALYX message hides its values in its `repr`.
+3. Of an error that may concern ALYX, only the type is shown.
 """
 
 from __future__ import annotations
 
 import re
+import traceback
 from typing import Any
 
 from ..messages import ExpMessage
@@ -16,7 +17,17 @@ from ..wire._codec import decode
 from ..wire._tags import strip_tag
 from ..wire.notices import event_of_notice
 
-__all__ = ['MASK', 'HiddenDict', 'LazyFrame', 'hide_values', 'printable', 'redact_error', 'redact_frame']
+__all__ = [
+    'MASK',
+    'HiddenDict',
+    'LazyFrame',
+    'frames_of',
+    'hide_values',
+    'may_show_traceback',
+    'printable',
+    'redact_error',
+    'redact_frame',
+]
 
 MASK = '***'
 _MAX_TEXT = 1000  # characters of one message in a log line
@@ -25,23 +36,12 @@ _SHOWN_EVENTS = frozenset(map(int, ExpMessage.__members__.values())) - {int(ExpM
 _SUSPECT = r'token|alyx|://'
 _SUSPECT_TEXT = re.compile(_SUSPECT + r'|\[\s*128\b', re.IGNORECASE)
 _SUSPECT_BYTES = re.compile(_SUSPECT.encode(), re.IGNORECASE)
-_LONG_WORD = re.compile(r'(?=[\w-]*\d)[\w-]{16,}')  # as a token is, and no word of a language
+_LONG_WORD = re.compile(r'(?=[\w-]*\d)[\w-]{16,}')  # has a digit, as tokens do and words do not
 _ERROR_TYPE = re.compile(r'[A-Za-z_][\w.]{0,99}(?=:|$)', re.ASCII)
 
 
 def redact_frame(frame: bytes | None) -> str:
-    r"""Return a frame as text for people, without its delivery tag and without secrets.
-
-    Parameters
-    ----------
-    frame : bytes or None
-        What was sent or received.
-
-    Returns
-    -------
-    str
-        The message, cut after 1,000 characters; ``<n bytes>`` for what may hold a token, or is no message.
-    """
+    """Return a frame as text, without its delivery tag; ``<n bytes>`` if it may contain a token or is no message."""
     if frame is None:
         return 'None'
     body = strip_tag(frame)
@@ -64,19 +64,9 @@ def _may_be_shown(frame: bytes) -> bool:
 
 
 def redact_error(text: str, event: int | None = None) -> str:
-    """Return the text of an error without what may be a token.
+    """Return an error text, ``ErrorType: details``; only its type if it concerns ALYX or may contain a token.
 
-    Parameters
-    ----------
-    text : str
-        The text, ``ErrorType: details``, which anybody may have written.
-    event : int, optional
-        The event that the error is about; None if that is not known.
-
-    Returns
-    -------
-    str
-        The text; only the type of the error, if it is about ALYX or may quote a token.
+    `event` is the event that the error concerns, or None if that is unknown.
     """
     suspect = _SUSPECT_TEXT.search(text) or (event is None and _LONG_WORD.search(text))
     if event != ExpMessage.ALYX and not suspect:
@@ -85,23 +75,23 @@ def redact_error(text: str, event: int | None = None) -> str:
     return found.group() if found else 'an error'
 
 
+def may_show_traceback(error: BaseException, event: int | None = None) -> bool:
+    """Return whether the traceback of an error, with its causes, contains nothing that `redact_error` removes."""
+    text = ''.join(traceback.format_exception(error))
+    return redact_error(text, event) == text
+
+
+def frames_of(error: BaseException, event: int | None = None) -> str:
+    """Return where an error was raised, without its text; nothing if it concerns ALYX."""
+    return '' if event == ExpMessage.ALYX else '\n' + ''.join(traceback.format_tb(error.__traceback__)).rstrip()
+
+
 def printable(text: str) -> str:
-    r"""Return a text that somebody else has written as it may stand in a log.
-
-    Parameters
-    ----------
-    text : str
-        The text.
-
-    Returns
-    -------
-    str
-        The text, with control characters as ``\\x1b``, cut after 1,000 characters.
-    """
+    r"""Return a peer's text for a log line: control characters as ``\\x1b``, truncated after 1,000 characters."""
     safe = _escape(text[:_MAX_TEXT])
-    return (
-        safe if len(safe) <= _MAX_TEXT and len(text) <= _MAX_TEXT else f'{safe[:_MAX_TEXT]}… ({len(text)} characters)'
-    )
+    if max(len(safe), len(text)) <= _MAX_TEXT:
+        return safe
+    return f'{safe[:_MAX_TEXT]}… ({len(text)} characters)'
 
 
 def _escape(text: str) -> str:
@@ -111,13 +101,7 @@ def _escape(text: str) -> str:
 
 
 class LazyFrame:
-    """A frame that becomes text only if a log record is written.
-
-    Parameters
-    ----------
-    frame : bytes
-        What was sent or received.
-    """
+    """A frame that is redacted only when a log record is formatted."""
 
     __slots__ = ('_frame',)
 
@@ -132,7 +116,7 @@ class LazyFrame:
 
 
 class HiddenDict(dict[Any, Any]):
-    """A mapping that shows its keys and hides its values, and is a `dict` in every other way."""
+    """A `dict` whose `repr` shows the keys and hides the values."""
 
     __slots__ = ()
 
@@ -140,23 +124,13 @@ class HiddenDict(dict[Any, Any]):
         return repr(dict.fromkeys(self, MASK))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)  # the program that reads it may have no echorig
+        return dict, (dict(self),)  # the program that unpickles it may have no echorig
 
 
 def hide_values(value: Any, depth: int = 8) -> Any:
-    """Return a value with every mapping in it replaced by one that hides its values.
+    """Return the data of an ALYX message with each mapping replaced by a `HiddenDict`, `depth` levels down.
 
-    Parameters
-    ----------
-    value : Any
-        The data of an ALYX message.
-    depth : int
-        How many levels are replaced; what lies deeper is inside of a mapping that hides it.
-
-    Returns
-    -------
-    Any
-        The value; equal to the one given.
+    Deeper mappings are inside of one that hides its values.
     """
     if isinstance(value, dict):
         items = ((key, hide_values(item, depth - 1)) for key, item in value.items())

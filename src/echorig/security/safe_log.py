@@ -1,4 +1,4 @@
-"""`SafeLog`: logging that decides nothing: a filter or handler that raises stops neither a send nor a receipt."""
+"""`SafeLog`: a logger that never raises, so that a failing filter or handler stops no message."""
 
 from __future__ import annotations
 
@@ -11,62 +11,54 @@ __all__ = ['SafeLog']
 
 
 class SafeLog:
-    """A logger whose methods raise nothing.
+    """Wraps a logger; its methods raise nothing.
 
-    What a filter or handler raises is shown on stderr, as `logging` itself shows what goes wrong in a handler, unless
-    ``logging.raiseExceptions`` is false. It is shown once for each kind of exception.
-
-    Parameters
-    ----------
-    logger : logging.Logger
-        The logger of the program.
+    An exception of a filter or handler is printed on stderr once for each type, unless ``logging.raiseExceptions`` is
+    false: `logging` does the same with errors in handlers.
     """
 
-    __slots__ = ('_caller', '_logger', '_shown')
+    __slots__ = ('_kwargs', '_logger', '_printed')
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._caller: dict[str, Any] = {'stacklevel': 3} if isinstance(logger, logging.Logger) else {}
-        self._shown: set[type[BaseException]] = set()
+        # Log records name the caller of the methods below. A LoggerAdapter may not take the argument.
+        self._kwargs: dict[str, Any] = {'stacklevel': 3} if isinstance(logger, logging.Logger) else {}
+        self._printed: set[type[BaseException]] = set()
 
     def isEnabledFor(self, level: int) -> bool:
-        """Tell whether messages of a level are logged."""
+        """Return whether messages of a level are logged."""
         try:
             return self._logger.isEnabledFor(level)
         except Exception:
             return False
 
     def debug(self, text: str, *args: Any) -> None:
-        """Log details for those who look for an error."""
-        self._call(self._logger.debug, text, args)
+        """Log at level DEBUG."""
+        self._log(self._logger.debug, text, args)
 
     def info(self, text: str, *args: Any) -> None:
-        """Log what happens in the ordinary way."""
-        self._call(self._logger.info, text, args)
+        """Log at level INFO."""
+        self._log(self._logger.info, text, args)
 
     def warning(self, text: str, *args: Any) -> None:
-        """Log what may need attention."""
-        self._call(self._logger.warning, text, args)
+        """Log at level WARNING."""
+        self._log(self._logger.warning, text, args)
 
-    def error(self, text: str, *args: Any) -> None:
-        """Log what has failed."""
-        self._call(self._logger.error, text, args)
+    def error(self, text: str, *args: Any, error: BaseException | None = None) -> None:
+        """Log at level ERROR, with the traceback of `error`."""
+        self._log(self._logger.error, text, args, **({} if error is None else {'exc_info': error}))
 
     def exception(self, text: str, *args: Any) -> None:
-        """Log what has failed, with the traceback of the exception being handled."""
-        self._call(self._logger.error, text, args, exc_info=True)
+        """Log at level ERROR, with the traceback of the exception being handled."""
+        self._log(self._logger.error, text, args, exc_info=True)
 
-    def log(self, level: int, text: str, *args: Any) -> None:
-        """Log at any level."""
-        self._call(self._logger.log, level, (text, *args))
-
-    def _call(self, method: Any, first: Any, rest: tuple[Any, ...], **kwargs: Any) -> None:
+    def _log(self, method: Any, text: str, args: tuple[Any, ...], **kwargs: Any) -> None:
         try:
-            method(first, *rest, **kwargs, **self._caller)
+            method(text, *args, **kwargs, **self._kwargs)
         except Exception as ex:
-            if type(ex) not in self._shown and logging.raiseExceptions and sys.stderr is not None:
-                self._shown.add(type(ex))
+            if type(ex) not in self._printed and logging.raiseExceptions and sys.stderr is not None:
+                self._printed.add(type(ex))
                 try:
                     traceback.print_exc(file=sys.stderr)
-                except Exception:  # a full disk, which the program has to notice elsewhere
+                except Exception:  # such as a full disk
                     return

@@ -1,1 +1,1 @@
-"""Many communicators that are told together."""
+"""Many rigs at once: fan-out, answers, presence."""

@@ -1,47 +1,54 @@
-"""Opening many clients at once, or none."""
+"""`connect_all`: opens many clients at once, all or none."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from ..aliases import UriLike
 from ..checks import described, short, text
 from ..communicator.options import check_options
 from ..communicator.protocol import EchoProtocol
-from ..errors import EchoTimeoutError
+from ..errors import EchoTimeoutError, TLSError
 from ..stall import wait
 from .fan_out import services_error
+from .online import reach
 
-__all__ = ['opened']
+__all__ = ['connect_all']
+
+_RETRY = 0.25  # seconds
 
 
-async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[str, Any]) -> list[EchoProtocol]:
-    """Open a client for each URI; where one fails, the others are closed again.
+async def _client_when_there(uri: UriLike, name: str, errors: dict[str, Exception], **kwargs: Any) -> EchoProtocol:
+    """Open a client as soon as its server echoes a ping; keep the last error in `errors`."""
+    while True:
+        try:
+            com = await EchoProtocol.client(uri, name, **kwargs)
+            break
+        except (PermissionError, TLSError):  # waiting changes nothing
+            raise
+        except OSError as ex:
+            errors[name] = ex
+            await asyncio.sleep(_RETRY)
+    try:
+        await reach(com, errors)
+    except BaseException:
+        com.close()
+        await com.wait_closed()
+        raise
+    return com
 
-    Parameters
-    ----------
-    uris : mapping of str to str
-        The URI of each rig, by name.
-    timeout : float or None
-        How long to wait, in seconds; None or 0 waits without limit.
-    kwargs : dict
-        For :meth:`EchoProtocol.client`; ``key`` may be a mapping with the key of each rig, by name.
 
-    Returns
-    -------
-    list of EchoProtocol
-        The clients, in the order of the URIs.
+async def connect_all(
+    uris: Mapping[str, UriLike], timeout: float | None, kwargs: dict[str, Any], wait_for_rigs: bool = False
+) -> list[EchoProtocol]:
+    """Open a client for each URI, by name; if one fails, close the others and raise `ServicesError`.
 
-    Raises
-    ------
-    ServicesError, ServicesTimeoutError
-        At least one could not be opened.
-    TypeError
-        A name or a URI is none, or an option is of a wrong type; nothing has been opened.
-    ValueError
-        There is no key for one of them.
+    None or 0 is no time limit. `kwargs` are for :meth:`EchoProtocol.client`; ``key`` may be a mapping with the key of
+    each rig, by name. With `wait_for_rigs` it tries again until the time-out to connect to rigs.
     """
     for name, uri in uris.items():
         text(name, 'rigs', ' for each name')
@@ -51,28 +58,28 @@ async def opened(uris: Mapping[str, Any], timeout: float | None, kwargs: dict[st
     keys = options.pop('key', None)
     check_options(None, options.get('log'), options)
     each = {name: {**options, 'key': _key_of(name, keys)} for name in uris}
-    tasks = {name: asyncio.ensure_future(EchoProtocol.client(uri, name, **each[name])) for name, uri in uris.items()}
-    whole = False
+    errors: dict[str, Exception] = {}
+    opening = partial(_client_when_there, errors=errors) if wait_for_rigs else EchoProtocol.client
+    tasks = {name: asyncio.ensure_future(opening(uri, name, **each[name])) for name, uri in uris.items()}
+    failures: dict[str, Exception] = {}
     try:
-        if tasks:
-            await wait(list(tasks.values()), timeout or None)
-        failures: dict[str, Exception] = {}
+        await wait(list(tasks.values()), timeout or None)
         for name, task in tasks.items():
             if not task.done():
-                failures[name] = EchoTimeoutError(
-                    f'{name} ({uris[name]}) did not accept a connection within {timeout} s'
-                )
+                missed = 'is not online' if wait_for_rigs else 'did not accept a connection'
+                why = f': {errors[name]}' if name in errors else ''
+                reason = f'{name} ({uris[name]}) {missed} within {timeout} s{why}'
+                failures[name] = EchoTimeoutError(reason)
             elif (error := task.exception()) is not None:
                 if not isinstance(error, Exception):
                     raise error
                 failures[name] = error
         if failures:
             raise services_error({name: uris[name] for name in tasks if name not in failures}, failures)
-        whole = True
-        return [task.result() for task in tasks.values()]
-    finally:
-        if not whole:
-            await _undo(list(tasks.values()))
+    except BaseException:
+        await _close_all(list(tasks.values()))
+        raise
+    return [task.result() for task in tasks.values()]
 
 
 def _key_of(name: str, keys: Any) -> Any:
@@ -84,7 +91,7 @@ def _key_of(name: str, keys: Any) -> Any:
     return keys
 
 
-async def _undo(tasks: list[asyncio.Task[EchoProtocol]]) -> None:
+async def _close_all(tasks: list[asyncio.Task[EchoProtocol]]) -> None:
     for task in tasks:
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)

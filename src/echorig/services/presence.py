@@ -4,129 +4,79 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from time import monotonic
 from types import TracebackType
-from typing import Any, Literal
 
 from ..checks import seconds
-from ..events.notifier import Changes
+from ..communicator import EchoProtocol
+from ..events.notifier import Notifier
 from ..events.stream import Stream
 from ..security.safe_log import SafeLog
-from .rig_watch import RigWatcher, statistics_of
+from .rig_watch import PresenceChange, RigPresence, RigWatcher
 
 __all__ = ['Presence', 'PresenceChange', 'RigPresence']
 
 
-@dataclass(frozen=True)
-class RigPresence:
-    """What is known of one rig, at the time of asking."""
-
-    state: Literal['unknown', 'online', 'offline'] = 'unknown'
-    """str: ``unknown`` before the first sign of life, then ``online`` or ``offline``."""
-    since: float = 0.0
-    """float: Since when, on the clock of `time.monotonic`, in seconds."""
-    round_trip: float | None = None
-    """float or None: The last round-trip time while it is online, in seconds; of a legacy rig that of its messages."""
-    last_heard: float | None = None
-    """float or None: When something last came from it, on the clock of `time.monotonic`, in seconds."""
-    restarts: int = 0
-    """int: How often its program was found to have begun anew."""
-    error: Exception | None = None
-    """Exception or None: Why it is taken for offline."""
-
-
-@dataclass(frozen=True)
-class PresenceChange:
-    """A rig that has come, gone or begun anew."""
-
-    name: str
-    """str: The rig."""
-    state: Literal['online', 'offline', 'restarted']
-    """str: ``online``, ``offline`` or ``restarted``; a rig that comes back and was restarted is first ``online``."""
-    presence: RigPresence
-    """RigPresence: What is known of it now."""
-
-
 class Presence(Mapping[str, RigPresence]):
-    """Which rigs of a set are there; made by :meth:`Services.watch`, and at work during ``async with``.
-
-    A mapping of the names of the rigs to what is known of them.
+    """The presence of the rigs of a set, by name; made by :meth:`Services.watch`, and updated during ``async with``.
 
     Parameters
     ----------
     rigs : mapping of str to Service
         The clients of the rigs, by name.
     interval : float
-        How long after each ping the next follows, in seconds, give or take a tenth.
+        The time between two pings of a rig, in seconds, plus or minus a tenth.
     timeout : float
-        How long a rig has for its echo, in seconds.
+        How long to wait for the echo of a ping, in seconds.
     limit : int
         How many changes may wait in a stream.
     log : SafeLog
-        Where failures of callbacks are logged.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A time is not a positive number.
+        Logs failures of callbacks.
     """
 
-    def __init__(self, rigs: Mapping[str, Any], interval: float, timeout: float, limit: int, log: SafeLog) -> None:
-        self._rigs = rigs
-        self._interval, self._timeout = seconds(interval, 'interval', endless=False), seconds(timeout, 'timeout')
-        self._known = {name: RigPresence(since=monotonic()) for name in rigs}
-        self._changes: Changes[PresenceChange] = Changes('changes', limit, log)
-        self._watchers: list[RigWatcher] = []
-        self._is_closed = False
+    def __init__(
+        self, rigs: Mapping[str, EchoProtocol], interval: float, timeout: float, limit: int, log: SafeLog
+    ) -> None:
+        times = seconds(interval, 'interval', endless=False), seconds(timeout, 'timeout')
+        self._changes: Notifier[PresenceChange] = Notifier(limit, log)
+        self._watchers = {name: RigWatcher(name, rig, *times, self._changes.notify) for name, rig in rigs.items()}
+        self._is_entered = self._is_closed = False
 
     def __getitem__(self, name: str) -> RigPresence:
-        statistics = statistics_of(self._rigs[name])
-        return replace(self._known[name], last_heard=None if statistics is None else statistics.last_seen)
+        return self._watchers[name].presence
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self._watchers)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._watchers)
 
     def __repr__(self) -> str:
         return f'<Presence { ({name: rig.state for name, rig in self.items()}) }>'
 
-    # --- being told ---
+    # --- changes ---
 
-    def assign_callback(self, callback: Callable[[PresenceChange], Any]) -> None:
-        """Register a function to be told of each change.
+    def assign_callback(self, callback: Callable[[PresenceChange], object]) -> None:
+        """Register a function that is called for each change.
 
         Parameters
         ----------
         callback : callable
             Called as ``callback(change)``, with a :class:`PresenceChange`; a coroutine function runs as a task.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
         """
         self._changes.add(callback)
 
-    def clear_callbacks(self, callback: Callable[[PresenceChange], Any] | None = None) -> int:
-        """Remove a function that is told of changes, or all of them.
+    def clear_callbacks(self, callback: Callable[[PresenceChange], object] | None = None) -> int:
+        """Remove a callback, or all of them.
 
         Parameters
         ----------
         callback : callable, optional
-            What to remove; by default everything.
+            The callback; by default all are removed.
 
         Returns
         -------
         int
             How many were removed.
-
-        Raises
-        ------
-        TypeError
-            `callback` is not callable.
         """
         return self._changes.remove(callback)
 
@@ -142,32 +92,25 @@ class Presence(Mapping[str, RigPresence]):
         -------
         Stream
             An asynchronous context manager and iterator of :class:`PresenceChange`; the iteration ends when
-            the watch does.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The limit is no positive whole number.
+            the watch ends.
         """
         return self._changes.stream(limit)
 
-    # --- at work ---
+    # --- the time of the watch ---
 
     async def __aenter__(self) -> Presence:
-        if self._watchers or self._is_closed:
+        if self._is_entered or self._is_closed:
             raise RuntimeError('A watch can be entered once')
-        report = _Report(self, self._known, self._changes)
-        self._watchers = [
-            RigWatcher(name, rig, report, self._interval, self._timeout) for name, rig in self._rigs.items()
-        ]
+        self._is_entered = True
+        for watcher in self._watchers.values():
+            watcher.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if self._watchers:
-            await asyncio.wait({watcher.task for watcher in self._watchers})
+        await asyncio.gather(*(w.task for w in self._watchers.values() if w.task is not None), return_exceptions=True)
 
     @property
     def is_closed(self) -> bool:
@@ -177,38 +120,6 @@ class Presence(Mapping[str, RigPresence]):
     def close(self) -> None:
         """End the watch; the set does so when it is closed."""
         self._is_closed = True
-        for watcher in self._watchers:
+        for watcher in self._watchers.values():
             watcher.close()
         self._changes.close()
-
-
-class _Report:
-    """Keeps what the watchers find out, and tells of each change."""
-
-    def __init__(self, presence: Presence, known: dict[str, RigPresence], changes: Changes[PresenceChange]) -> None:
-        self._presence, self._known, self._changes = presence, known, changes
-
-    def is_online(self, name: str) -> bool:
-        return self._known[name].state == 'online'
-
-    def online(self, name: str, round_trip: float | None) -> None:
-        self._set(name, 'online', round_trip, None)
-
-    def offline(self, name: str, error: Exception) -> None:
-        self._set(name, 'offline', None, error)
-
-    def restarted(self, name: str) -> None:
-        self._known[name] = replace(self._known[name], restarts=self._known[name].restarts + 1)
-        self._tell(name, 'restarted')
-
-    def _set(
-        self, name: str, state: Literal['online', 'offline'], round_trip: float | None, error: Exception | None
-    ) -> None:
-        before = self._known[name]
-        since = before.since if before.state == state else monotonic()
-        self._known[name] = replace(before, state=state, since=since, round_trip=round_trip, error=error)
-        if before.state != state:
-            self._tell(name, state)
-
-    def _tell(self, name: str, state: Literal['online', 'offline', 'restarted']) -> None:
-        self._changes.tell(PresenceChange(name, state, self._presence[name]))

@@ -1,10 +1,11 @@
 """`RigWatcher`: watches one rig in the background.
 
-1. A rig that runs echorig is pinged: no ping harms it, and no message waits for one. The run in its reply says exactly
-   whether its program is another than before.
+1. An echorig rig is pinged: pings do it no harm, and no message waits for one. The run in its reply shows whether its
+   program was restarted.
 2. A legacy rig is sent nothing. MATLAB answers a ping with a notice, and then takes our next echo for a message.
-   iblutil takes any frame that arrives while it waits for an echo for a wrong echo. Such a rig is online when it was
-   last heard, and offline when a message to it has failed. Over TCP its connection decides.
+   iblutil takes any frame that arrives while it waits for an echo for a wrong echo. Such a rig is online after a frame
+   of it was received, and offline after a message to it has failed. Over TCP a new connection counts as a frame, and a
+   lost connection as a failed message.
 3. A rig not yet known is pinged over UDP. The exchange sends no ping behind a message that it may not have read.
 """
 
@@ -12,167 +13,193 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
-from typing import Any, Protocol
+from typing import Literal
 
 from ..communicator import EchoProtocol, PeerStatistics
-from ..communicator.failure import Failure
+from ..communicator.sender import Failure
 from ..errors import ConnectionClosedError, EchoTimeoutError
-from ..events.notifier import ConnectionChange
+from ..events.notifier import ConnectionEvent
 from ..uri import SCHEMES
 
-__all__ = ['Report', 'RigWatcher', 'statistics_of']
+__all__ = ['PresenceChange', 'RigPresence', 'RigWatcher']
 
-_JITTER = 0.1  # so that the pings of many rigs do not stay together
+_JITTER = 0.1  # so that the pings of many rigs spread out
 _STREAMS = frozenset(SCHEMES) - {'udp'}
 
 
-class Report(Protocol):
-    """Takes what a watcher finds out about its rig."""
+@dataclass(frozen=True)
+class RigPresence:
+    """The state of one rig, at the time of asking."""
 
-    def online(self, name: str, round_trip: float | None) -> None:
-        """Note that a rig is there, with its last round-trip time in seconds."""
-
-    def offline(self, name: str, error: Exception) -> None:
-        """Note that a rig is not there, and why."""
-
-    def restarted(self, name: str) -> None:
-        """Note that the program of a rig is another than before."""
-
-    def is_online(self, name: str) -> bool:
-        """Tell whether a rig is known to be there."""
-
-
-def statistics_of(rig: Any) -> PeerStatistics | None:
-    """Return the statistics of the peer of a client; None where there are none."""
-    peers = getattr(rig, 'peers', None)
-    return next(iter(peers.values()), None) if isinstance(peers, Mapping) else None
+    state: Literal['unknown', 'online', 'offline'] = 'unknown'
+    """str: ``unknown`` before the first sign of life, then ``online`` or ``offline``."""
+    since: float = 0.0
+    """float: Since when, on the clock of `time.monotonic`, in seconds."""
+    round_trip: float | None = None
+    """float or None: The last round-trip time while it is online, in seconds; of a legacy rig that of its messages."""
+    last_heard: float | None = None
+    """float or None: When a frame of it was last received, on the clock of `time.monotonic`, in seconds."""
+    restarts: int = 0
+    """int: How many restarts of its program were detected."""
+    error: Exception | None = None
+    """Exception or None: Why it is considered offline."""
 
 
-def _seen_since(statistics: PeerStatistics | None, time: float) -> bool:
-    return statistics is not None and (statistics.last_seen or -inf) >= time
+@dataclass(frozen=True)
+class PresenceChange:
+    """A rig that came online, went offline or was restarted."""
+
+    name: str
+    """str: The rig."""
+    state: Literal['online', 'offline', 'restarted']
+    """str: ``online``, ``offline`` or ``restarted``; a rig that was restarted while offline is first ``online``."""
+    presence: RigPresence
+    """RigPresence: Its state now."""
 
 
 class RigWatcher:
-    """Watches one rig.
+    """Watches one rig, from `start` to `close`.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    rig : Service
-        The client that is connected to it.
-    report : Report
-        Takes what is found out.
-    interval : float
-        How long after each ping the next follows, in seconds, give or take a tenth.
-    timeout : float
-        How long the rig has for its echo, in seconds.
+    Each `interval`, plus or minus a tenth, it is pinged with a time-out of `timeout`, both in seconds. `notify` is
+    called with each change.
     """
 
-    def __init__(self, name: str, rig: Any, report: Report, interval: float, timeout: float) -> None:
-        self._name, self._rig, self._report = name, rig, report
+    def __init__(
+        self, name: str, rig: EchoProtocol, interval: float, timeout: float, notify: Callable[[PresenceChange], None]
+    ) -> None:
+        self._name, self._rig, self._notify = name, rig, notify
         self._interval, self._timeout = interval, timeout
+        self._presence = RigPresence(since=monotonic())
         self._wake = asyncio.Event()
         self._was_echorig = False  # when last known: it is unknown again after a new connection, or long silence
-        self._gone_at = -inf
-        self._ended = False  # the legacy program at the other end of a connection has closed it
-        statistics = statistics_of(rig)
-        self._restarts = 0 if statistics is None else statistics.restarts
-        if isinstance(rig, EchoProtocol):
+        self._offline_at = self._connected_at = -inf
+        self._closed_by_rig = False  # a legacy rig has closed its connection
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def presence(self) -> RigPresence:
+        """RigPresence: The state of the rig."""
+        statistics = self._statistics()
+        return replace(self._presence, last_heard=None if statistics is None else statistics.last_seen)
+
+    def start(self) -> None:
+        """Watch the rig from now on."""
+        if isinstance(self._rig, EchoProtocol):
             with suppress(ConnectionClosedError):
-                rig.assign_connection_callback(self._on_connection)
+                self._rig.assign_connection_callback(self._on_connection)
+            failure = self._rig.last_failure
+            if self._rig.protocol in _STREAMS and self._rig.is_connected and failure is None:
+                self._connected_at = monotonic()
         self.task = asyncio.ensure_future(self._run())
 
     def close(self) -> None:
-        """Cease to watch; `task` ends soon."""
-        self.task.cancel()
-        if isinstance(self._rig, EchoProtocol):
-            self._rig.clear_connection_callbacks(self._on_connection)
+        """Stop watching; `task` ends soon."""
+        if self.task is not None:
+            self.task.cancel()
+            if isinstance(self._rig, EchoProtocol):
+                self._rig.clear_connection_callbacks(self._on_connection)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        statistics = self._statistics()
+        restarts = 0 if statistics is None else statistics.restarts
         while True:
             self._wake.clear()
-            await self._look()
-            if (statistics := statistics_of(self._rig)) is not None:
-                before, self._restarts = self._restarts, statistics.restarts
-                if self._restarts > before:
-                    self._report.restarted(self._name)
+            await self._check()
+            if (statistics := self._statistics()) is not None:
+                before, restarts = restarts, statistics.restarts
+                if restarts > before:
+                    self._set_restarted()
             timer = loop.call_later(self._interval * random.uniform(1 - _JITTER, 1 + _JITTER), self._wake.set)
             try:
                 await self._wake.wait()
             finally:
                 timer.cancel()
 
-    async def _look(self) -> None:
-        """Find out whether the rig is there; ping it for that, if that cannot harm it."""
-        statistics = statistics_of(self._rig)
+    async def _check(self) -> None:
+        """Update the state of the rig; ping it if that cannot do harm."""
+        statistics = self._statistics()
         kind = 'unknown' if statistics is None else statistics.kind
         if kind != 'unknown':
             self._was_echorig = kind == 'echorig'
         if self._was_echorig:
             await self._ping()
-        elif self._rig.protocol in _STREAMS:
-            self._look_at_connection(statistics)
-        elif kind == 'legacy' or self._is_asked():
-            self._look_at_messages(statistics)
+        elif self._rig.protocol in _STREAMS and not self._rig.is_connected:
+            self._set_offline(ConnectionClosedError(f'{self._name} is not connected'))
+        elif self._rig.protocol in _STREAMS or kind == 'legacy' or self._is_sending():
+            self._check_messages(statistics)
         else:
             await self._ping()
 
-    def _is_asked(self) -> bool:
-        """Tell whether a message to the rig is on its way."""
+    def _statistics(self) -> PeerStatistics | None:
+        peers = getattr(self._rig, 'peers', None)
+        return next(iter(peers.values()), None) if isinstance(peers, Mapping) else None
+
+    def _is_sending(self) -> bool:
         return self._rig.awaiting_response() is True
 
     async def _ping(self) -> None:
-        begun = monotonic()
+        started = monotonic()
         try:
             round_trip = await self._rig.ping(timeout=self._timeout)
         except Exception as ex:
-            statistics = statistics_of(self._rig)
-            if statistics is not None and _seen_since(statistics, begun):
-                self._online(statistics.srtt)
-            elif self._was_echorig or not self._is_asked():
-                self._offline(ex)
+            statistics = self._statistics()
+            if statistics is not None and _last_seen(statistics) >= started:
+                self._set_online(statistics.srtt)
+            elif self._was_echorig or not self._is_sending():
+                self._set_offline(ex)
         else:
-            self._online(round_trip)
+            self._set_online(round_trip)
 
-    def _look_at_messages(self, statistics: PeerStatistics | None) -> None:
-        """Find out from the last message to the rig, and from when something came from it."""
-        failure = getattr(self._rig, 'last_failure', None)
-        if not isinstance(failure, Failure) or _seen_since(statistics, failure.began):
+    def _check_messages(self, statistics: PeerStatistics | None) -> None:
+        """Update the state from the last failed message to the rig, and from the last frame of it."""
+        failure, seen = getattr(self._rig, 'last_failure', None), max(_last_seen(statistics), self._connected_at)
+        if not isinstance(failure, Failure) or seen >= failure.started:
             failure = None
         if failure is not None and (failure.error is not None or failure.waited >= self._timeout):
             silence = EchoTimeoutError(f'{self._name} did not echo within {failure.waited:.3f} s')
-            self._offline(failure.error or silence)
-        elif statistics is not None and (statistics.last_seen or -inf) > self._gone_at:
-            self._online(statistics.srtt)
+            self._set_offline(failure.error or silence)
+        elif seen > self._offline_at:
+            self._set_online(None if statistics is None else statistics.srtt)
 
-    def _look_at_connection(self, statistics: PeerStatistics | None) -> None:
-        if self._rig.is_connected:
-            self._online(None if statistics is None else statistics.srtt)
-        else:
-            self._offline(ConnectionClosedError(f'{self._name} is not connected'))
-
-    def _online(self, round_trip: float | None) -> None:
-        self._report.online(self._name, round_trip)
-        if self._ended:
-            self._ended = False
-            self._report.restarted(self._name)
-
-    def _offline(self, error: Exception) -> None:
-        self._gone_at = monotonic()
-        self._report.offline(self._name, error)
-
-    def _on_connection(self, change: ConnectionChange) -> None:
+    def _on_connection(self, change: ConnectionEvent) -> None:
         if change.state == 'lost':
-            # In order or with a reset, it was ended at the other end; otherwise it may have been the network.
-            ended = change.error is None or isinstance(change.error, ConnectionResetError | BrokenPipeError)
-            was_there = self._report.is_online(self._name)
-            self._ended = self._ended or (ended and was_there and not self._was_echorig)
-            self._offline(ConnectionClosedError(f'{self._name} closed its connection'))
+            # In order or with a reset, the rig has closed it; with any other error the network may have failed.
+            by_rig = change.error is None or isinstance(change.error, ConnectionResetError | BrokenPipeError)
+            if by_rig and self._presence.state == 'online' and not self._was_echorig:
+                self._closed_by_rig = True
+            why = '' if change.error is None else f': {change.error}'
+            self._set_offline(ConnectionClosedError(f'{self._name} has no connection any more{why}'))
         else:
+            self._connected_at = monotonic()
             self._wake.set()
+
+    def _set_online(self, round_trip: float | None) -> None:
+        self._set('online', round_trip, None)
+        if self._closed_by_rig:
+            self._closed_by_rig = False
+            self._set_restarted()
+
+    def _set_offline(self, error: Exception) -> None:
+        self._offline_at = monotonic()
+        self._set('offline', None, error)
+
+    def _set_restarted(self) -> None:
+        self._presence = replace(self._presence, restarts=self._presence.restarts + 1)
+        self._notify(PresenceChange(self._name, 'restarted', self.presence))
+
+    def _set(self, state: Literal['online', 'offline'], round_trip: float | None, error: Exception | None) -> None:
+        before = self._presence
+        since = before.since if before.state == state else monotonic()
+        self._presence = replace(before, state=state, since=since, round_trip=round_trip, error=error)
+        if before.state != state:
+            self._notify(PresenceChange(self._name, state, self.presence))
+
+
+def _last_seen(statistics: PeerStatistics | None) -> float:
+    return -inf if statistics is None or statistics.last_seen is None else statistics.last_seen

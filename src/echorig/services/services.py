@@ -1,26 +1,51 @@
-"""`Services`: a set of rigs that are told together; the messages of an experiment, and opening the set."""
+"""`Services`: a set of rigs; sends the messages of an experiment to all of them, and collects their answers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, cast, overload
 
+from ..aliases import (
+    AlyxClient,
+    AnyCallback,
+    AnyEvent,
+    AnyRigCallback,
+    Callback,
+    Data,
+    ExpRef,
+    FixedDict,
+    Listener,
+    MessageFuture,
+    RigCallback,
+    RigOptions,
+    SendOrder,
+    SingleEvent,
+    Status,
+    Unpack,
+    UriLike,
+)
 from ..checks import described, flag, limit, seconds, set_checked, short, text
 from ..communicator.documented import documented_like
+from ..communicator.outcomes import outcomes
+from ..communicator.protocol import EchoProtocol
 from ..communicator.service import Service
-from ..events.callbacks import Listener, WithService, checked_listener
+from ..events.callbacks import WithService, checked_listener
 from ..messages import ExpMessage
+from ..progress import Progress
 from ..security.safe_log import SafeLog
+from ..threads import in_thread
 from ..tuning import DEFAULT_TUNING
-from .connect import opened
-from .fan_out import each_rig, outcome, outcomes, result
-from .presence import Presence
+from ..uri import Address
+from .connect import connect_all
+from .experiment import Experiment
+from .fan_out import checked_rigs, described_rigs, result_or_error, results
+from .online import wait_until_online
+from .presence import Presence, PresenceChange
 from .rigs_file import read_rigs
 
 __all__ = ['Services']
@@ -29,7 +54,7 @@ _Self = TypeVar('_Self', bound='Services')
 _Method = TypeVar('_Method', bound=Callable[..., Any])
 
 
-def _telling_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
+def _sends_to_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
     """Document a method that sends a message of `Service` to all rigs."""
     return documented_like(
         getattr(Service, message),
@@ -37,13 +62,13 @@ def _telling_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
         f'{order}, and wait for their answers.',
         """
         concurrent : bool
-            If false, each rig is sent to when the one before has answered.
+            Whether to send to all rigs without waiting for the answer of one before the next.
         """,
         """
         Returns
         -------
         dict of str to list
-            What each rig answered, by name.
+            The answer of each rig, by name.
 
         Raises
         ------
@@ -55,8 +80,10 @@ def _telling_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
     )
 
 
-class Services(Service, UserDict[str, Any]):
+class Services(Service, FixedDict[EchoProtocol]):
     """A set of rigs, by name, in the order given; it cannot be changed.
+
+    Its methods raise `TypeError` or `ValueError` if an argument is not valid, before anything is sent.
 
     Parameters
     ----------
@@ -70,7 +97,7 @@ class Services(Service, UserDict[str, Any]):
     TypeError
         One of them is no `Service`, or the time-out no number.
     ValueError
-        Two have the same name, or the time-out is negative.
+        There are none, two have the same name, or the time-out is negative.
     """
 
     # `server` is a documented name that nothing sets.
@@ -80,38 +107,49 @@ class Services(Service, UserDict[str, Any]):
     timeout: float | None = 10.0
     """:obj:`float` or None: How long to wait for the answers, in seconds; None or 0 waits without limit."""
 
-    def __init__(self, remote_rigs: Iterable[Any], timeout: float | None = 10.0) -> None:
+    _experiment: ClassVar[type[Experiment]] = Experiment  # that of `echorig.sync` can be entered from another thread
+
+    def __init__(self, remote_rigs: Iterable[Service], timeout: float | None = 10.0) -> None:
         super().__init__()
-        rigs: dict[str, Any] = {}
-        for rig in each_rig(remote_rigs, Service, 'a Service, such as an EchoProtocol'):  # type: ignore[type-abstract]
+        rigs: dict[str, EchoProtocol] = {}
+        for rig in checked_rigs(remote_rigs, Service, 'a Service, such as an EchoProtocol'):  # type: ignore[type-abstract]
             if rig.name in rigs:
                 raise ValueError(f'Two rigs are called {short(rig.name)}: give each its own name')
-            rigs[rig.name] = rig
-        self.data = MappingProxyType(rigs)  # type: ignore[assignment]
+            rigs[rig.name] = cast('EchoProtocol', rig)  # or another class with its methods
+        if not rigs:
+            raise ValueError('There are no rigs: give at least one, otherwise a session would succeed without any')
+        self.data = MappingProxyType(rigs)
         self.timeout = timeout
         self.logger = logging.getLogger(__name__)
         self._watches: list[Presence] = []
 
+    def __repr__(self) -> str:
+        return f'<echorig.{type(self).__name__} of {described_rigs(self)}>'
+
     @classmethod
     async def connect(
         cls: type[_Self],
-        rigs: Mapping[str, Any] | str | os.PathLike[str],
+        rigs: Mapping[str, UriLike] | str | os.PathLike[str],
         timeout: float | None = 10.0,
-        **kwargs: Any,
+        *,
+        wait: bool = False,
+        **kwargs: Unpack[RigOptions],
     ) -> _Self:
         """Open a client for each rig, all at once, and return the set of them.
 
-        Over UDP nothing is sent, so that a rig that is switched off is not noticed before it is told something;
-        `ping` tells which are there.
+        Over UDP nothing is sent, so that a rig that is switched off is noticed with the first message or `ping`.
 
         Parameters
         ----------
         rigs : mapping of str to str, str or path
-            The URI of each rig, by name, or the path of a YAML file of such lines, which is what iblrig calls
-            ``remote_devices.yaml``. That needs PyYAML: ``pip install 'echorig[yaml]'``.
+            The URI of each rig, by name, or the path of a YAML file of such lines, such as iblrig's
+            ``remote_devices.yaml``. A file needs PyYAML: ``pip install 'echorig[yaml]'``.
         timeout : float or None
             How long to wait for the connections, and later for the answers, in seconds; None or 0 waits
             without limit.
+        wait : bool
+            Whether to wait, for at most `timeout` seconds, until every rig is there: until it accepts a TCP connection
+            and echoes a ping. Rigs may then be started later than this program.
         kwargs
             For :meth:`EchoProtocol.client`, the same for each rig, such as ``tuning`` or ``reconnect``.
 
@@ -123,16 +161,14 @@ class Services(Service, UserDict[str, Any]):
         Raises
         ------
         ServicesTimeoutError
-            At least one rig did not accept the connection in time (a `TimeoutError`). Those that did are
-            closed again, and named in ``responses``.
+            At least one rig did not accept the connection in time (a `TimeoutError`). The others are closed
+            again, and named in ``responses``.
         ServicesError
-            At least one connection failed in another way: ``failures`` says which, and why.
+            At least one connection failed in another way: ``failures`` has the error of each.
         TypeError, ValueError
-            The file, or what was given instead, does not name rigs and their URIs.
-        OSError
-            The file cannot be read.
-        ImportError
-            There is a file to be read, and no PyYAML.
+            `rigs` or the file does not consist of names and URIs, has none, or has a name twice.
+        OSError, ImportError
+            The file cannot be read, or PyYAML is not installed.
 
         Examples
         --------
@@ -142,15 +178,19 @@ class Services(Service, UserDict[str, Any]):
         """
         limit(timeout, 'timeout')
         if isinstance(rigs, Mapping):
-            uris = dict(rigs)
+            uris: Mapping[str, UriLike] = dict(rigs)
         elif isinstance(rigs, (str, os.PathLike)):
-            uris = await asyncio.to_thread(read_rigs, rigs)
-        else:  # before anything is opened: a number would be taken for an open file
+            uris = await in_thread(read_rigs, rigs)
+        else:  # a number would be taken for a file that is open
             raise TypeError(f'rigs must be a mapping of names to URIs, or the path of a file, not {described(rigs)}')
-        return cls(await opened(uris, timeout, kwargs), timeout)
+        if not uris:
+            where = 'rigs' if isinstance(rigs, Mapping) else str(rigs)
+            raise ValueError(f'{where} names no rigs: it must have at least one name with a URI')
+        flag(wait, 'wait')
+        return cls(await connect_all(uris, timeout, {**kwargs}, wait), timeout)
 
-    async def ping(self, timeout: float | None = None) -> dict[str, Any]:
-        """Measure the round-trip time to each rig; no callback runs there.
+    async def ping(self, timeout: float | None = None) -> dict[str, float | Exception]:
+        """Measure the round-trip time to each rig; no callback is called there.
 
         Parameters
         ----------
@@ -160,37 +200,104 @@ class Services(Service, UserDict[str, Any]):
         Returns
         -------
         dict of str to float or Exception
-            By name of the rig the round-trip time in seconds, or what went wrong. Nothing is raised for it.
+            The round-trip time in seconds, or the error, of each rig, by name.
 
         Raises
         ------
         TypeError, ValueError
-            The timeout is not a positive number.
+            The timeout is not valid.
         """
         if timeout is not None:
             timeout = seconds(timeout, 'timeout')
         work = [partial(rig.ping, timeout=timeout) for rig in self.values()]
-        return dict(zip(self, await asyncio.gather(*map(outcome, work)), strict=True))
+        return dict(zip(self, await asyncio.gather(*map(result_or_error, work)), strict=True))
 
-    def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
-        """Find out in the background which rigs are there, and be told when one comes, goes or begins anew.
+    async def wait_online(self, timeout: float | None = None) -> None:
+        """Wait until every rig has echoed a ping.
 
         Parameters
         ----------
-        interval : float
-            How long after each ping of a rig the next follows, in seconds, give or take a tenth.
-        timeout : float
-            How long a rig has for its echo, in seconds.
+        timeout : float, optional
+            How long to wait, in seconds; by default without limit.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig did not echo in time; ``failures`` has the last error of each.
+        """
+        limit(timeout, 'timeout')
+        await wait_until_online(self, timeout)
+
+    def experiment(
+        self,
+        exp_ref: ExpRef,
+        data: object = None,
+        *,
+        on_rig_lost: Literal['raise', 'warn'] | Callable[[PresenceChange], Any] = 'raise',
+        on_progress: Callable[[Progress], Any] | None = None,
+        interrupt_timeout: float = 5.0,
+        check_exp_ref: bool = True,
+    ) -> Experiment:
+        """Run an experiment during ``async with``: init and start, and at the end stop and cleanup.
+
+        If the block raises, is cancelled, or the program is ended by Ctrl-C or SIGTERM, then every rig is sent
+        EXPINTERRUPT and EXPCLEANUP, also the rigs that were lost. That takes at most `interrupt_timeout` seconds.
+
+        Parameters
+        ----------
+        exp_ref : str or dict
+            The experiment reference, ``yyyy-mm-dd_n_subject``, or a dict of ``date``, ``sequence`` and ``subject``.
+        data : Any
+            Details, sent with init and start.
+        on_rig_lost : {'raise', 'warn'} or callable
+            What to do if a rig goes offline, is restarted or ends its program during the experiment: end the block
+            with a `RigLostError`, log a warning, or call a function with the :class:`PresenceChange`.
+        on_progress : callable, optional
+            Called with each :class:`Progress` that a rig reports.
+        interrupt_timeout : float
+            How long the end after a failure may take, in seconds.
+        check_exp_ref : bool
+            Whether the reference must be of the form above; False allows others.
 
         Returns
         -------
-        Presence
-            It is at work during ``async with``, or until the set is closed.
+        Experiment
+            An asynchronous context manager.
 
         Raises
         ------
         TypeError, ValueError
-            A time is not a positive number.
+            An argument is not valid; nothing has been sent.
+
+        Examples
+        --------
+        >>> async with rigs.experiment('2026-01-31_1_mouse7') as session:  # doctest: +SKIP
+        ...     await session.sleep(3600)
+        """
+        return self._experiment(
+            self,
+            exp_ref,
+            data,
+            on_rig_lost=on_rig_lost,
+            on_progress=on_progress,
+            interrupt_timeout=interrupt_timeout,
+            check_exp_ref=check_exp_ref,
+        )
+
+    def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
+        """Detect in the background which rigs are online, go offline or are restarted.
+
+        Parameters
+        ----------
+        interval : float
+            The time between two pings of a rig, in seconds, plus or minus a tenth.
+        timeout : float
+            How long to wait for the echo of a ping, in seconds.
+
+        Returns
+        -------
+        Presence
+            A mapping of the rigs' names, updated during ``async with`` until the set is closed.
 
         Examples
         --------
@@ -209,9 +316,28 @@ class Services(Service, UserDict[str, Any]):
         """bool: Whether there are rigs and all of them are connected."""
         return len(self) > 0 and all(rig.is_connected for rig in self.values())
 
-    # --- listening ---
+    # --- events ---
 
-    def assign_callback(self, event: str | int | ExpMessage, callback: Listener, return_service: bool = False) -> None:
+    @overload
+    def assign_callback(
+        self,
+        event: SingleEvent,
+        callback: Callback | asyncio.Future[tuple[Data, Address]],
+        return_service: Literal[False] = False,
+    ) -> None: ...
+    @overload
+    def assign_callback(
+        self, event: int | ExpMessage, callback: AnyCallback | MessageFuture, return_service: Literal[False] = False
+    ) -> None: ...
+    @overload
+    def assign_callback(
+        self, event: SingleEvent, callback: RigCallback[EchoProtocol], return_service: Literal[True]
+    ) -> None: ...
+    @overload
+    def assign_callback(
+        self, event: int | ExpMessage, callback: AnyRigCallback[EchoProtocol], return_service: Literal[True]
+    ) -> None: ...
+    def assign_callback(self, event: AnyEvent, callback: Listener, return_service: bool = False) -> None:
         """Register a callback with every rig.
 
         Parameters
@@ -219,22 +345,17 @@ class Services(Service, UserDict[str, Any]):
         event : str, int or ExpMessage
             The event or combination of events.
         callback : callable or asyncio.Future
-            What to tell. It is called as ``callback(data, addr)``, with the event as a further argument if
-            it was registered for a combination, and with the rig as the last if `return_service` is true.
+            Called as ``callback(data, addr)``, with the event as a further argument if it was registered
+            for a combination, and with the rig as the last argument if `return_service` is true.
         return_service : bool
-            Whether to pass the rig that the message came from.
-
-        Raises
-        ------
-        TypeError, ValueError
-            `callback` is neither callable nor a future, or there is no such event.
+            Whether to pass the rig that sent the message.
         """
         ExpMessage.validate(event)
         checked_listener(callback, futures=not flag(return_service, 'return_service'))
         for rig in self.values():
             rig.assign_callback(event, WithService(callback, rig) if return_service else callback)  # type: ignore[arg-type]
 
-    def clear_callbacks(self, event: str | int | ExpMessage, callback: Listener | None = None) -> dict[str, int]:
+    def clear_callbacks(self, event: AnyEvent, callback: Listener | None = None) -> dict[str, int]:
         """Remove a callback, or all of them, from every rig.
 
         Parameters
@@ -242,25 +363,20 @@ class Services(Service, UserDict[str, Any]):
         event : str, int or ExpMessage
             The event or combination of events.
         callback : callable or asyncio.Future, optional
-            What to remove, as it was given to `assign_callback`; by default everything.
+            The callback as it was given to `assign_callback`; by default all are removed.
 
         Returns
         -------
         dict of str to int
             How many were removed, by name of the rig.
-
-        Raises
-        ------
-        TypeError, ValueError
-            `callback` is neither callable nor a future, or there is no such event.
         """
         ExpMessage.validate(event)
         if callback is not None:
             checked_listener(callback)
         return {name: rig.clear_callbacks(event, callback=callback) for name, rig in self.items()}
 
-    async def await_all(self, event: str | int | ExpMessage) -> dict[str, Any]:
-        """Wait until every rig has reported an event.
+    async def await_all(self, event: AnyEvent) -> dict[str, Data]:
+        """Wait until every rig has sent an event.
 
         Parameters
         ----------
@@ -270,14 +386,14 @@ class Services(Service, UserDict[str, Any]):
         Returns
         -------
         dict of str to list
-            What each rig sent with it, by name.
+            The data that each rig sent with it, by name.
 
         Raises
         ------
         ServicesTimeoutError
-            At least one did not within `timeout` seconds (a `TimeoutError`).
+            At least one rig did not within `timeout` seconds (a `TimeoutError`).
         ServicesError
-            At least one failed in another way.
+            At least one rig failed in another way.
         """
         event = ExpMessage.validate(event)
         return self._result(await outcomes(list(self.values()), event, None, self.timeout))
@@ -302,36 +418,39 @@ class Services(Service, UserDict[str, Any]):
 
     # --- the messages of an experiment ---
 
-    @_telling_all('init')
-    async def init(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
+    @_sends_to_all('init')
+    async def init(self, data: object = None, concurrent: bool = True) -> dict[str, Data]:
         return await self._signal(ExpMessage.EXPINIT, 'init', data=data, concurrent=concurrent)
 
-    @_telling_all('start')
-    async def start(self, exp_ref: Any, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
-        Service.start(self, exp_ref)  # which no rig could be told
+    @_sends_to_all('start')
+    async def start(self, exp_ref: ExpRef, data: object = None, concurrent: bool = True) -> dict[str, Data]:
+        Service.start(self, exp_ref)  # checks the reference before anything is sent
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
-    @_telling_all('stop', ', the last rig first')
-    async def stop(self, /, data: Any = None, immediately: bool = False, **kwargs: Any) -> dict[str, Any]:
+    @_sends_to_all('stop', ', the last rig first')
+    async def stop(
+        self, /, data: object = None, immediately: bool = False, **kwargs: Unpack[SendOrder]
+    ) -> dict[str, Data]:
         event = ExpMessage.EXPINTERRUPT if flag(immediately, 'immediately') else ExpMessage.EXPEND
-        return await self._signal(event, 'stop', data=data, immediately=immediately, **{'reverse': True, **kwargs})
+        order: SendOrder = {'reverse': True, **kwargs}
+        return await self._signal(event, 'stop', data=data, immediately=immediately, **order)
 
-    @_telling_all('status')
-    async def status(self, /, status: Any, **kwargs: Any) -> dict[str, Any]:
+    @_sends_to_all('status')
+    async def status(self, /, status: Status, **kwargs: Unpack[SendOrder]) -> dict[str, Data]:
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPSTATUS, 'status', status, **kwargs)
 
-    @_telling_all('info')
-    async def info(self, /, status: Any, data: Any = None, **kwargs: Any) -> dict[str, Any]:
+    @_sends_to_all('info')
+    async def info(self, /, status: Status, data: object = None, **kwargs: Unpack[SendOrder]) -> dict[str, Data]:
         Service.status(self, status)
         return await self._signal(ExpMessage.EXPINFO, 'info', status, data=data, **kwargs)
 
-    @_telling_all('cleanup', ', the last rig first')
-    async def cleanup(self, data: Any = None, concurrent: bool = True) -> dict[str, Any]:
+    @_sends_to_all('cleanup', ', the last rig first')
+    async def cleanup(self, data: object = None, concurrent: bool = True) -> dict[str, Data]:
         return await self._signal(ExpMessage.EXPCLEANUP, 'cleanup', data=data, reverse=True, concurrent=concurrent)
 
-    async def alyx(self, alyx: Any) -> None:
-        """Hand an Alyx token to all rigs; their confirmations are awaited, but no answers.
+    async def alyx(self, alyx: AlyxClient | None) -> None:
+        """Send an Alyx token to all rigs, and wait for their confirmations.
 
         Parameters
         ----------
@@ -346,45 +465,23 @@ class Services(Service, UserDict[str, Any]):
             At least one rig failed in another way.
         """
         Service.alyx(self, alyx)
-        # Tasks take their first step, which sends the message, in the order of their making.
-        found = await asyncio.gather(*(outcome(partial(rig.alyx, alyx)) for rig in self.values()))
+        # Tasks take their first step, which sends the message, in the order of their creation.
+        found = await asyncio.gather(*(result_or_error(partial(rig.alyx, alyx)) for rig in self.values()))
         self._result(dict(zip(self, found, strict=True)))
 
     async def _signal(
         self,
-        event: str | int | ExpMessage,
+        event: AnyEvent,
         method: str,
         *args: Any,
         concurrent: bool = True,
         reverse: bool = False,
         **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Tell all rigs something, and wait for each to answer with the same event.
+    ) -> dict[str, Data]:
+        """Call a method of every rig, such as `confirmed_send`, and return what each answers with an event.
 
-        Parameters
-        ----------
-        event : str, int or ExpMessage
-            The event of the answers.
-        method : str
-            The method of each rig to call, by default that named like the event.
-        args, kwargs
-            What to call it with.
-        concurrent : bool
-            If false, each rig is told when the one before has answered.
-        reverse : bool
-            Whether the last rig is told first.
-
-        Returns
-        -------
-        dict of str to list
-            What each rig answered, by name.
-
-        Raises
-        ------
-        ServicesTimeoutError, ServicesError
-            At least one rig failed.
-        TypeError, ValueError
-            There is no such event, or an argument is of a wrong type.
+        `method` is by default named like the event. `concurrent` and `reverse` are as in `stop`; the other arguments
+        are those of the method.
         """
         event = ExpMessage.validate(event, allow_bitwise=False)
         flag(concurrent, 'concurrent')
@@ -400,6 +497,6 @@ class Services(Service, UserDict[str, Any]):
             found |= await outcomes([rig], event, (method, args, kwargs), self.timeout, from_echo=True)
         return self._result(found)
 
-    def _result(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Return the answers in the order of the rigs, or raise what went wrong."""
-        return result({name: found[name] for name in self})
+    def _result(self, found: dict[str, Any]) -> dict[str, Data]:
+        """Return the answers in the order of the rigs, or raise the error that names those that failed."""
+        return results({name: found[name] for name in self})

@@ -8,12 +8,23 @@
         rigs.start('2024-01-01_1_mouse')
 
 The names, timeouts and errors are those of :class:`echorig.EchoProtocol` and :class:`echorig.Services`. Each call waits
-for its end, on any thread; ``submit`` has the same methods for those who do not want to wait. One background thread
+for its result, on any thread; ``submit`` has the same methods, which return a future instead. One background thread
 serves the whole process. Callbacks run on it, so they must not block; a method that waits raises `RuntimeError` there.
 """
 
 from .blocking import Stream
+from .experiment import Experiment
 from .protocol import EchoProtocol, SubmitEchoProtocol
+from .rig import Rig
 from .services import Presence, Services, SubmitServices
 
-__all__ = ['EchoProtocol', 'Presence', 'Services', 'Stream', 'SubmitEchoProtocol', 'SubmitServices']
+__all__ = [
+    'EchoProtocol',
+    'Experiment',
+    'Presence',
+    'Rig',
+    'Services',
+    'Stream',
+    'SubmitEchoProtocol',
+    'SubmitServices',
+]

@@ -1,9 +1,10 @@
-"""What the blocking classes are made of: methods of the asynchronous ones, with their signatures and docstrings."""
+"""The methods of the blocking classes, with the signatures and docstrings of the asynchronous methods."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial, wraps
@@ -17,84 +18,27 @@ from ..events.callbacks import WithService, checked_listener
 from ..events.stream import Stream as Asynchronous
 from ..stall import call_later
 from .portal import Portal
+from .proxy import Attribute, ContextProxy
 
-__all__ = ['CallbackGuard', 'Context', 'Entered', 'Mirrored', 'Stream', 'Twin', 'blocking', 'submitted', 'threadsafe']
+__all__ = ['CallbackGuard', 'Stream', 'blocking', 'proxied', 'submitted', 'threadsafe', 'with_timeout']
 
 _P = ParamSpec('_P')
 _A = TypeVar('_A')
 _T = TypeVar('_T')
-_Self = TypeVar('_Self', bound='Context')
-_Waiting = Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]
-
-
-class Twin:
-    """The blocking twin of an asynchronous object, which was opened on the thread of a portal."""
-
-    def __init__(self, asynchronous: Any, portal: Portal) -> None:
-        self.asynchronous = asynchronous
-        self.portal = portal
-
-
-class Context(Twin):
-    """A twin that is closed at the end of ``with``."""
-
-    def close(self) -> None:
-        """Close it and, except in a callback, wait until it is closed; calls in other threads raise an error."""
-        self.portal.close(self.asynchronous)
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
-
-
-class Entered(Context):
-    """A twin that works from the beginning of ``with``."""
-
-    def __enter__(self: _Self) -> _Self:
-        leave = partial(self.asynchronous.__aexit__, None, None, None)
-        self.portal.call('__enter__', self.asynchronous.__aenter__, undo=lambda: asyncio.ensure_future(leave()))
-        return self
-
-
-class Mirrored(Generic[_T]):
-    """An attribute of the asynchronous object."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, twin: Any, owner: type) -> _T:
-        return self if twin is None else getattr(twin.asynchronous, self._name)  # type: ignore[return-value]
-
-    def __set__(self, twin: Any, value: _T) -> None:
-        setattr(twin.asynchronous, self._name, value)
-
-
-class Computed(Generic[_T]):
-    """A property that is computed from the asynchronous object on the thread of the portal."""
-
-    def __init__(self, function: Callable[[Any], _T]) -> None:
-        self._function = function
-
-    def __get__(self, twin: Any, owner: type) -> _T:
-        if twin is None:
-            return self  # type: ignore[return-value]
-        computed = partial(self._function, twin.asynchronous)
-        return twin.portal.run(computed)  # type: ignore[no-any-return]
+_CoroutineMethod = Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]
 
 
 class CallbackGuard(WithService):
-    """A callback whose `SystemExit` is a failure like any other: the thread it runs on serves the whole program."""
+    """A callback whose `SystemExit` is a failure like any other: its thread serves the whole program."""
 
-    def __init__(self, callback: Callable[..., Any], service: Any = None) -> None:
+    def __init__(self, callback: Callable[..., object], service: object = None) -> None:
         super().__init__(checked_listener(callback, futures=False), service)
 
     def __eq__(self, other: object) -> bool:
         """Compare the callbacks: a user removes one as it was assigned, without the guard."""
         return bool(self.callback == (other.callback if isinstance(other, WithService) else other))
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> object:
         try:
             return self.callback(*args) if self.service is None else super().__call__(*args)
         except (SystemExit, KeyboardInterrupt) as ex:
@@ -103,7 +47,9 @@ class CallbackGuard(WithService):
 
 def _caller(method: Callable[..., Any], limit: str | float | None, waits: bool) -> Any:
     names = list(inspect.signature(method).parameters)[1:]
-    position = names.index('timeout') if 'timeout' in names else len(names)
+    parameters = inspect.signature(method).parameters
+    is_positional = 'timeout' in names and parameters['timeout'].kind is not inspect.Parameter.KEYWORD_ONLY
+    position = names.index('timeout') if is_positional else sys.maxsize
 
     @wraps(method)
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -117,15 +63,17 @@ def _caller(method: Callable[..., Any], limit: str | float | None, waits: bool) 
     return call
 
 
-def blocking(method: _Waiting[_P, _T], limit: str | float | None) -> Callable[Concatenate[Any, _P], _T]:
+def blocking(method: _CoroutineMethod[_P, _T], limit: str | float | None) -> Callable[Concatenate[Any, _P], _T]:
     """Return a method that waits for the end of a coroutine function of the asynchronous object.
 
-    `limit` is how long a call without a timeout takes at most, or the attribute that says so; None is no limit.
+    `limit` is the longest duration of a call without a timeout, or the attribute that has it; None is no limit.
     """
     return _caller(method, limit, True)  # type: ignore[no-any-return]
 
 
-def submitted(method: _Waiting[_P, _T], limit: str | float | None) -> Callable[Concatenate[Any, _P], Future[_T]]:
+def submitted(
+    method: _CoroutineMethod[_P, _T], limit: str | float | None
+) -> Callable[Concatenate[Any, _P], Future[_T]]:
     """Return a method that returns a future for the end of a coroutine function; see `blocking`."""
     submit = _caller(method, limit, False)
     future: Any = Future[get_type_hints(method)['return']]  # type: ignore[misc]
@@ -149,14 +97,26 @@ def threadsafe(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatena
     return call
 
 
-class Stream(Entered, Generic[_T]):
-    """What happens from ``with`` on, in order, for as long as that block lasts; any thread may read it.
+def proxied(
+    method: Callable[Concatenate[Any, _P], _A], proxy: Callable[[_A, Portal], _T]
+) -> Callable[Concatenate[Any, _P], _T]:
+    """Return a method that makes an asynchronous object and returns a proxy of it."""
 
-    Of more than `limit` things that wait the oldest is dropped, which is counted and logged.
+    @wraps(method)
+    def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return proxy(self.portal.run(partial(method, self.asynchronous, *args, **kwargs)), self.portal)
+
+    return call
+
+
+class Stream(ContextProxy, Generic[_T]):
+    """The items that arrive while the ``with`` block is open, in order; any thread may read them.
+
+    If more than `limit` items wait, the oldest is dropped, counted and logged.
     """
 
-    limit = Mirrored[int]()  #: How many things may wait.
-    dropped = Mirrored[int]()  #: How many have been dropped.
+    limit = Attribute[int]()  #: How many items may wait.
+    dropped = Attribute[int]()  #: How many items have been dropped.
 
     def __init__(self, asynchronous: Asynchronous[_T], portal: Portal) -> None:
         super().__init__(asynchronous, portal)
@@ -165,12 +125,12 @@ class Stream(Entered, Generic[_T]):
         return len(self.asynchronous)
 
     def get(self, timeout: float | None = None) -> _T:
-        """Wait for the next, such as ``(data, addr, event)``, or raise `EchoTimeoutError`.
+        """Wait for the next item, such as ``(data, addr, event)``, or raise `EchoTimeoutError`.
 
-        `timeout` is how long to wait, in seconds, 0 for what is there already; by default without limit. If the stream
+        `timeout` is in seconds, 0 returns only an item that waits already; by default there is no limit. If the stream
         ends, `ConnectionClosedError` is raised.
         """
-        read = partial(within, timeout, self.asynchronous.__anext__, 'Nothing')
+        read = partial(with_timeout, timeout, self.asynchronous.__anext__, 'Nothing')
         try:
             return self.portal.call('get', read, timeout is not None and timeout != inf)  # type: ignore[no-any-return]
         except StopAsyncIteration:
@@ -186,22 +146,10 @@ class Stream(Entered, Generic[_T]):
             raise StopIteration from None
 
 
-def made(
-    method: Callable[Concatenate[Any, _P], _A], twin: Callable[[_A, Portal], _T]
-) -> Callable[Concatenate[Any, _P], _T]:
-    """Return a method that makes an asynchronous object and returns the twin of it."""
-
-    @wraps(method)
-    def call(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return twin(self.portal.run(partial(method, self.asynchronous, *args, **kwargs)), self.portal)
-
-    return call
-
-
-async def within(timeout: float | None, read: Callable[[], Coroutine[Any, Any, _T]], what: str) -> _T:
-    """Return what a coroutine function reads, within a time limit."""
+async def with_timeout(timeout: float | None, read: Callable[[], Coroutine[Any, Any, _T]], what: str) -> _T:
+    """Return the result of a coroutine function, within a time limit."""
     delay = inf if timeout is None else seconds(timeout, 'timeout', zero=True)
-    task: Any = asyncio.current_task()  # which reads itself: it must have the origin of the message in its context
+    task: Any = asyncio.current_task()  # reads itself, so that its context gets the request of the message
     is_late = False
 
     def expire() -> None:
@@ -213,7 +161,7 @@ async def within(timeout: float | None, read: Callable[[], Coroutine[Any, Any, _
         return await read()
     except asyncio.CancelledError:
         if is_late:
-            raise EchoTimeoutError(f'{what} came within {timeout} s') from None
+            raise EchoTimeoutError(f'{what} received within {timeout} s') from None
         raise
     finally:
         timer.cancel()

@@ -1,10 +1,10 @@
 """`Portal`: one daemon thread with an event loop, for all blocking calls of a process.
 
-1. A fork of the process makes its own portal. The inherited one is kept and never touched: the loops of both share one
-   set of watched sockets in the system, and to close the loop in the child would make the parent deaf.
+1. A fork of the process makes its own portal. The inherited one is kept and never used: the loops of both share one set
+   of watched sockets in the system, and to close the loop in the child would stop the parent from receiving.
 2. When the main thread ends, waits without limit in other threads end: nothing else would end them, and Python waits
    for these threads. Calls that have a limit continue to their end.
-3. At the very end everything is closed. Daemon threads that still wait are not woken any more.
+3. At exit everything is closed. Daemon threads that still wait are not woken any more.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..errors import ConnectionClosedError
-from ..events._reply_context import current
+from ..events._reply_context import RequestContext, current_request
 from ..loop import new_event_loop
 from ..security.safe_log import SafeLog
 
 __all__ = ['Portal', 'copy_of', 'current_portal']
 
 _LOGGER = SafeLog(logging.getLogger(__name__))
-_LONGEST_END = 2.0  # seconds; a callback that blocks the thread must not keep the interpreter
+_EXIT_TIMEOUT = 2.0  # seconds; a callback that blocks the thread must not keep the interpreter from exiting
 _POLL = 0.05  # seconds; on Windows nothing interrupts a thread that waits for a lock
 _T = TypeVar('_T')
-_portals: dict[int, Portal] = {}  # of this process, and those that it has inherited
-_locks: dict[int, threading.Lock] = {}  # another thread of the parent may have held that of the parent
+_portals: dict[int, Portal] = {}  # by process id: that of this process, and those that it has inherited
+_locks: dict[int, threading.Lock] = {}  # by process id: another thread of the parent may hold the inherited one
 _copies: WeakKeyDictionary[asyncio.Future[Any], Future[Any]] = WeakKeyDictionary()
 _Function = Callable[[], object]
 _Work = Callable[[], Coroutine[Any, Any, _T]]  # a coroutine function with its arguments
@@ -44,7 +44,7 @@ _Work = Callable[[], Coroutine[Any, Any, _T]]  # a coroutine function with its a
 class Portal:
     """The thread and its loop; see `current_portal`.
 
-    What it opens are communicators, or mappings of them. What it closes is an asynchronous context manager.
+    It opens communicators, or mappings of them. It closes asynchronous context managers.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Portal:
         self._opened: set[Any] = set()
         self._endless: set[Future[Any]] = set()  # calls without limit
         self._pid = os.getpid()
-        self._main_ended = self._left = False
+        self._main_ended = self._stopped = False
         self._thread = threading.Thread(target=self._run, name='echorig.sync', daemon=True)
         try:
             self._thread.start()
@@ -60,7 +60,7 @@ class Portal:
             self.loop.close()
             raise
         try:  # this runs before Python waits for the threads that are no daemons, atexit after that
-            getattr(threading, '_register_atexit', lambda function: None)(self._main_ends)
+            getattr(threading, '_register_atexit', lambda function: None)(self._on_main_end)
         except RuntimeError:
             self._main_ended = True
 
@@ -70,19 +70,19 @@ class Portal:
         return threading.get_ident() == self._thread.ident
 
     @property
-    def is_over(self) -> bool:
-        """bool: Whether nothing can be done here any more: the process has forked since, or it is ending."""
-        return self._left or os.getpid() != self._pid
+    def is_closed(self) -> bool:
+        """bool: Whether it can run nothing any more: the process has forked since, or it exits."""
+        return self._stopped or os.getpid() != self._pid
 
     def check(self, name: str = '') -> None:
-        """Raise an error if nothing can be done here; with the name of a method, also if it would wait for itself."""
+        """Raise an error if the portal is closed or, given the name of a method, if that would wait for itself."""
         if os.getpid() != self._pid:
             raise ConnectionClosedError(
                 f'Process {self._pid} opened this, and process {os.getpid()} is a fork of it: open a new one there'
             )
-        if self._left:
+        if self._stopped:
             if threading.current_thread().daemon and not self.is_here:
-                threading.Event().wait()  # until the interpreter stops this thread, which is soon
+                threading.Event().wait()  # blocks until the interpreter kills this daemon thread
             raise ConnectionClosedError('The interpreter is ending: all communicators are closed')
         if name and self.is_here:
             raise RuntimeError(
@@ -95,14 +95,12 @@ class Portal:
         """Run a coroutine function on the loop; cancelling the future cancels it."""
         self.check()
         future: Future[_T] = Future()
-        self._start(future, work, has_limit, [])
+        self._start(future, work, has_limit)
         return future
 
-    def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool, origin: list[Any]) -> None:
-        async def run() -> _T:  # the traceback of an error leads here, which must not lead to the future
-            result = await work()
-            origin.append(current.get())
-            return result
+    def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool) -> None:
+        async def run() -> _T:  # the traceback of an error refers to this frame, which must not refer to the future
+            return await work()
 
         def begin() -> None:
             if not future.cancelled():
@@ -115,7 +113,7 @@ class Portal:
 
         def end(task: asyncio.Task[_T]) -> None:
             self._endless.discard(future)
-            _copy_result(task, Future() if self._left else future)  # at the end no thread is woken
+            _copy_result(task, Future() if self._stopped else future)  # at exit no thread is woken
 
         try:
             self.loop.call_soon_threadsafe(begin)
@@ -128,24 +126,27 @@ class Portal:
     ) -> _T:
         """Run a coroutine function on the loop and wait for its result.
 
-        If the wait is interrupted, it is cancelled, and `undo` is called on the loop. With `shield` it goes on.
+        If the wait is interrupted, it is cancelled, and `undo` is called on the loop. With `shield` it continues.
         """
+
+        async def read() -> tuple[_T, RequestContext | None]:
+            return await work(), current_request.get()
+
         self.check(name)
-        future: Future[_T] = Future()
-        origin: list[Any] = []
+        future: Future[tuple[_T, RequestContext | None]] = Future()
         try:
-            self._start(future, work, has_limit, origin)
+            self._start(future, read, has_limit)
             while sys.platform == 'win32' and not concurrent.futures.wait([future], _POLL).done:
                 pass
-            result = future.result()
-            current.set(origin.pop())  # who sends the next message answers the one that was read
+            result, request = future.result()
+            current_request.set(request)  # the next message that this thread sends may answer the one that was read
             return result
         except BaseException:
             if not shield and (future.cancel() or future.exception() is None):
                 self._post(undo)
             raise
         finally:
-            del future  # the traceback of its exception leads to this frame
+            del future  # the traceback of its exception refers to this frame
 
     def run(self, function: Callable[[], _T]) -> _T:
         """Call a function that does not wait on the thread of the portal, and return its result."""
@@ -156,7 +157,7 @@ class Portal:
         return function() if self.is_here else self.call('', work)
 
     def open(self, name: str, work: _Work[_T]) -> _T:
-        """Run a coroutine function that opens something, and note that for the end."""
+        """Run a coroutine function that opens something, which is closed at exit."""
         opened: list[_T] = []
 
         async def run() -> _T:
@@ -168,62 +169,62 @@ class Portal:
 
     def close(self, opened: Any) -> None:
         """Close something, and on any other thread wait until it is closed, even if the wait is interrupted."""
-        if not self.is_over:
+        if not self.is_closed:
             self._opened.difference_update(_each(opened))
             if self.is_here and hasattr(opened, 'close'):
                 opened.close()
             else:
-                with suppress(ConnectionClosedError):  # it is over now, and everything is closed
+                with suppress(ConnectionClosedError):  # at exit everything is closed
                     self.call('close', partial(opened.__aexit__, None, None, None), shield=True)
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Close everything and end the thread, unless a callback blocks it."""
-        if not self.is_over:
+        if not self.is_closed:
             self._post(self._stop)
-            self._thread.join(_LONGEST_END)
-            self._left = True
+            self._thread.join(_EXIT_TIMEOUT)
+            self._stopped = True
 
     def _post(self, function: _Function) -> None:
-        """Call a function on the thread of the portal, unless it is too late for that."""
+        """Call a function on the thread of the portal, unless the portal is closed."""
         with suppress(RuntimeError):  # the loop is closed
-            if not self.is_over:
+            if not self.is_closed:
                 self.loop.call_soon_threadsafe(function)
 
     def _run(self) -> None:
         asyncio.set_event_loop(None)
-        while not self._left:
+        while not self._stopped:
             try:
                 self.loop.run_forever()
             except BaseException as ex:
                 # sys.exit() in a task cannot end the program from here, and all other calls still need the loop.
-                _LOGGER.error('%r in an asynchronous callback ends no program: the background thread goes on', ex)
+                _LOGGER.error('%r in an asynchronous callback ends no program: the background thread continues', ex)
         try:
-            self.loop.run_until_complete(self._end())
+            self.loop.run_until_complete(self._shut_down())
         finally:
             self.loop.close()
 
-    def _main_ends(self) -> None:
+    def _on_main_end(self) -> None:
         self._main_ended = True
         self._post(self._end_waits)
 
     def _end_waits(self) -> None:
         for future in list(self._endless) if self._main_ended else []:
             if not future.done() and future.set_running_or_notify_cancel():
-                # It ends the thread that waits without a traceback.
+                # SystemExit ends the thread that waits without a traceback.
                 future.set_exception(SystemExit('The main thread has ended, so this wait without limit ends'))
 
     def _stop(self) -> None:
-        self._left = True
-        for com in list(self._opened):  # all at once, so that no callback finds half of them closed
+        self._stopped = True
+        for com in list(self._opened):  # all at once, so that no callback finds only some of them closed
             com.close()
         self.loop.stop()
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         closed = asyncio.gather(*(com.wait_closed() for com in self._opened))
-        await asyncio.wait([*tasks, closed], timeout=_LONGEST_END / 2)
+        await asyncio.wait([*tasks, closed], timeout=_EXIT_TIMEOUT / 2)
         await self.loop.shutdown_asyncgens()
 
 
@@ -232,7 +233,7 @@ def _each(opened: Any) -> list[Any]:
 
 
 def _copy_result(source: asyncio.Future[_T], target: Future[_T]) -> None:
-    """Give a future for threads the result of a future of the loop that is done, unless it is done itself."""
+    """Copy the result of a finished future of the loop to a future for threads, unless that is finished too."""
     error = None if source.cancelled() else source.exception()
     if source.cancelled():
         target.cancel()
@@ -241,7 +242,7 @@ def _copy_result(source: asyncio.Future[_T], target: Future[_T]) -> None:
 
 
 def copy_of(source: asyncio.Future[_T]) -> Future[_T]:
-    """Return the future for threads that has the result of a future of the loop; there is one for each."""
+    """Return the future for threads that gets the result of a future of the loop; always the same for the same one."""
     if source not in _copies:
         copy = _copies[source] = Future()
         source.add_done_callback(lambda source: _copy_result(source, copy))
@@ -249,7 +250,7 @@ def copy_of(source: asyncio.Future[_T]) -> Future[_T]:
 
 
 def current_portal() -> Portal:
-    """Return the portal of this process; it is started if there is none."""
+    """Return the portal of this process; start one if there is none."""
     pid = os.getpid()
     with _locks.setdefault(pid, threading.Lock()):
         if pid not in _portals:
@@ -258,6 +259,6 @@ def current_portal() -> Portal:
 
 
 @atexit.register  # now, so that functions that a program registers later can still use its communicators
-def _leave() -> None:
+def _stop_all() -> None:
     for portal in _portals.values():
-        portal.leave()
+        portal.stop()

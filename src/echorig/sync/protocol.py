@@ -1,4 +1,4 @@
-"""`EchoProtocol` for programs without an event loop: the same names, and each call waits for its end."""
+"""`EchoProtocol` for programs without an event loop: each call waits for its result."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial, wraps
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, overload
 
+from ..aliases import AnyCallback, AnyEvent, Callback, Data, SingleEvent
 from ..communicator import PeerStatistics
 from ..communicator.protocol import EchoProtocol as Asynchronous
-from ..communicator.service import Service
 from ..messages import ExpMessage
 from ..security.rejections import Rejected
 from ..uri import Address
-from .blocking import Computed, Context, Mirrored, Stream, Twin, blocking, made, submitted, threadsafe, within
+from .blocking import Stream, blocking, proxied, submitted, threadsafe, with_timeout
 from .portal import Portal, copy_of, current_portal
+from .proxy import Attribute, ClosableProxy, Property, Proxy, ServiceBase
 
 __all__ = ['EchoProtocol', 'SubmitEchoProtocol']
 
 _P = ParamSpec('_P')
+_ANSWER = 10.0  # seconds; the default time-out of a call
 _ECHO = 'default_echo_timeout'
 
 
@@ -34,21 +36,30 @@ def _opening(method: Callable[_P, Coroutine[Any, Any, Asynchronous]]) -> Callabl
     return open_
 
 
-async def on_event(self: Asynchronous, event: str | int | ExpMessage, timeout: float | None = None) -> tuple[Any, ...]:
+async def on_event(self: Asynchronous, event: AnyEvent, timeout: float | None = None) -> tuple[Any, ...]:
     """Wait for an event, as :meth:`echorig.EchoProtocol.on_event`, or raise `EchoTimeoutError`.
 
-    `timeout` is how long to wait, in seconds, 0 for what has been kept; by default without limit.
+    `timeout` is in seconds, 0 returns only a message that was kept; by default there is no limit.
     """
     what = f'{self.name} ({self.server_uri}): no {ExpMessage.validate(event).name}'
-    return await within(timeout, partial(self.on_event, event), what)
+    return await with_timeout(timeout, partial(self.on_event, event), what)
 
 
-class SubmitEchoProtocol(Twin):
-    """The methods of a communicator that would wait, as ones that return a future; cancelling it cancels the call."""
+class SubmitEchoProtocol(Proxy):
+    """The methods of a communicator that wait, here returning a future; cancelling the future cancels the call."""
 
-    on_event = submitted(on_event, None)
+    if TYPE_CHECKING:  # a ParamSpec does not carry overloads
+
+        @overload
+        def on_event(self, event: SingleEvent, timeout: float | None = None) -> Future[tuple[Data, Address]]: ...
+        @overload
+        def on_event(self, event: AnyEvent, timeout: float | None = None) -> Future[tuple[Any, ...]]: ...
+        def on_event(self, event: AnyEvent, timeout: float | None = None) -> Future[Any]: ...
+    else:
+        on_event = submitted(on_event, None)
     wait_closed = submitted(Asynchronous.wait_closed, None)
     confirmed_send = submitted(Asynchronous.confirmed_send, _ECHO)
+    call = submitted(Asynchronous.call, _ANSWER)
     ping = submitted(Asynchronous.ping, _ECHO)
     init = submitted(Asynchronous.init, _ECHO)
     start = submitted(Asynchronous.start, _ECHO)
@@ -59,8 +70,8 @@ class SubmitEchoProtocol(Twin):
     alyx = submitted(Asynchronous.alyx, _ECHO)
 
 
-class _Messages(Context):
-    """The messages of an experiment; a type checker would give them the types of `Service` in a class of that kind."""
+class _Messages(ClosableProxy):
+    """The messages of an experiment."""
 
     init = blocking(Asynchronous.init, _ECHO)
     start = blocking(Asynchronous.start, _ECHO)
@@ -71,14 +82,14 @@ class _Messages(Context):
     alyx = blocking(Asynchronous.alyx, _ECHO)
 
 
-class EchoProtocol(_Messages, Service):
+class EchoProtocol(_Messages, ServiceBase):
     """A communicator whose methods wait; made by :meth:`client` and :meth:`server`, usable from any thread.
 
     Everything else is as with :class:`echorig.EchoProtocol`, with ``with`` and ``for`` in place of ``async with`` and
     ``async for``. Callbacks run on the background thread, and methods that wait raise `RuntimeError` in them. While a
     callback runs, nothing else is received or confirmed in the whole program, so it must be quick.
-    `submit` has the methods that wait as ones that return a `concurrent.futures.Future`. `asynchronous` is the
-    communicator itself, for callbacks that are coroutine functions; no other thread may use it.
+    `submit` has the methods that wait, here returning a `concurrent.futures.Future`. `asynchronous` is the
+    asynchronous communicator, for callbacks that are coroutine functions; no other thread may use it.
     """
 
     asynchronous: Asynchronous
@@ -95,46 +106,61 @@ class EchoProtocol(_Messages, Service):
         self.tuning = asynchronous.tuning
         self.submit = SubmitEchoProtocol(asynchronous, portal)
 
-    port = Mirrored[int]()  #: The port of the server.
-    hostname = Mirrored[str]()  #: The host name or IP address of the server.
-    protocol = Mirrored[str]()  #: The scheme of the URI, such as udp or ws.
-    role = Mirrored[str]()  #: 'client' or 'server'.
-    Server = Mirrored[asyncio.Server | None]()  #: The listening server, in the server role over TCP.
-    default_echo_timeout = Mirrored[float]()  #: How long to wait for an echo, in seconds, unless a timeout is given.
+    port = Attribute[int]()  #: The port of the server.
+    hostname = Attribute[str]()  #: The host name or IP address of the server.
+    protocol = Attribute[str]()  #: The scheme of the URI, such as udp or ws.
+    role = Attribute[str]()  #: 'client' or 'server'.
+    Server = Attribute[asyncio.AbstractServer | None]()  #: The listening server, in the server role over TCP.
+    default_echo_timeout = Attribute[float]()  #: How long to wait for an echo, in seconds, unless a timeout is given.
     #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
-    busy_poll = Mirrored[float]()
-    response_timeout = Mirrored[float]()  #: How long to wait for the answer to a request, in seconds.
+    busy_poll = Attribute[float]()
+    response_timeout = Attribute[float]()  #: How long to wait for the answer to a request, in seconds.
     #: The buffer size of peers in bytes; an echo of exactly this size may be truncated.
-    max_message_size = Mirrored[int]()
+    max_message_size = Attribute[int]()
 
     @property
     def is_connected(self) -> bool:
         """bool: Whether messages can be exchanged; True for a server that listens, without any client yet."""
-        return not self.portal.is_over and self.asynchronous.is_connected
+        return not self.portal.is_closed and self.asynchronous.is_connected
 
-    peers = Computed[dict[Address, PeerStatistics]](lambda com: dict(com.peers))
-    """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`, at the time of asking."""
-    rejected = Computed[dict[str, Rejected]](lambda com: dict(com.rejected))
+    peers = Property[dict[Address, PeerStatistics]](lambda com: dict(com.peers))
+    """:obj:`dict`: What is known of each remote address, as a `PeerStatistics`; a snapshot."""
+    rejected = Property[dict[str, Rejected]](lambda com: dict(com.rejected))
     """:obj:`dict`: What was refused, by host, as a `Rejected`; ``'*'`` is all further hosts."""
-    #: Done when the connection of a client is gone, and when this is closed.
-    on_connection_lost = Computed[Future[Any]](lambda com: copy_of(com.on_connection_lost))
+    #: Done when a client loses its connection, and when this is closed.
+    on_connection_lost = Property[Future[BaseException | str | None]](lambda com: copy_of(com.on_connection_lost))
     #: Done when the system reports an error of the transport, which is the result.
-    on_error_received = Computed[Future[Exception]](lambda com: copy_of(com.on_error_received))
+    on_error_received = Property[Future[Exception]](lambda com: copy_of(com.on_error_received))
     #: Done when a TCP peer has ended its side of the connection.
-    on_eof_received = Computed[Future[bool]](lambda com: copy_of(com.on_eof_received))
+    on_eof_received = Property[Future[bool]](lambda com: copy_of(com.on_eof_received))
 
-    assign_callback = threadsafe(Asynchronous.assign_callback)
+    if TYPE_CHECKING:  # a ParamSpec does not carry overloads
+
+        @overload
+        def assign_callback(self, event: SingleEvent, callback: Callback) -> None: ...
+        @overload
+        def assign_callback(self, event: int | ExpMessage, callback: AnyCallback) -> None: ...
+        def assign_callback(self, event: AnyEvent, callback: AnyCallback) -> None: ...
+
+        @overload
+        def on_event(self, event: SingleEvent, timeout: float | None = None) -> tuple[Data, Address]: ...
+        @overload
+        def on_event(self, event: AnyEvent, timeout: float | None = None) -> tuple[Any, ...]: ...
+        def on_event(self, event: AnyEvent, timeout: float | None = None) -> Any: ...
+    else:
+        assign_callback = threadsafe(Asynchronous.assign_callback)
+        on_event = blocking(on_event, None)
     clear_callbacks = threadsafe(Asynchronous.clear_callbacks)
-    events = made(Asynchronous.events, Stream)
+    events = proxied(Asynchronous.events, Stream)
     assign_connection_callback = threadsafe(Asynchronous.assign_connection_callback)
     clear_connection_callbacks = threadsafe(Asynchronous.clear_connection_callbacks)
-    connection_events = made(Asynchronous.connection_events, Stream)
-    on_event = blocking(on_event, None)
+    connection_events = proxied(Asynchronous.connection_events, Stream)
     awaiting_response = threadsafe(Asynchronous.awaiting_response)
     send = threadsafe(Asynchronous.send)
     confirmed_send = blocking(Asynchronous.confirmed_send, _ECHO)
+    call = blocking(Asynchronous.call, _ANSWER)
     ping = blocking(Asynchronous.ping, _ECHO)
     wait_closed = blocking(Asynchronous.wait_closed, None)
 
     def __repr__(self) -> str:
-        return f'<{type(self).__module__}.{type(self).__name__} {self.name!r}, {self.role} of {self.server_uri}>'
+        return repr(self.asynchronous).replace('<echorig.', '<echorig.sync.', 1)

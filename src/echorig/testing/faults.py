@@ -1,122 +1,82 @@
-"""What a link is told to do and what it counts, for each of its two ways."""
+"""The settings and the counters of links, for each direction."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from ..checks import described, short
 
-__all__ = ['Counters', 'Rule', 'Ways', 'corrupted', 'dice', 'each_way']
+__all__ = ['Counters', 'PerDirection', 'flip_bit', 'per_direction', 'seeded_random']
 
 T = TypeVar('T')
 
 
-class Ways(tuple[T, T], Generic[T]):
-    """A value for each way.
+@dataclass(frozen=True)
+class PerDirection(Generic[T]):
+    """One value for each direction of a link."""
 
-    Parameters
-    ----------
-    there : Any
-        That from client to server.
-    back : Any
-        That from server to client.
-    """
+    to_server: T
+    """Any: The value of the direction from client to server."""
+    to_client: T
+    """Any: The value of the direction from server to client."""
 
-    __slots__ = ()
-
-    def __new__(cls, there: T, back: T) -> Ways[T]:
-        """Make a pair."""
-        return super().__new__(cls, (there, back))
-
-    @property
-    def there(self) -> T:
-        """Any: That from client to server."""
-        return self[0]
-
-    @property
-    def back(self) -> T:
-        """Any: That from server to client."""
-        return self[1]
+    def __iter__(self) -> Iterator[T]:
+        return iter((self.to_server, self.to_client))
 
 
 @dataclass
 class Counters:
-    """What a link did to what came in on one way: datagrams, or pieces of a stream."""
+    """Counts of the datagrams, or pieces of a stream, of one direction of a link."""
 
     received: int = 0
-    """int: Came in."""
+    """int: Received."""
     forwarded: int = 0
-    """int: Went out, copies included."""
+    """int: Sent on, copies included."""
     lost: int = 0
     """int: Dropped by chance."""
     duplicated: int = 0
-    """int: Got a copy."""
+    """int: Sent twice."""
     reordered: int = 0
-    """int: Held back, to be overtaken."""
+    """int: Held back, so that later ones overtook them."""
     truncated: int = 0
-    """int: Lost their end."""
+    """int: Shortened."""
     corrupted: int = 0
-    """int: Got a wrong bit."""
+    """int: Sent with a wrong bit."""
     cut: int = 0
-    """int: Dropped because the link was cut or nobody was at the other end."""
+    """int: Dropped because the link was cut."""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a setting of a link may be."""
-
-    name: str
-    high: float = float('inf')
-
-    def check(self, value: Any) -> None:
-        """Raise `ValueError` if a value is out of range, `TypeError` if it is no number."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f'{self.name} must be a number or a pair of numbers, not {described(value)}')
-        if not 0 <= value <= self.high or value == float('inf'):
-            limit = f'at most {self.high:g}' if self.high != float('inf') else 'finite'
-            raise ValueError(f'{self.name} must be at least 0 and {limit}, not {short(value)}')
-
-
-def each_way(rules: list[Rule], settings: dict[str, Any]) -> Ways[dict[str, Any]]:
-    """Split settings, each a value or a pair of values, into those of each way.
-
-    Parameters
-    ----------
-    rules : list of Rule
-        What there is to set.
-    settings : dict of str to Any
-        A value, or a (there, back) pair, by name.
-
-    Returns
-    -------
-    Ways of dict
-        The values.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A value is no number, or out of range.
-    """
-    ways: Ways[dict[str, Any]] = Ways({}, {})
-    for rule in rules:
-        value = settings[rule.name]
+def per_direction(maxima: dict[str, float], settings: dict[str, Any]) -> PerDirection[dict[str, Any]]:
+    """Check the settings named in `maxima`, and split them by direction; each is a number or a pair of numbers."""
+    to_server, to_client = {}, {}
+    for name, most in maxima.items():
+        value = settings[name]
         pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
         if len(pair) != 2:
-            raise ValueError(f'{rule.name} must be a number or a (there, back) pair, not {short(value)}')
-        for way, one in zip(ways, pair, strict=True):
-            rule.check(one)
-            way[rule.name] = one
-    return ways
+            raise ValueError(f'{name} must be a number or a (to_server, to_client) pair, not {short(value)}')
+        to_server[name], to_client[name] = (_checked(name, one, most) for one in pair)
+    return PerDirection(to_server, to_client)
 
 
-def dice(seed: int, client: int, way: int) -> random.Random:
-    """Return the chances of one client's one way, which do not depend on what others send."""
-    return random.Random(f'{seed}/{client}/{way}')
+def _checked(name: str, value: Any, most: float) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f'{name} must be a number or a pair of numbers, not {described(value)}')
+    if not 0 <= value <= most or value == inf:
+        limit = 'finite' if most == inf else f'at most {most:g}'
+        raise ValueError(f'{name} must be at least 0 and {limit}, not {short(value)}')
+    return value
 
 
-def corrupted(data: bytes, place: float) -> bytes:
-    """Return the bytes with one bit of them turned; `place` is from 0 to below 1."""
+def seeded_random(seed: int, client: int, direction: int) -> random.Random:
+    """Return the random numbers of one direction (0 to server, 1 to client) of one client."""
+    return random.Random(f'{seed}/{client}/{direction}')
+
+
+def flip_bit(data: bytes, place: float) -> bytes:
+    """Return the bytes with one bit inverted; `place` is from 0 to below 1."""
     byte, bit = divmod(int(place * 8 * len(data)), 8)
     return data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1 :]

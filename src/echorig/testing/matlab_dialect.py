@@ -1,13 +1,12 @@
-"""Rigs without hardware that speak like MATLAB, with raw bytes on a socket.
+"""Fake rigs that talk like MATLAB, on plain sockets.
 
-1. One program does one thing at a time: it reads a datagram, echoes it, executes it and sends the answer. What arrives
-   meanwhile waits in the socket.
-2. It remembers the last frame that it has sent of its own: a message, an answer or a notice, and to whomever. What is
-   equal to that is an echo. Anything else, a notice too, is echoed and executed.
-3. What it cannot execute (`jsondecode` fails, there is no first element, that is no event) it answers with a notice
-   that quotes it. A ping is such a message, and so is one that was longer than the buffer.
-4. It never waits for an echo. A frame that it sends before the echo of the one before has come makes it take that
-   echo for a command.
+1. The program does one thing at a time: it reads a datagram, echoes it, executes it and sends the answer. Meanwhile
+   further datagrams wait in the socket.
+2. It remembers the last frame that it sent on its own: a message, an answer or a notice, to any address. A received
+   frame equal to that is an echo. Any other frame, a notice too, is echoed and executed.
+3. If it cannot execute a frame (`jsondecode` fails, there is no first element, or that is no event), it answers with a
+   notice that quotes it. That includes pings, and messages longer than the buffer.
+4. It never waits for an echo. If it sends another frame before the echo arrives, it takes that echo for a command.
 """
 
 from __future__ import annotations
@@ -24,17 +23,19 @@ from ..messages import ExpMessage
 from ..security.redaction import redact_frame
 from ..uri import Address, Uri
 from ..wire._codec import decode, is_raw
-from .plain_dialects import Plain, is_empty_array
-from .script import Reaction, Received
+from .dialects import RigState
+from .legacy_dialects import LegacyDialect, is_empty_array
+from .received import Received
+from .script import Reaction
 
-__all__ = ['Matlab']
+__all__ = ['MatlabDialect']
 
 
-class Matlab(Plain):
-    """Speaks like MATLAB, over UDP."""
+class MatlabDialect(LegacyDialect):
+    """Talks like MATLAB, over UDP."""
 
-    def __init__(self, rig: Any) -> None:
-        super().__init__(rig)
+    def __init__(self, state: RigState) -> None:
+        super().__init__(state)
         self._last: bytes | None = None
         self._echo: asyncio.Future[None] | None = None  # of `_last`
 
@@ -43,59 +44,63 @@ class Matlab(Plain):
             raise ValueError(f'MATLAB speaks UDP only, not {uri.scheme}')
         return await super().open(uri)
 
-    async def take(self, frame: bytes, addr: Address) -> None:
-        read = frame[: self.rig.buffer]
+    async def handle_frame(self, frame: bytes, addr: Address) -> None:
+        read = frame[: self.state.buffer]
         async with self.turn:
             if read != self._last:
-                await self._execute(self.read(read, addr))
+                await self._execute(self.parse_frame(read, addr))
             elif self._echo is not None and not self._echo.done():
                 self._echo.set_result(None)
 
-    async def _execute(self, heard: Received) -> None:
-        reaction = Reaction() if is_empty_array(heard.frame) else self.rig.heard(heard)
+    async def _execute(self, message: Received) -> None:
+        reaction = Reaction() if is_empty_array(message.frame) else self.record(message)
         if not reaction.echo:
             return
         await asyncio.sleep(reaction.echo_delay)
-        self.transmit(heard.frame, heard.addr)
-        if (why := _problem(heard.frame)) is not None:
-            self._say(self.notice(why, heard), heard.addr)
+        self.transmit(message.frame, message.addr)
+        error = _execution_error(message.frame)
+        if error is None:
+            await asyncio.sleep(reaction.answer_delay)
+            error = reaction.notice
+        if error is not None:
+            self._send_own(_to_jsonencode_style([0, error, message.frame.decode('latin-1')]), message.addr)
+        elif (answer := reaction.answer_to(message)) is not None:
+            echo = self._send_own(_to_jsonencode_style(answer), message.addr)
+            echo.add_done_callback(partial(self._record_outcome, answer))
+
+    def _record_outcome(self, message: Any, echo: asyncio.Future[None]) -> None:
+        if echo.cancelled():
             return
-        await asyncio.sleep(reaction.answer_delay)
-        if reaction.notice is not None:
-            self._say(self.notice(reaction.notice, heard), heard.addr)
-        elif (message := reaction.message(heard)) is not None:
-            self._say(_spelled(message), heard.addr).add_done_callback(partial(self.rig.noted, message))
+        if isinstance(error := echo.exception(), EchoError):
+            self.state.unconfirmed.append((message, error))
+        else:
+            self.state.confirmed.append(message)
 
-    def read(self, frame: bytes, addr: Address) -> Received:
-        heard = super().read(frame.decode('latin-1').encode(), addr)._replace(frame=frame)
+    def parse_frame(self, frame: bytes, addr: Address) -> Received:
+        message = super().parse_frame(frame.decode('latin-1').encode(), addr)._replace(frame=frame)
         code = re.match(rb'\[(\d+)[,\]]', frame)
-        if heard.event is None and code and int(code[1]) in ExpMessage.__members__.values():
-            heard = heard._replace(event=ExpMessage(int(code[1])))  # the rest was cut off
-        return heard
+        if message.event is None and code and int(code[1]) in ExpMessage.__members__.values():
+            message = message._replace(event=ExpMessage(int(code[1])))  # the message was truncated
+        return message
 
-    def notice(self, text: str, heard: Received) -> bytes:
-        return _spelled([0, text, heard.frame.decode('latin-1')])
-
-    async def tell(self, message: Any, addr: Address, timeout: float) -> None:
+    async def confirmed_send(self, message: Any, addr: Address, timeout: float) -> None:
         async with self.turn:
-            await self.free.wait()
-            frame = _spelled(message)
-            echo = self._say(frame, addr)
+            await self.wait_until_free()
+            frame = _to_jsonencode_style(message)
+            echo = self._send_own(frame, addr)
         await asyncio.wait([echo], timeout=timeout)
         if not echo.done():
             raise EchoTimeoutError(f'{addr} did not echo {redact_frame(frame)} within {timeout} s')
         if echo.cancelled():
-            raise ConnectionClosedError(
-                f'{self.rig.name} was switched off before {addr} had echoed {redact_frame(frame)}'
-            )
+            shown = redact_frame(frame)
+            raise ConnectionClosedError(f'{self.state.name} was switched off before {addr} had echoed {shown}')
         echo.result()
 
-    def _say(self, frame: bytes, addr: Address) -> asyncio.Future[None]:
-        """Send a frame of its own; return a future for the echo."""
+    def _send_own(self, frame: bytes, addr: Address) -> asyncio.Future[None]:
+        """Send a frame that is no echo; return a future for its echo."""
         if self._echo is not None and not self._echo.done() and self._last is not None:
-            self._echo.set_exception(
-                EchoError(f'{self.rig.name} forgot {redact_frame(self._last)} before its echo came')
-            )
+            forgotten = redact_frame(self._last)
+            self._echo.set_exception(EchoError(f'{self.state.name} forgot {forgotten} before its echo arrived'))
             self._echo.exception()  # nobody may wait for it
         self._last = frame
         self._echo = asyncio.get_running_loop().create_future()
@@ -108,8 +113,8 @@ class Matlab(Plain):
             self._echo.cancel()
 
 
-def _problem(frame: bytes) -> str | None:
-    """Say why MATLAB fails to execute what it has read; None if it does not."""
+def _execution_error(frame: bytes) -> str | None:
+    """Return the error of MATLAB for a frame that it cannot execute."""
     try:
         message = json.loads(frame.decode('latin-1'))
     except (ValueError, RecursionError):
@@ -121,8 +126,8 @@ def _problem(frame: bytes) -> str | None:
     return None
 
 
-def _spelled(message: Any) -> bytes:
-    """Return what MATLAB sends: the text of `jsonencode`, one byte for each character."""
+def _to_jsonencode_style(message: Any) -> bytes:
+    """Encode a message as `jsonencode` of MATLAB does, with one byte for each character."""
     if not is_raw(message):
         text = json.dumps(decode(EchoProtocol.encode(message)), ensure_ascii=False, separators=(',', ':'))
     elif isinstance(message, str):

@@ -1,44 +1,25 @@
-"""What a rig without hardware does with each event."""
+"""The reactions of a fake rig to each event."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
+from ..aliases import AnyEvent
 from ..checks import described, flag, number_of, seconds, text
-from ..events.callbacks import each
+from ..events.callbacks import single_events
 from ..messages import ExpMessage
-from ..security.redaction import redact_frame
-from ..uri import Address
+from .received import Received
 
-__all__ = ['Reaction', 'Received', 'Script']
+__all__ = ['Reaction', 'Script']
 
 Answer = bool | Sequence[Any] | Callable[[list[Any]], Sequence[Any]] | None
 
 
-class Received(NamedTuple):
-    """A message that a rig has received."""
-
-    event: ExpMessage | None
-    """ExpMessage or None: Its event; None if it is no message."""
-    data: list[Any]
-    """list: What came with the event; empty if it could not be read."""
-    addr: Address
-    """tuple of (str, int): Where it came from."""
-    frame: bytes
-    """bytes: What travelled, as far as the rig has read it."""
-    time: float
-    """float: When it came, on the clock of `time.monotonic`, in seconds."""
-
-    def __repr__(self) -> str:
-        event = None if self.event is None else self.event.name or 'notice'
-        return f'Received({event}, {redact_frame(self.frame)!r}, {self.addr}, {self.time})'
-
-
 @dataclass(frozen=True)
 class Reaction:
-    """What a rig does with a message; see `FakeRig.script`."""
+    """The reaction to a message; the fields are the parameters of `FakeRig.script`."""
 
     echo: bool = True
     echo_delay: float = 0.0
@@ -47,63 +28,54 @@ class Reaction:
     answer_delay: float = 0.0
     notice: str | None = None
 
-    def message(self, heard: Received) -> list[Any] | None:
-        """Return the answer to a message, or None."""
-        if heard.event is None or self.answer is None or self.answer is False:
+    def __post_init__(self) -> None:
+        flag(self.echo, 'echo')
+        seconds(self.echo_delay, 'echo_delay', zero=True)
+        seconds(self.answer_delay, 'answer_delay', zero=True)
+        is_data = self.answer is None or isinstance(self.answer, (bool, Sequence)) or callable(self.answer)
+        if isinstance(self.answer, (str, bytes)) or not is_data:
+            raise TypeError(f'answer must be a bool, a list of data or callable, not {described(self.answer)}')
+        if self.notice is not None:
+            text(self.notice, 'notice')
+
+    def answer_to(self, message: Received) -> list[Any] | None:
+        """Return the answer to a message; None for no answer."""
+        if message.event is None or self.answer is None or self.answer is False:
             return None
         if self.answer is True:
-            data: Sequence[Any] = heard.data
+            data: Sequence[Any] = message.data
         else:
-            data = self.answer(heard.data) if callable(self.answer) else self.answer
-        event = heard.event if self.answer_event is None else self.answer_event
+            data = self.answer(message.data) if callable(self.answer) else self.answer
+        event = message.event if self.answer_event is None else self.answer_event
         return [int(event), *data]
 
 
 class Script:
-    """The reactions to each event. Those for a number of messages lie on top of those for all."""
+    """The reactions to each event; those for a limited number of messages have priority."""
 
     def __init__(self) -> None:
         self._reactions: dict[ExpMessage, list[tuple[Reaction, int | None]]] = {}
         self.set(ExpMessage.any(), Reaction(), None)
         self.set(ExpMessage.ALYX, Reaction(answer=None), None)  # a token is confirmed, not answered
 
-    def set(self, events: str | int | ExpMessage, reaction: Reaction, times: int | None) -> None:
-        """Say what is done with an event or a combination, for the next `times` messages or for all.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is no such event, or a value is out of range.
-        """
+    def set(self, events: AnyEvent, reaction: Reaction, times: int | None) -> None:
+        """Set the reaction to an event or a combination, for the next `times` messages or for all (None)."""
         if times is not None:
             number_of(times, 'times')
-        flag(reaction.echo, 'echo')
-        seconds(reaction.echo_delay, 'echo_delay', zero=True)
-        seconds(reaction.answer_delay, 'answer_delay', zero=True)
-        if isinstance(reaction.answer, (str, bytes)) or not (
-            reaction.answer is None or isinstance(reaction.answer, (bool, Sequence)) or callable(reaction.answer)
-        ):
-            raise TypeError(f'answer must be a bool, a list of data or callable, not {described(reaction.answer)}')
-        if reaction.notice is not None:
-            text(reaction.notice, 'notice')
-        for event in each(ExpMessage.validate(events)):
-            own = reaction
-            if reaction.answer_event is not None:
-                own = replace(reaction, answer_event=ExpMessage.validate(reaction.answer_event, False))
+        for event in single_events(ExpMessage.validate(events)):
             if times is None:
-                self._reactions[event] = [(own, None)]
+                self._reactions[event] = [(reaction, None)]
             else:
-                self._reactions[event].append((own, times))
+                self._reactions[event].append((reaction, times))
 
     def next(self, event: ExpMessage | None) -> Reaction:
-        """Return what is done with the message that has just come."""
+        """Return the reaction to the message that has just been received, and count the message."""
         if event is None or event not in self._reactions:  # no message, or a notice
             return Reaction(answer=None)
         reactions = self._reactions[event]
         reaction, times = reactions[-1]
         if times is not None:
+            reactions[-1] = reaction, times - 1
             if times == 1:
                 reactions.pop()
-            else:
-                reactions[-1] = reaction, times - 1
         return reaction

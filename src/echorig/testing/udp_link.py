@@ -1,65 +1,56 @@
-"""`LossyLink`: a UDP link between clients and a server that treats datagrams as a bad network does.
+"""`LossyLink`: a UDP link between clients and a server, with the faults of a bad network.
 
-1. Each client has a socket of its own towards the server, so the server can tell clients apart and speak to them.
-2. Each client has its own chances, from the seed and its place in the order of arrival: what one client's datagrams
-   suffer does not depend on when those of others come.
-3. Delays keep the order of one client's datagrams; only what is picked for reordering is overtaken.
+1. Each client has its own socket towards the server, so the server can tell the clients apart.
+2. Each client has its own random numbers, from the seed and its place in the order of arrival: the faults of one
+   client do not depend on the traffic of others.
+3. Delays keep the order of the datagrams of one client; only `reorder` changes it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
+from functools import partial
+from math import inf
 from typing import Any
 
 from ..resolver import resolve
 from ..transports import sockets
 from ..uri import Address, Uri, as_address
-from .faults import Counters, Rule, Ways, dice, each_way
-from .link_direction import Lane
+from .faults import Counters, PerDirection, per_direction, seeded_random
+from .link_direction import CHANCES, LinkDirection
 
 __all__ = ['LossyLink']
 
-RULES = [
-    *(Rule(name, 1.0) for name in ('loss', 'duplicate', 'reorder', 'truncate', 'corrupt')),
-    *(Rule(name) for name in ('delay', 'jitter', 'hold')),
-]
+MAXIMA = {**dict.fromkeys(CHANCES, 1.0), 'delay': inf, 'jitter': inf, 'hold': inf}
 
 
 class LossyLink:
     """A UDP link to a server, with faults; an asynchronous context manager.
 
-    Any number of clients may use `uri` in place of the server's. Each setting is a number, or a pair of them:
-    for what goes to the server, and for what comes back. Chances are those of each single datagram, 0 to 1.
+    Any number of clients may use `uri` in place of that of the server. Each setting is a number for both directions, or
+    a pair ``(to_server, to_client)``. Chances are from 0 to 1, for each single datagram.
 
     Parameters
     ----------
     target : str
-        The URI of the server, which need not be there yet and may come and go.
-    loss : float or tuple of (float, float)
-        The chance to be dropped.
-    duplicate : float or tuple of (float, float)
-        The chance to arrive twice.
+        The URI of the server, which may start, stop and start again meanwhile.
+    loss, duplicate, truncate, corrupt : float or tuple of (float, float)
+        The chances to be dropped, to arrive twice, to be shortened and to get a wrong bit. (On a real network the
+        checksum of UDP detects nearly all wrong bits.)
     reorder : float or tuple of (float, float)
-        The chance to be held back until the next datagram of the same client and way has passed.
-    truncate : float or tuple of (float, float)
-        The chance to lose its end.
-    corrupt : float or tuple of (float, float)
-        The chance to get a wrong bit. (On a real network the checksum of UDP catches nearly all of these.)
-    delay : float or tuple of (float, float)
-        How long each takes, in seconds.
-    jitter : float or tuple of (float, float)
-        How much longer it takes at most, by chance, in seconds.
+        The chance to be held back until the next datagram of the same client and direction has passed.
+    delay, jitter : float or tuple of (float, float)
+        The delay of each datagram, and the longest additional delay, which is random, in seconds.
     hold : float or tuple of (float, float)
-        The longest time to hold one back for reordering, in seconds.
+        The longest time to hold a datagram back for reordering, in seconds.
     seed : int
-        What the chances are drawn from: the same seed and traffic give the same faults.
+        The seed of the random numbers: the same seed and traffic give the same faults.
 
     Attributes
     ----------
-    counters : Ways of Counters
-        What has happened so far, ``counters.there`` and ``counters.back``.
+    counters : PerDirection of Counters
+        Counts of the datagrams: ``counters.to_server`` and ``counters.to_client``.
 
     Raises
     ------
@@ -81,135 +72,116 @@ class LossyLink:
         hold: float | tuple[float, float] = 0.02,
         seed: int = 0,
     ) -> None:
-        given = locals()
+        self._faults = per_direction(MAXIMA, locals())
         self.target = target
         self.seed = seed
-        self.counters: Ways[Counters] = Ways(Counters(), Counters())
-        self._faults = each_way(RULES, given)
+        self.counters = PerDirection(Counters(), Counters())
         self._uri: Uri | None = None
-        self._server: Uri | None = None
-        self._clients: dict[Address, _Client] = {}
-        self._is_cut = Ways(False, False)
-        self._front: asyncio.DatagramTransport | None = None
+        self._server: Uri
+        self._socket = _Socket(self._receive)
+        self._upstream: list[_Socket] = []  # one for each client
+        self._opening: list[asyncio.Task[None]] = []
+        self._clients: dict[Address, PerDirection[LinkDirection]] = {}
+        self._is_cut = PerDirection(False, False)
 
     @property
     def uri(self) -> str:
-        """str: What clients connect to.
-
-        Raises
-        ------
-        RuntimeError
-            The link is not open.
-        """
+        """str: The URI for clients; a RuntimeError if the link is not open."""
         if self._uri is None:
             raise RuntimeError('The link has no address before it is entered with "async with"')
         return str(self._uri)
 
-    def cut(self, there: bool = True, back: bool = True) -> None:
-        """Unplug the cable: what comes in, and what is under way, is dropped until `mend`.
+    def cut(self, to_server: bool = True, to_client: bool = True) -> None:
+        """Drop all datagrams, also those that are delayed, until `mend`.
 
         Parameters
         ----------
-        there, back : bool
-            Whether to cut the way to the server, and the way back.
+        to_server, to_client : bool
+            Whether to cut this direction.
         """
-        self._set_cut(self._is_cut.there or there, self._is_cut.back or back)
+        self._set_cut(self._is_cut.to_server or to_server, self._is_cut.to_client or to_client)
 
     def mend(self) -> None:
-        """Plug the cable in again, both ways."""
+        """Forward datagrams again, in both directions."""
         self._set_cut(False, False)
 
-    def _set_cut(self, *cuts: bool) -> None:
-        self._is_cut = Ways(*cuts)
+    def _set_cut(self, to_server: bool, to_client: bool) -> None:
+        self._is_cut = PerDirection(to_server, to_client)
         for client in self._clients.values():
-            for lane, cut in zip(client.lanes, self._is_cut, strict=True):
-                lane.is_cut = cut
-                if cut:
-                    lane.clear()
+            _cut(client, self._is_cut)
 
     async def __aenter__(self) -> LossyLink:
         _, self._server = await resolve(self.target)
         if self._server.scheme != 'udp':
-            raise ValueError(f'A LossyLink carries datagrams, and {self.target} is a stream: use CuttingLink')
-        here = Uri('udp', '::1' if ':' in self._server.host else '127.0.0.1', 0)
+            raise ValueError(f'A LossyLink carries datagrams, and {self.target} is a stream: use TcpFaultLink')
         options: dict[str, Any] = {}
-        sock = sockets.bound(here, options)
-        assert sock is not None
-        loop = asyncio.get_running_loop()
-        self._front, _ = await loop.create_datagram_endpoint(lambda: _Ear(self._from_client), **options)
-        self._uri = Uri('udp', *as_address(sock.getsockname()))
+        sockets.bind_socket(Uri('udp', '::1' if ':' in self._server.host else '127.0.0.1', 0), options)
+        self._uri = Uri('udp', *as_address(options['sock'].getsockname()))
+        await self._socket.open(options)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._front is not None:
-            self._front.close()
-        openings = [client.close() for client in self._clients.values()]
-        await asyncio.gather(*openings, return_exceptions=True)
-        await asyncio.sleep(0)  # the loop closes the sockets of closed transports in its next turn
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for client in self._clients.values():
+            _cut(client, PerDirection(True, True))
+        for socket in (self._socket, *self._upstream):
+            socket.close()
+        await asyncio.sleep(0)  # the loop closes the sockets of closed transports in its next iteration
 
-    def _from_client(self, data: bytes, addr: Address) -> None:
-        client = self._clients.get(addr)
-        if client is None:
-            client = self._clients[addr] = _Client(self, addr, len(self._clients))
-        client.lanes.there.take(data)
+    def _receive(self, data: bytes, addr: Address) -> None:
+        if addr not in self._clients:
+            self._clients[addr] = self._new_client(addr)
+        self._clients[addr].to_server.receive(data)
+
+    def _new_client(self, addr: Address) -> PerDirection[LinkDirection]:
+        faults, counters, number = self._faults, self.counters, len(self._clients)
+        chances = seeded_random(self.seed, number, 1)
+        send_back = partial(self._socket.send, addr=addr)
+        to_client = LinkDirection(send_back, faults.to_client, counters.to_client, chances)
+        upstream = _Socket(lambda data, _: to_client.receive(data))
+        chances = seeded_random(self.seed, number, 0)
+        to_server = LinkDirection(upstream.send, faults.to_server, counters.to_server, chances)
+        options: dict[str, Any] = {}
+        sockets.connect_socket(self._server, options)
+        self._upstream.append(upstream)
+        self._opening.append(asyncio.get_running_loop().create_task(upstream.open(options)))
+        client = PerDirection(to_server, to_client)
+        _cut(client, self._is_cut)
+        return client
 
 
-class _Ear(asyncio.DatagramProtocol):
-    """Hands on what a socket hears; nobody being there is an ordinary thing on a bad network."""
+def _cut(client: PerDirection[LinkDirection], is_cut: PerDirection[bool]) -> None:
+    client.to_server.is_cut, client.to_client.is_cut = is_cut
+    for direction in client:
+        if direction.is_cut:
+            direction.clear()
 
-    def __init__(self, take: Callable[[bytes, Address], None]) -> None:
-        self._take = take
+
+class _Socket(asyncio.DatagramProtocol):
+    """A UDP socket, which keeps datagrams until it is open; it ignores errors, because the other end may be missing."""
+
+    def __init__(self, receive: Callable[[bytes, Address], None]) -> None:
+        self._receive = receive
+        self._transport: Any = None
+        self._unsent: list[tuple[bytes, Address | None]] = []
+
+    async def open(self, options: dict[str, Any]) -> None:
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, **options)
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        for datagram in self._unsent:
+            transport.sendto(*datagram)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._take(data, addr)
+        self._receive(data, addr)
 
-    def error_received(self, exc: Exception) -> None:
-        pass
+    def send(self, data: bytes, addr: Address | None = None) -> None:
+        if self._transport is None:
+            self._unsent.append((data, addr))
+        elif not self._transport.is_closing():
+            self._transport.sendto(data, addr)
 
-
-class _Client:
-    """One client of a link, and its socket towards the server."""
-
-    def __init__(self, link: LossyLink, addr: Address, number: int) -> None:
-        self._link = link
-        self._addr = addr
-        self._upstream: asyncio.DatagramTransport | None = None
-        self._early: list[bytes] = []  # until the socket is there
-        self.lanes = Ways(
-            Lane(self._to_server, link._faults.there, link.counters.there, dice(link.seed, number, 0)),
-            Lane(self._to_client, link._faults.back, link.counters.back, dice(link.seed, number, 1)),
-        )
-        for lane, cut in zip(self.lanes, link._is_cut, strict=True):
-            lane.is_cut = cut
-        self._opening = asyncio.get_running_loop().create_task(self._open())
-
-    async def _open(self) -> None:
-        assert self._link._server is not None
-        options: dict[str, Any] = {}
-        sockets.connected(self._link._server, options)
-        upstream, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: _Ear(lambda data, _: self.lanes.back.take(data)), **options
-        )
-        self._upstream = upstream
-        for data in self._early:
-            self._upstream.sendto(data)
-        self._early.clear()
-
-    def _to_server(self, data: bytes) -> None:
-        if self._upstream is None:
-            self._early.append(data)
-        elif not self._upstream.is_closing():
-            self._upstream.sendto(data)
-
-    def _to_client(self, data: bytes) -> None:
-        if self._link._front is not None and not self._link._front.is_closing():
-            self._link._front.sendto(data, self._addr)
-
-    async def close(self) -> None:
-        for lane in self.lanes:
-            lane.clear()
-        await self._opening
-        if self._upstream is not None:
-            self._upstream.close()
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

@@ -1,1 +1,1 @@
-"""Sockets in and out."""
+"""Sockets: UDP, TCP, TLS, limits on connections, reconnecting."""

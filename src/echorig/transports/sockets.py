@@ -1,84 +1,100 @@
-"""The sockets that a communicator makes itself, instead of leaving it to the event loop.
+"""Sockets that are bound or connected here instead of by the event loop.
 
-A loop that fails to bind or connect a datagram socket may leave a half-made transport behind (uvloop 0.23 does),
-and none of them tells which port it will get before the communicator is made.
+A loop that fails to bind or connect a datagram socket may leave a transport behind (uvloop 0.23 does), and no loop
+reports the port of a server before the communicator is made.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..errors import EchoError
 from ..uri import Uri
 
-__all__ = ['bound', 'connected']
+__all__ = ['address_info', 'any_socket', 'bind_socket', 'connect_first', 'connect_socket', 'naming_errors']
 
-# Whoever passes one of these wants the loop to make the socket.
-_LOOPS_BUSINESS = frozenset(
+# With one of these options the event loop makes the socket.
+_LOOP_OPTIONS = frozenset(
     ('sock', 'local_addr', 'remote_addr', 'family', 'proto', 'flags', 'reuse_address', 'reuse_port', 'allow_broadcast')
 )
 
 
-def bound(uri: Uri, kwargs: dict[str, Any]) -> socket.socket | None:
-    """Put a bound socket into the keyword arguments for the loop, where that is ours to do.
+@contextlib.contextmanager
+def naming_errors(name: str | None, uri: Uri) -> Iterator[None]:
+    """Add the rig and its address to the text of an error of the system; its class and number stay."""
+    try:
+        yield
+    except OSError as ex:
+        if not isinstance(ex, EchoError):
+            who = f'{name} ({uri})' if name else str(uri)
+            if ex.errno is not None:
+                ex.strerror = f'{ex.strerror}: {who}'
+            else:
+                ex.args = (f'{ex}: {who}',)
+        raise
 
-    Parameters
-    ----------
-    uri : Uri
-        Where to listen; the host is numeric, the port may be 0.
-    kwargs : dict
-        The keyword arguments; ``sock`` is added.
 
-    Returns
-    -------
-    socket.socket or None
-        The socket, if one was made.
-
-    Raises
-    ------
-    OSError
-        The address is in use or not of this computer.
-    """
-    if 'sock' in kwargs or (uri.port and (uri.scheme != 'udp' or _LOOPS_BUSINESS & kwargs.keys())):
+def bind_socket(uri: Uri, kwargs: dict[str, Any]) -> socket.socket | None:
+    """Return a socket bound to a numeric URI, also as ``kwargs['sock']``; None if the event loop makes it."""
+    if 'sock' in kwargs or (uri.port and _LOOP_OPTIONS & kwargs.keys()):
         return None
+    if uri.port and uri.scheme != 'udp' and uri.host != '::':
+        return None
+    kwargs['sock'] = sock = bound_socket(uri)
+    return sock
+
+
+def bound_socket(uri: Uri) -> socket.socket:
+    """Return a socket bound to a numeric URI."""
     sock = _make(uri)
     try:
-        if uri.scheme != 'udp' and os.name == 'posix':  # as the loops do for the servers they bind themselves
+        if uri.scheme != 'udp' and os.name == 'posix':  # as the loops do
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(_sockaddr(uri, socket.AI_PASSIVE))
     except BaseException:
         sock.close()
         raise
-    kwargs['sock'] = sock
     return sock
 
 
-def connected(uri: Uri, kwargs: dict[str, Any]) -> socket.socket | None:
-    """Put a connected datagram socket into the keyword arguments for the loop, where that is ours to do.
+async def connected_to(uri: Uri) -> socket.socket:
+    """Return a TCP socket connected to a numeric URI; ``loop.sock_connect`` would need a thread for that on uvloop."""
+    loop, sock = asyncio.get_running_loop(), _make(uri)
+    connected: asyncio.Future[None] = loop.create_future()
 
-    Parameters
-    ----------
-    uri : Uri
-        The server; the host is numeric.
-    kwargs : dict
-        The keyword arguments; ``sock`` is added.
+    def wake() -> None:
+        if not connected.done():
+            connected.set_result(None)
 
-    Returns
-    -------
-    socket.socket or None
-        The socket, if one was made.
+    try:
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(_sockaddr(uri, 0))
+            return sock
+        loop.add_writer(sock.fileno(), wake)
+        try:
+            await connected
+        finally:
+            loop.remove_writer(sock.fileno())
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
-    Raises
-    ------
-    OSError
-        There is no way to the address.
-    """
-    if uri.scheme != 'udp' or _LOOPS_BUSINESS & kwargs.keys():
+
+def connect_socket(uri: Uri, kwargs: dict[str, Any]) -> socket.socket | None:
+    """Return a datagram socket connected to a numeric URI, also as ``kwargs['sock']``; None if the loop makes it."""
+    if uri.scheme != 'udp' or _LOOP_OPTIONS & kwargs.keys():
         return None
     sock = _make(uri)
     try:
-        sock.connect(_sockaddr(uri, 0))  # of a datagram socket this only notes the address, so it never blocks
+        sock.connect(_sockaddr(uri, 0))  # sets the address of a datagram socket, and never blocks
     except BaseException:
         sock.close()
         raise
@@ -86,17 +102,43 @@ def connected(uri: Uri, kwargs: dict[str, Any]) -> socket.socket | None:
     return sock
 
 
-def _make(uri: Uri) -> socket.socket:
-    family = socket.AF_INET6 if ':' in uri.host else socket.AF_INET
-    # The protocol number matters: asyncio sets TCP_NODELAY only on sockets that have it.
-    kind, protocol = (
-        (socket.SOCK_DGRAM, socket.IPPROTO_UDP) if uri.scheme == 'udp' else (socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    )
-    sock = socket.socket(family, kind, protocol)
-    sock.setblocking(False)
+def connect_first(uris: Sequence[Uri], kwargs: dict[str, Any]) -> socket.socket | None:
+    """Return a datagram socket connected to the first of some numeric URIs to which there is a way."""
+    for uri in uris[:-1]:
+        with contextlib.suppress(OSError):
+            return connect_socket(uri, kwargs)
+    return connect_socket(uris[-1], kwargs)
+
+
+def any_socket(uri: Uri) -> socket.socket:
+    """Return a datagram socket, of the family of a numeric URI, that sends to and receives from every address."""
+    sock = _make(uri)
+    try:
+        sock.bind(('::' if ':' in uri.host else '0.0.0.0', 0))
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
+def _make(uri: Uri) -> socket.socket:
+    family = socket.AF_INET6 if ':' in uri.host else socket.AF_INET
+    kind, protocol = socket.SOCK_DGRAM, socket.IPPROTO_UDP
+    if uri.scheme != 'udp':
+        kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY only with this number
+    sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    if uri.host == '::':  # for IPv4 as well, on all systems; asyncio would limit a TCP server to IPv6
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return sock
+
+
+def address_info(uri: Uri) -> tuple[int, int, int, str, Any]:
+    """Return a numeric URI as an entry of the result of ``socket.getaddrinfo``, for TCP."""
+    family = socket.AF_INET6 if ':' in uri.host else socket.AF_INET
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', _sockaddr(uri, 0)
+
+
 def _sockaddr(uri: Uri, flags: int) -> Any:
-    """Return the system's form of a numeric address, with the scope of an IPv6 one; never asks a name server."""
+    """Return the system's form of a numeric address, with the scope of an IPv6 one; no name server is asked."""
     return socket.getaddrinfo(uri.host, uri.port, type=socket.SOCK_DGRAM, flags=flags | socket.AI_NUMERICHOST)[0][4]

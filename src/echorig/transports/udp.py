@@ -1,27 +1,24 @@
-"""UDP: opening the endpoint of a communicator, which is its own datagram protocol."""
+"""UDP: the datagram endpoint of a communicator, which is its own datagram protocol."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import socket
+import sys
 from typing import Any
 
 from ..uri import Uri
+from .choice import DatagramTransport, can_be_compiled
+from .sockets import connect_socket
+from .udp_addresses import AllAddressesTransport, is_for_all
 
-try:
-    from ._datagram import DatagramTransport as FastTransport
-except ImportError:  # Windows
-    FastTransport = None  # type: ignore[assignment, misc]
+__all__ = ['connect', 'max_size', 'open_endpoint', 'open_socket']
 
-__all__ = ['ENVIRONMENT', 'connect', 'listen', 'max_size']
-
-ENVIRONMENT = 'ECHORIG_DATAGRAM'
-"""str: The environment variable that chooses the datagram transport: ``fast`` (the default) or the ``loop``'s own."""
-
-_MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 # The IPv4 total length is 16 bits and includes 20 bytes of IP and 8 of UDP header (RFC 791, RFC 768); the
 # IPv6 payload length is 16 bits and includes only the 8 bytes of UDP header (RFC 8200).
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # of <linux/in.h>; Python does not name them
+_MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 
 
 def max_size(host: str) -> int:
@@ -29,57 +26,65 @@ def max_size(host: str) -> int:
     return _MAX_PAYLOAD[socket.AF_INET6 if ':' in host else socket.AF_INET]
 
 
-def _check_plain(uri: Uri, kwargs: dict[str, Any]) -> None:
+async def open_endpoint(
+    protocol: asyncio.DatagramProtocol, uri: Uri, kwargs: dict[str, Any], *, is_client: bool
+) -> None:
+    """Open the endpoint of a server or client at a numeric URI.
+
+    Its transport is the compiled one, or that of the loop where `kwargs`, the options of
+    ``loop.create_datagram_endpoint``, or the environment require it.
+    """
     if kwargs.pop('ssl', None):
-        raise ValueError(f'{uri} is UDP, which has no TLS, but ssl= was given: use wss:// for TLS')
+        raise ValueError(f'{uri} is UDP, which has no TLS, but ssl= was given: use tls:// for TLS')
+    loop, sock = asyncio.get_running_loop(), kwargs.get('sock')
+    if sock is not None:
+        sock.setblocking(False)
+        if is_client and not _is_connected(sock):
+            sock.connect(uri.address)
+        if kwargs.keys() == {'sock'}:
+            await open_socket(protocol, sock, is_server=not is_client)
+            return
+    else:
+        kwargs.setdefault('remote_addr' if is_client else 'local_addr', uri.address)
+    transport, _ = await loop.create_datagram_endpoint(lambda: protocol, **kwargs)
+    _allow_fragments(transport.get_extra_info('socket'))
 
 
-def _wants_fast() -> bool:
-    """Tell whether the compiled transport is there and wanted."""
-    choice = os.environ.get(ENVIRONMENT, '').strip().lower()
-    if choice not in ('', 'fast', 'loop'):
-        raise ValueError(f"{ENVIRONMENT} is {choice!r}; it must be 'fast' or 'loop', or not be set")
-    return FastTransport is not None and choice != 'loop'
-
-
-async def _open(protocol: asyncio.DatagramProtocol, kwargs: dict[str, Any]) -> None:
-    """Make the transport: the compiled one, or the loop's where the loop or the arguments ask for it."""
+async def open_socket(protocol: asyncio.DatagramProtocol, sock: socket.socket, *, is_server: bool = False) -> None:
+    """Open the endpoint of a non-blocking socket that is bound or connected."""
     loop = asyncio.get_running_loop()
-    sock = kwargs.get('sock')
-    if sock is not None and kwargs.keys() == {'sock'} and sock.family in _MAX_PAYLOAD and _wants_fast():
+    _allow_fragments(sock)
+    if can_be_compiled(sock, socket.SOCK_DGRAM):
         try:
-            FastTransport(loop, sock, protocol)
+            DatagramTransport(loop, sock, protocol)
             return
         except NotImplementedError:  # a loop without readers, such as the proactor of Windows
             pass
-    await loop.create_datagram_endpoint(lambda: protocol, **kwargs)
-
-
-async def listen(protocol: asyncio.DatagramProtocol, uri: Uri, **kwargs: Any) -> None:
-    """Open the socket of a server.
-
-    Parameters
-    ----------
-    protocol : asyncio.DatagramProtocol
-        Takes what is received.
-    uri : Uri
-        Where to listen; the host is numeric.
-    kwargs
-        For ``loop.create_datagram_endpoint``.
-
-    Raises
-    ------
-    ValueError
-        There is an ``ssl`` context.
-    OSError
-        The address is in use or not of this machine.
-    """
-    _check_plain(uri, kwargs)
-    if sock := kwargs.get('sock'):
-        sock.setblocking(False)
+    if is_server and is_for_all(sock):
+        await AllAddressesTransport(loop, protocol).open(sock)
     else:
-        kwargs.setdefault('local_addr', uri.address)
-    await _open(protocol, kwargs)
+        await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
+
+
+def _allow_fragments(sock: socket.socket) -> None:
+    """Let routers split a datagram that is too long for a link on its way.
+
+    Linux forbids that by default. The datagram is then lost, and a legacy peer is not sent another one.
+    """
+    if sys.platform == 'linux':
+        with contextlib.suppress(OSError):  # a socket of IPv6 that does not serve IPv4
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+
+
+async def connect(protocol: asyncio.DatagramProtocol, uri: Uri) -> None:
+    """Open the endpoint of a client at a numeric URI by a new socket; raises OSError if there is no way."""
+    sock = connect_socket(uri, {})
+    assert sock is not None
+    try:
+        await open_socket(protocol, sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _is_connected(sock: socket.socket) -> bool:
@@ -88,32 +93,3 @@ def _is_connected(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-async def connect(protocol: asyncio.DatagramProtocol, uri: Uri, **kwargs: Any) -> None:
-    """Open the socket of a client and connect it to its server.
-
-    Parameters
-    ----------
-    protocol : asyncio.DatagramProtocol
-        Takes what is received.
-    uri : Uri
-        The server; the host is numeric.
-    kwargs
-        For ``loop.create_datagram_endpoint``.
-
-    Raises
-    ------
-    ValueError
-        There is an ``ssl`` context.
-    OSError
-        There is no way to the address.
-    """
-    _check_plain(uri, kwargs)
-    if sock := kwargs.get('sock'):
-        sock.setblocking(False)
-        if not _is_connected(sock):
-            sock.connect(uri.address)
-    else:
-        kwargs.setdefault('remote_addr', uri.address)
-    await _open(protocol, kwargs)

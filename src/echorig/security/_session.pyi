@@ -1,7 +1,0 @@
-from typing import final
-
-@final
-class Session: ...
-
-@final
-class Outgoing: ...
