@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ['READER_TURNS', 'DelayedCall', 'StallMonitor', 'after_poll', 'call_later', 'wait', 'wait_for']
+__all__ = ['READER_TURNS', 'DelayedCall', 'StallMonitor', 'after_poll', 'call_later', 'sleep', 'wait', 'wait_for']
 
 _T = TypeVar('_T')
 Progress = Callable[[], object]
@@ -144,6 +144,22 @@ async def wait(
             timer.cancel()
         for future in futures:
             future.remove_done_callback(done)
+
+
+async def sleep(delay: float, progress: Progress | None = None) -> None:
+    """Wait for a delay in seconds, and until all data received by then has reached its reader."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not over.done():  # a task that is cancelled has cancelled it, and cancels the timer only in its next turn
+            over.set_result(None)
+
+    timer = call_later(loop, delay, end, progress)
+    try:
+        await over
+    finally:
+        timer.cancel()
 
 
 async def wait_for(awaitable: Awaitable[_T], timeout: float | None) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -156,6 +157,27 @@ async def test_cancel_at_any_time(turns):
     assert called == before
     assert called in ([], [1, 2])
     assert called or turns < 11
+
+
+@pytest.mark.parametrize('first', ['sleep', 'cancel'])
+@pytest.mark.parametrize('turns', range(12))
+async def test_a_sleep_is_cancelled_in_any_turn(turns, first):
+    """Also in the turn in which its time is over, when its task has not run yet."""
+    loop = asyncio.get_running_loop()
+
+    def count(left: int) -> None:
+        if left:
+            loop.call_soon(count, left - 1)
+        else:
+            task.cancel()
+
+    if first == 'cancel':
+        loop.call_soon(count, turns + 1)
+    task = loop.create_task(stall.sleep(0.0))
+    if first == 'sleep':
+        loop.call_soon(count, turns)
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.wait_for(task, 30)
 
 
 async def test_a_callback_is_not_referenced_afterwards():

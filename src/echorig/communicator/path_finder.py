@@ -19,7 +19,7 @@ from typing import Any
 
 from ..delivery._peer import Send
 from ..security.safe_log import SafeLog
-from ..stall import call_later, wait_for
+from ..stall import sleep, wait_for
 from ..transports.udp_probe import UdpProbe
 from ..uri import Address, Uri, as_address
 from ..wire._tags import is_ping, read_tag
@@ -217,12 +217,7 @@ class PathFinder:
 
     async def _sleep(self, delay: float) -> None:
         """Wait, and until all that the sockets received by then is read: a socket that is closed may have an echo."""
-        over = self._pipeline.loop.create_future()
-        timer = call_later(self._pipeline.loop, delay, lambda: over.set_result(None), lambda: self._exchange.n_received)
-        try:
-            await over
-        finally:
-            timer.cancel()
+        await sleep(delay, lambda: self._exchange.n_received)
 
     def _report_refusal(self) -> None:
         """End the sends to a server that refuses them at every address."""
