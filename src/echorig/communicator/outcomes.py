@@ -42,8 +42,8 @@ async def outcomes(
     """Send to rigs in order, wait for all of them, and return the answer or the exception of each, by name.
 
     `message` is the method of each rig that sends it, and its arguments; None only waits for `event`. The time-out, in
-    seconds, starts with the sends, or with the echoes if `from_echo` is true; None or 0 is no limit. `timing` is for rigs
-    with a `DirectSender` only.
+    seconds, starts with the sends, or with the echoes if `from_echo` is true; None or 0 is no limit. `timing` is only
+    for rigs with a `DirectSender`.
     """
     pending: list[PendingAnswer] = []
     composed = composed_once(rigs[0], message) if rigs and message is not None else None
