@@ -99,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
             opened = [client for client in clients.values() if isinstance(client, EchoProtocol)]
             if not opened:
                 return _print_once(_rows(clients, {}), out)
+            # A watch sends nothing to a rig over TCP whose kind it does not know.
+            await asyncio.gather(*(client.ping(timeout=options.timeout) for client in opened), return_exceptions=True)
             async with Services(opened).watch(options.interval, options.timeout) as presence:
                 if options.once:
                     await _until_known(presence, options.timeout + options.interval)
