@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -10,14 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from command_program import REPLY, Program, ended, listens_on
 from conftest import LOOPS
+from echorig.cli.main import COMMANDS
 from lab import REF, free_port
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
 
 
@@ -258,3 +262,14 @@ def test_a_table_without_rich():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
     failed(done, 2, "pip install 'echorig[cli]'")
+
+
+def test_every_command_and_option_is_documented():
+    text = '\n'.join(path.read_text() for path in (ROOT / 'docs').glob('*.md'))
+    for name, (module, _) in COMMANDS.items():
+        parser = argparse.ArgumentParser()
+        import_module(module, 'echorig.cli').add_options(parser)
+        assert f'`{name}`' in text or f'[`{name}`]' in text
+        for action in parser._actions:
+            options = action.option_strings
+            assert not options or any(option in text for option in options), (name, options)
