@@ -30,8 +30,8 @@ async def discover(
 ) -> list[FoundRig]:
     """Find the rigs that announce themselves; nothing is sent to them.
 
-    Rigs on other subnets are not found, nor those that do not announce themselves. A rig that was killed may still be
-    listed for minutes: whether it is there is known by :meth:`EchoProtocol.ping` and :meth:`Services.watch`.
+    Rigs on other subnets are not found, nor those that do not announce themselves. A rig that is listed may be gone:
+    whether it is there is known by :meth:`EchoProtocol.ping` and :meth:`Services.watch`.
 
     Parameters
     ----------
