@@ -60,8 +60,7 @@ def checked_name(value: Any, what: str) -> str:
         or value != value.strip()
     ):
         raise ValueError(
-            f'{what} must be one line of 1 to {_LONGEST} bytes without blanks around it to be announced, '
-            f'not {short(value)}'
+            f'{what} must be one line of 1 to {_LONGEST} bytes without blanks around it, not {short(value)}'
         )
     return str(value)
 
