@@ -8,6 +8,7 @@ import ssl
 from typing import Any
 
 from ..checks import described, flag, seconds, short, text
+from ..journal.sharing import check_journal
 from ..messages import ExpMessage
 from ..security.allowlist import parse_entries
 from ..tuning import DEFAULT_TUNING, Tuning
@@ -44,6 +45,8 @@ def check_options(name: Any, log: Any, kwargs: dict[str, Any]) -> None:
     for option, check in (('busy_poll', poll_seconds), ('ssl_handshake_timeout', seconds), ('reconnect', flag)):
         if option in kwargs:
             kwargs[option] = check(kwargs[option], option)
+    if 'journal' in kwargs:
+        check_journal(kwargs['journal'])
     if 'allow' in kwargs:
         kwargs['allow'] = parse_entries(kwargs['allow'])
     if 'server_hostname' in kwargs:

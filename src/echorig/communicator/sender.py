@@ -89,8 +89,16 @@ class Sender:
         self._exchange.ping(addr, waiter, monotonic(), timeout)
         self._pipeline.flush()
 
+    def _note_failure(self, send: Send, reason: str) -> None:
+        """Note in the journal that a message was not confirmed; a ping is not in it."""
+        if (journal := self._pipeline.journal) is not None and not is_ping(send.frame) and send.frame != b'[]':
+            tries = 1 + send.n_retransmissions if send.number else 0
+            journal.note('failed', send.frame, send.addr, tries, reason=reason)
+
     def cancel(self, send: Send) -> None:
         """Stop waiting for a send and forget it, unless it has ended."""
+        if send.outcome == Outcome.WAITING:
+            self._note_failure(send, 'cancelled')
         if self._signer is not None and send.outcome == Outcome.WAITING:
             self._signer.send_failed(send.frame, send.addr)
         self._exchange.cancel(send, monotonic())
@@ -123,6 +131,7 @@ class Sender:
         if self._signer is not None:
             self._signer.send_failed(send.frame, send.addr)
         error = self._error(send)
+        self._note_failure(send, str(error))
         if send.outcome == Outcome.TIMED_OUT:
             self.on_timeout(send.addr)
         if not waiter.done():

@@ -22,6 +22,7 @@ from ..aliases import (
     UriLike,
 )
 from ..checks import flag
+from ..journal.writer import Journal
 from ..messages import ExpMessage
 from ..services.fan_out import checked_rigs, described_rigs
 from ..services.presence import Presence as AsynchronousPresence
@@ -100,10 +101,15 @@ class Services(_Messages, ServiceBase, FixedDict[EchoProtocol]):
 
     asynchronous: Asynchronous
 
-    def __init__(self, remote_rigs: Iterable[EchoProtocol], timeout: float | None = 10.0) -> None:
+    def __init__(
+        self,
+        remote_rigs: Iterable[EchoProtocol],
+        timeout: float | None = 10.0,
+        journal: Journal | str | PathLike[str] | None = None,
+    ) -> None:
         rigs = list(checked_rigs(remote_rigs, EchoProtocol, 'an echorig.sync.EchoProtocol'))
         portal = rigs[0].portal if rigs else current_portal()
-        super().__init__(_Rigs([rig.asynchronous for rig in rigs], timeout), portal)
+        super().__init__(_Rigs([rig.asynchronous for rig in rigs], timeout, journal), portal)
         self.submit = SubmitServices(self.asynchronous, self.portal)
         self.data = MappingProxyType({rig.name: rig for rig in rigs})
 

@@ -1,0 +1,74 @@
+"""`JournalLink`: connects one communicator with its journal."""
+
+from __future__ import annotations
+
+import os
+
+from ..events.notifier import ConnectionEvent, Notifier
+from ..journal.sharing import VARIABLE, acquire, release
+from ..journal.writer import Journal
+from ..threads import in_thread
+from ._pipeline import MessagePipeline
+from .labels import Labels
+
+__all__ = ['JournalLink']
+
+
+class JournalLink:
+    """The journal of one communicator: what its messages and connections are noted in, if anything."""
+
+    def __init__(self, pipeline: MessagePipeline, notifier: Notifier[ConnectionEvent], labels: Labels) -> None:
+        self._pipeline, self._notifier, self._labels = pipeline, notifier, labels
+        self.journal: Journal | None = None
+        self._closing: Journal | None = None
+
+    async def open(self, journal: Journal | str | os.PathLike[str] | None) -> None:
+        """Use a journal, a path, or by default that of the environment; raises what `acquire` raises."""
+        if journal is not None or os.environ.get(VARIABLE):
+            self._use(await in_thread(acquire, journal))
+
+    def set(self, journal: Journal | str | os.PathLike[str] | None) -> None:
+        """Use another journal from now on, or none."""
+        found = None if journal is None else acquire(journal)
+        self._release()
+        self._use(found)
+        if found is not None:
+            self.note_opened()
+
+    def _use(self, journal: Journal | None) -> None:
+        self.journal = journal
+        if journal is None:
+            self._pipeline.journal = self._notifier.observer = None
+            return
+        role = 'client' if self._labels.is_client else 'server'
+        self._pipeline.journal = journal.recorder(self._labels.name, role)
+        self._notifier.observer = self._note_connection
+
+    def note_opened(self) -> None:
+        """Note that the communicator is open, with its address."""
+        self._note_state('opened')
+
+    def close(self) -> None:
+        """Note that the communicator is closed, and leave the journal."""
+        self._note_state('closed')
+        self._release()
+
+    def _note_state(self, state: str) -> None:
+        if (recorder := self._pipeline.journal) is not None:
+            recorder.note('connection', state=state, uri=self._labels.server_uri)
+
+    def _note_connection(self, change: ConnectionEvent) -> None:
+        if (recorder := self._pipeline.journal) is not None:
+            reason = {} if change.error is None else {'reason': str(change.error)}
+            recorder.note('connection', None, change.addr, state=change.state, **reason)
+
+    def _release(self) -> None:
+        journal, self.journal = self.journal, None
+        self._pipeline.journal = self._notifier.observer = None
+        if journal is not None and release(journal):
+            self._closing = journal
+
+    async def wait_closed(self) -> None:
+        """Wait until everything is written, if the journal was closed with this communicator."""
+        if self._closing is not None:
+            await in_thread(self._closing.close)
