@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ..events.notifier import ConnectionEvent, Notifier
-from ..journal.sharing import VARIABLE, acquire, release
-from ..journal.writer import Journal
 from ..threads import in_thread
 from ._pipeline import MessagePipeline
 from .labels import Labels
 
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
+
 __all__ = ['JournalLink']
+
+_VARIABLE = 'ECHORIG_JOURNAL'
 
 
 class JournalLink:
@@ -24,12 +28,18 @@ class JournalLink:
 
     async def open(self, journal: Journal | str | os.PathLike[str] | None) -> None:
         """Use a journal, a path, or by default that of the environment; raises what `acquire` raises."""
-        if journal is not None or os.environ.get(VARIABLE):
+        if journal is not None or os.environ.get(_VARIABLE):
+            from ..journal.sharing import acquire  # most programs have no journal
+
             self._use(await in_thread(acquire, journal))
 
     def set(self, journal: Journal | str | os.PathLike[str] | None) -> None:
         """Use another journal from now on, or none."""
-        found = None if journal is None else acquire(journal)
+        found = None
+        if journal is not None:
+            from ..journal.sharing import acquire
+
+            found = acquire(journal)
         self._release()
         self._use(found)
         if found is not None:
@@ -65,8 +75,10 @@ class JournalLink:
     def _release(self) -> None:
         journal, self.journal = self.journal, None
         self._pipeline.journal = self._notifier.observer = None
-        if journal is not None and release(journal):
-            self._closing = journal
+        if journal is not None:
+            from ..journal.sharing import release
+
+            self._closing = journal if release(journal) else None
 
     async def wait_closed(self) -> None:
         """Wait until everything is written, if the journal was closed with this communicator."""

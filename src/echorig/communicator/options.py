@@ -8,7 +8,6 @@ import ssl
 from typing import Any
 
 from ..checks import described, flag, seconds, short, text
-from ..journal.sharing import check_journal
 from ..messages import ExpMessage
 from ..security.allowlist import parse_entries
 from ..tuning import DEFAULT_TUNING, Tuning
@@ -46,6 +45,8 @@ def check_options(name: Any, log: Any, kwargs: dict[str, Any]) -> None:
         if option in kwargs:
             kwargs[option] = check(kwargs[option], option)
     if 'journal' in kwargs:
+        from ..journal.sharing import check_journal  # most programs have no journal
+
         check_journal(kwargs['journal'])
     if 'allow' in kwargs:
         kwargs['allow'] = parse_entries(kwargs['allow'])

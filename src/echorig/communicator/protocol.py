@@ -18,14 +18,13 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..aliases import AddressLike, ClientOptions, ServerOptions, SingleEvent, Unpack, UriLike
 from ..checks import flag, number_of, seconds, set_checked, timeout_or_default
 from ..delivery._exchange import Exchange
 from ..delivery.statistics import Peers
 from ..errors import EchoError
-from ..journal.writer import Journal
 from ..messages import ExpMessage
 from ..resolver import resolve, resolve_all
 from ..security.access import AccessPolicy, signer_for
@@ -52,6 +51,9 @@ from .opening import opens
 from .options import check_event, check_options, check_socket, check_text, checked_role, poll_seconds, pop_options
 from .outcomes import outcomes
 from .sender import Failure, Sender
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['EchoProtocol']
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import orjson
@@ -110,7 +109,9 @@ def _decoded(frame: bytes) -> list[Any] | None:
 
 def _add_long(fields: dict[str, Any], body: bytes) -> None:
     """Add the beginning of a long message, its size and its hash, without decoding it, which would take long."""
+    from hashlib import sha256  # most programs send no long messages
+
     beginning = body[:MOST_BYTES]
     is_secret = fields.get('event') in ('ALYX', 'NOTICE') or may_hold_token(beginning)
     fields['data'] = MASK if is_secret else beginning.decode('utf-8', 'ignore')
-    fields['size'], fields['sha256'] = len(body), hashlib.sha256(body).hexdigest()
+    fields['size'], fields['sha256'] = len(body), sha256(body).hexdigest()

@@ -12,8 +12,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import platform
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -267,10 +267,10 @@ class Journal:
             'mono': time.monotonic_ns(),
             'format': FORMAT,
             'version': __version__,
-            'host': platform.node(),
+            'host': socket.gethostname(),
             'pid': os.getpid(),
             'program': os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else '',
-            'python': platform.python_version(),
+            'python': sys.version.split()[0],
             'time_zone': now.tm_zone,
             'utc_offset': now.tm_gmtoff,
         }

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, overload
 
 from ..aliases import (
     AlyxClient,
@@ -35,7 +35,6 @@ from ..communicator.outcomes import outcomes
 from ..communicator.protocol import EchoProtocol
 from ..communicator.service import Service
 from ..events.callbacks import WithService, checked_listener
-from ..journal.writer import Journal
 from ..messages import ExpMessage
 from ..progress import Progress
 from ..security.safe_log import SafeLog
@@ -48,6 +47,9 @@ from .fan_out import checked_rigs, described_rigs, result_or_error, results
 from .online import wait_until_online
 from .presence import Presence, PresenceChange
 from .rigs_file import read_rigs
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['Services']
 

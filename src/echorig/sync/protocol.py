@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, overload
 from ..aliases import AnyCallback, AnyEvent, Callback, Data, SingleEvent
 from ..communicator import PeerStatistics
 from ..communicator.protocol import EchoProtocol as Asynchronous
-from ..journal.writer import Journal
 from ..messages import ExpMessage
 from ..security.rejections import Rejected
 from ..uri import Address
 from .blocking import Stream, blocking, proxied, submitted, threadsafe, with_timeout
 from .portal import Portal, copy_of, current_portal
 from .proxy import Attribute, ClosableProxy, Property, Proxy, ServiceBase
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['EchoProtocol', 'SubmitEchoProtocol']
 
@@ -116,7 +118,7 @@ class EchoProtocol(_Messages, ServiceBase):
     #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
     busy_poll = Attribute[float]()
     #: Where every message is noted: an `echorig.journal.Journal`, or None; a path opens one.
-    journal = Attribute[Journal | None]()
+    journal = Attribute['Journal | None']()
     response_timeout = Attribute[float]()  #: How long to wait for the answer to a request, in seconds.
     #: The buffer size of peers in bytes; an echo of exactly this size may be truncated.
     max_message_size = Attribute[int]()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..aliases import (
     AnyCallback,
@@ -22,7 +22,6 @@ from ..aliases import (
     UriLike,
 )
 from ..checks import flag
-from ..journal.writer import Journal
 from ..messages import ExpMessage
 from ..services.fan_out import checked_rigs, described_rigs
 from ..services.presence import Presence as AsynchronousPresence
@@ -33,6 +32,9 @@ from .experiment import Experiment, ThreadedExperiment
 from .portal import Portal, current_portal
 from .protocol import EchoProtocol
 from .proxy import Attribute, ClosableProxy, ContextProxy, Proxy, ServiceBase
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['Presence', 'Services', 'SubmitServices']
 
