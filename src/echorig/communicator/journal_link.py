@@ -69,8 +69,8 @@ class JournalLink:
 
     def _note_connection(self, change: ConnectionEvent) -> None:
         if (recorder := self._pipeline.journal) is not None:
-            reason = {} if change.error is None else {'reason': str(change.error)}
-            recorder.note('connection', None, change.addr, state=change.state, **reason)
+            reason = None if change.error is None else str(change.error)
+            recorder.note('connection', None, change.addr, state=change.state, reason=reason)
 
     def _release(self) -> None:
         journal, self.journal = self.journal, None

@@ -13,10 +13,22 @@ if TYPE_CHECKING:
     from .exporting import export
     from .plotting import plot
     from .reader import JournalReader, read
+    from .starts import Start, starts
     from .tables import to_frame
     from .writer import Journal
 
-__all__ = ['Journal', 'JournalCheck', 'JournalReader', 'check', 'export', 'plot', 'read', 'to_frame']
+__all__ = [
+    'Journal',
+    'JournalCheck',
+    'JournalReader',
+    'Start',
+    'check',
+    'export',
+    'plot',
+    'read',
+    'starts',
+    'to_frame',
+]
 
 _MODULES = {
     'Journal': 'writer',
@@ -26,6 +38,8 @@ _MODULES = {
     'plot': 'plotting',
     'JournalReader': 'reader',
     'read': 'reader',
+    'Start': 'starts',
+    'starts': 'starts',
     'to_frame': 'tables',
 }
 

@@ -92,7 +92,8 @@ def _write_parquet(paths: Paths, target: str) -> int:
     schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     utc = list(COLUMNS).index('utc')
     schema = schema.set(utc, pyarrow.field('utc', pyarrow.timestamp('ns', 'UTC')))
-    n, batch = 0, []
+    n = 0
+    batch: list[list[Any]] = []
     with parquet.ParquetWriter(target, schema) as writer:
 
         def flush() -> None:
@@ -123,7 +124,13 @@ def _write_htsv(paths: Paths, target: str) -> int:
         for fields in rows(paths):
             if fields['kind'] in _EVENTS:
                 value = orjson.dumps(fields['data']).decode() if 'data' in fields else fields.get('reason', '')
-                cells = (fields.get('event', ''), value, fields['kind'], fields.get('rig', ''), utc_text(fields['time']))
+                cells = (
+                    fields.get('event', ''),
+                    value,
+                    fields['kind'],
+                    fields.get('rig', ''),
+                    utc_text(fields['time']),
+                )
                 writer.writerow((f'{fields["session_time"]:.9f}', '', *(cell.replace('\t', ' ') for cell in cells)))
                 n += 1
     return n

@@ -14,4 +14,4 @@ def needed(module: str, install: str, what: str) -> Any:
         return import_module(module)
     except ImportError as ex:
         package = module.partition('.')[0]
-        raise ImportError(f"{what} needs {package}: pip install {install}") from ex
+        raise ImportError(f'{what} needs {package}: pip install {install}') from ex

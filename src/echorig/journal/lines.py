@@ -57,7 +57,7 @@ def fields_of(record: Record) -> dict[str, Any]:
     if record.tries:
         fields['tries'] = record.tries
     if record.details:
-        fields.update(record.details)
+        fields.update((name, value) for name, value in record.details.items() if value is not None)
     if addr is not None and source.clock_of is not None and 'offset' not in fields:
         clock = source.clock_of(addr)
         if clock is not None:

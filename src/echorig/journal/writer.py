@@ -77,9 +77,7 @@ class Journal:
     0
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, durable: bool = False, max_bytes: int | None = None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, durable: bool = False, max_bytes: int | None = None) -> None:
         self._durable = flag(durable, 'durable')
         self._max_bytes = None if max_bytes is None else number_of(max_bytes, 'max_bytes', 2**62)
         self._log = SafeLog(logging.getLogger('echorig.journal'))
@@ -241,7 +239,8 @@ class Journal:
         """Return the first line of this program, and the line that reports lost records, where they are due."""
         now = {'time': time.time_ns(), 'mono': time.monotonic_ns()}
         missing = self.lost - self._reported
-        return [] if self._has_begun else [self._first_fields()], [{'kind': 'lost', 'n': missing, **now}] if missing else []
+        first = [] if self._has_begun else [self._first_fields()]
+        return first, [{'kind': 'lost', 'n': missing, **now}] if missing else []
 
     def _sync(self) -> None:
         now = time.monotonic()
@@ -306,7 +305,8 @@ class Journal:
 
 def _pieces(lines: list[bytes], most: int) -> Iterator[list[bytes]]:
     """Divide lines into pieces of at most so many bytes, or of one line."""
-    piece, size = [], 0
+    piece: list[bytes] = []
+    size = 0
     for line in lines:
         if piece and size + len(line) > most:
             yield piece

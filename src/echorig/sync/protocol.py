@@ -118,7 +118,7 @@ class EchoProtocol(_Messages, ServiceBase):
     #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
     busy_poll = Attribute[float]()
     #: Where every message is noted: an `echorig.journal.Journal`, or None; a path opens one.
-    journal = Attribute['Journal | None']()
+    journal: Attribute[Journal | None] = Attribute()
     response_timeout = Attribute[float]()  #: How long to wait for the answer to a request, in seconds.
     #: The buffer size of peers in bytes; an echo of exactly this size may be truncated.
     max_message_size = Attribute[int]()
