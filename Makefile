@@ -36,7 +36,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.made $(SOURCES)
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable '.[cli]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.built

@@ -101,7 +101,7 @@ def test_without_rich():
     code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import main; sys.exit(main(["demo"]))'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, '')
-    assert "pip install 'echorig[demo]'" in done.stderr
+    assert "pip install 'echorig[cli]'" in done.stderr
     assert 'Traceback' not in done.stderr
 
 

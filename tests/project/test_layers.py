@@ -37,7 +37,7 @@ MAY_IMPORT = {
     'sync': {'security', 'events', 'journal', 'communicator', 'services', 'rig', 'level 1'},
     'testing': {'wire', 'security', 'events', 'transports', 'communicator', 'services', 'sync', 'level 1'},
     'demo': {'communicator', 'services', 'level 1'},
-    'cli': {'journal', 'programs', 'demo', 'communicator', 'services', 'level 1'},
+    'cli': {'wire', 'security', 'events', 'journal', 'communicator', 'services', 'rig', 'programs', 'demo', 'level 1'},
     '__init__': {'delivery', 'security', 'events', 'communicator', 'services', 'rig', 'programs', 'level 1'},
     '__main__': {'cli'},
 }

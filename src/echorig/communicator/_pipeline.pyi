@@ -18,6 +18,7 @@ from ..uri import Address
 from ..wire._framing import FrameSplitter
 from .interfaces import FrameReceiver, SendObserver
 from .labels import Labels
+from .scheduled import ScheduledMessages
 
 @final
 class PreparedSend:
@@ -39,6 +40,7 @@ class MessagePipeline:
     route: Callable[[bytes, Address], None] | None
     source_of: Callable[[Any, bytes], Address | None]
     max_message_size: Callable[[], int]
+    scheduled: ScheduledMessages | None
     closed: bool
     lost_transport: bool
     disconnect_error: BaseException | None

@@ -24,6 +24,7 @@ from ._pipeline import MessagePipeline
 from .labels import Labels
 from .last_heard import describe_silence
 from .last_sent import LastSent
+from .peer_clocks import PeerClock, PeerClocks
 
 __all__ = ['Failure', 'Sender']
 
@@ -66,6 +67,8 @@ class Sender:
         self.defers_refusal: Callable[[Address], bool] = lambda addr: False  # other addresses are tried first
         self.addresses_tried: Callable[[], list[str]] = list
         self.last_sent = LastSent(pipeline)
+        self.clocks = PeerClocks()
+        self.on_clock: Callable[[Address, PeerClock], object] = lambda addr, clock: None  # if there is a journal
 
     async def ping(self, addr: Address, timeout: float) -> float:
         """Send a ping and return its round-trip time in seconds."""
@@ -80,6 +83,10 @@ class Sender:
         except BaseException:
             self.cancel(send)
             raise
+        if send.peer_time:
+            self.clocks.add(addr, send.peer_time, send.echoed_at, send.round_trip)
+            if pipeline.journal is not None and (clock := self.clocks.get(addr)) is not None:
+                self.on_clock(addr, clock)
         return send.round_trip
 
     def ping_nowait(self, addr: Address, timeout: float) -> None:

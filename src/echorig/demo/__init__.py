@@ -1,4 +1,4 @@
 """A demonstration on one computer: sessions with rigs in processes of their own, measured and shown.
 
-``python -m echorig.demo`` or ``echorig demo``; needs ``pip install 'echorig[demo]'``.
+``python -m echorig.demo`` or ``echorig demo``; needs ``pip install 'echorig[cli]'``.
 """

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..checks import arguments
-from ..loop import run
+from ..loop import run as run_loop
 from ..signals import Interrupted, interruptible
 from .rig_process import RigProcess, has_iblutil
 from .session import Session
 
-__all__ = ['main']
+__all__ = ['add_options', 'main', 'run']
 
 _MAX_PROCESSES = 64
 _EPILOG = """\
@@ -27,12 +27,20 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo with the given arguments, or those of the process; return the exit code."""
-    parser = _parser()
-    options = parser.parse_args(None if argv is None else arguments(argv))
+    parser = argparse.ArgumentParser(
+        prog='echorig demo',
+        description='Start rigs as processes on this computer, run sessions with them, and show the results.',
+    )
+    add_options(parser)
+    return run(parser.parse_args(None if argv is None else arguments(argv)))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo with the given options and return the exit code."""
     if not 1 <= options.rigs + options.tcp <= _MAX_PROCESSES:
-        parser.error(f'--rigs and --tcp together must be 1 to {_MAX_PROCESSES}')
+        return _fail(f'echorig demo: --rigs and --tcp together must be 1 to {_MAX_PROCESSES}', 2)
     if importlib.util.find_spec('rich') is None:
-        return _fail("The demo shows its tables with rich, which is not installed: pip install 'echorig[demo]'", 2)
+        return _fail("The demo shows its tables with rich, which is not installed: pip install 'echorig[cli]'", 2)
     # The summary names every failure, and log lines would break the table.
     logging.getLogger('echorig.demo').addHandler(logging.NullHandler())
     rigs = [RigProcess(f'udp-{i + 1}', 'udp') for i in range(options.rigs)]
@@ -52,7 +60,7 @@ def _run(session: Session, svg: str | None) -> int:
     with view.live(session, console) as update:
         session.on_change = update
         try:
-            run(interruptible(session.run()))
+            run_loop(interruptible(session.run()))
         except (Interrupted, KeyboardInterrupt):
             code = 1
     console.print(view.report(session, console))
@@ -81,13 +89,9 @@ def _int_in(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='echorig demo',
-        description='Start rigs as processes on this computer, run sessions with them, and show the results.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=_EPILOG,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the demo."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, _EPILOG
     count, rounds = _int_in(0, _MAX_PROCESSES), _int_in(1, 1_000_000)
     parser.add_argument('--rigs', type=count, default=4, metavar='N', help='rigs over UDP (default: %(default)s)')
     parser.add_argument('--tcp', type=count, default=2, metavar='N', help='rigs over TCP (default: %(default)s)')
@@ -96,7 +100,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--with-iblutil', action='store_true', help='one more rig over UDP, which runs iblutil')
     parser.add_argument('--svg', metavar='FILE', help='also save the result as a picture')
-    return parser
 
 
 if __name__ == '__main__':

@@ -3,8 +3,8 @@
 1. One write appends whole lines to a descriptor of O_APPEND, so that lines of two programs do not mix. If the system
    writes only a part, the next write begins with a newline and repeats the line that was cut.
 2. Before each write it is checked that the path still is this file, as `logging.handlers.WatchedFileHandler` does.
-3. With `max_bytes`, a full file is renamed to PATH.1, the next one to PATH.2, and so on; nothing is deleted. The file is
-   locked meanwhile, where the system has such locks.
+3. With `max_bytes`, a full file is renamed to PATH.1, the next one to PATH.2, and so on; nothing is deleted. The file
+   is locked meanwhile, where the system has such locks.
 """
 
 from __future__ import annotations

@@ -98,20 +98,22 @@ class JournalReader(Iterator[Fields]):
     def _follow(self, paths: Paths) -> Iterator[Fields]:
         """Read what is there in order of time, and then each line when it is written."""
         tails: dict[str, _Tail] = {}
-        is_first = True
-        while True:
-            found: list[Fields] = []
-            for files in journals_at(paths):
-                if files[-1] not in tails:
-                    found += self._of_files(files[:-1])
-                    tails[files[-1]] = _Tail(files[-1])
+        try:
+            while True:
+                found: list[Fields] = []
+                for files in journals_at(paths):
+                    if files[-1] not in tails:
+                        found += self._of_files(files[:-1])
+                        tails[files[-1]] = _Tail(files[-1])
+                for tail in tails.values():
+                    found += filter(None, (self._parsed(line, tail.path) for line in tail.lines()))
+                found.sort(key=lambda fields: fields['time'])
+                yield from found
+                if not found:
+                    time.sleep(_POLL)
+        finally:
             for tail in tails.values():
-                found += filter(None, (self._parsed(line, tail.path) for line in tail.lines()))
-            found.sort(key=lambda fields: fields['time'])
-            yield from found
-            if not found and not is_first:
-                time.sleep(_POLL)
-            is_first = False
+                tail.close()
 
 
 class _Tail:
@@ -119,7 +121,7 @@ class _Tail:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = open(path, 'rb')
+        self._file = open(path, 'rb')  # noqa: SIM115  # closed by `close`
         self._rest = b''
 
     def lines(self) -> Iterator[bytes]:
@@ -131,6 +133,9 @@ class _Tail:
                 yield from lines
             elif not self._renamed():
                 return
+            elif self._rest:  # torn, since the file is complete
+                rest, self._rest = self._rest, b''
+                yield rest
 
     def _renamed(self) -> bool:
         """Open the next file, if this one is complete."""
@@ -138,12 +143,16 @@ class _Tail:
             there, own = os.stat(self.path), os.fstat(self._file.fileno())
             if (there.st_ino, there.st_dev) == (own.st_ino, own.st_dev):
                 return False
-            following = open(self.path, 'rb')
+            following = open(self.path, 'rb')  # noqa: SIM115
         except OSError:  # it is about to be made
             return False
         self._file.close()
-        self._file, self._rest = following, b''
+        self._file = following
         return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _sorted(records: Iterator[Fields]) -> Iterator[Fields]:

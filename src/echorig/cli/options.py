@@ -1,0 +1,141 @@
+"""The options that several commands have: the rigs, the connection, and the kind of output."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..checks import path, seconds
+from ..services.rigs_file import read_rigs
+from .command import UsageError
+
+__all__ = [
+    'CommandParser',
+    'add_connection',
+    'add_output',
+    'add_rigs',
+    'chosen_rigs',
+    'connection_options',
+    'count_of',
+    'seconds_of',
+]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Prints an error as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: {message}; see {self.prog} --help\n')
+
+
+def add_rigs(parser: argparse.ArgumentParser) -> None:
+    """Add the rigs of a command: URIs, names, and a file with both."""
+    parser.add_argument(
+        'uris', nargs='*', metavar='URI', help='a rig: URI, NAME=URI, or a name in the file of --rigs (default: all)'
+    )
+    parser.add_argument(
+        '--rigs', dest='rigs_file', metavar='FILE', help='a YAML file with lines NAME: URI, such as remote_devices.yaml'
+    )
+
+
+def chosen_rigs(options: argparse.Namespace) -> dict[str, str]:
+    """Return the URIs of the chosen rigs, by name; a rig without a name is called as its URI."""
+    try:
+        known = read_rigs(options.rigs_file) if options.rigs_file else {}
+    except OSError as ex:
+        raise UsageError(f'cannot read the rigs: {ex}') from None
+    chosen: dict[str, str] = {}
+    for given in options.uris:
+        name, _, uri = given.rpartition('=')
+        if given in known:
+            name, uri = given, known[given]
+        elif not name:
+            name = uri
+        if name in chosen:
+            raise UsageError(f'the rig {name} is given twice')
+        chosen[name] = uri
+    chosen = chosen or known
+    if not chosen:
+        raise UsageError('no rigs: give the URI of at least one, or --rigs FILE')
+    return chosen
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the connection: who is allowed, signatures, TLS and the log."""
+    parser.add_argument(
+        '--allow',
+        action='append',
+        metavar='HOST',
+        help='accept only this host: an address, a network (10.0.0.0/8) or a name; may be repeated',
+    )
+    parser.add_argument('--key-file', metavar='FILE', help='sign messages with the key in this file, 16 bytes or more')
+    parser.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
+    tls = parser.add_argument_group('for tls://')
+    tls.add_argument('--cafile', metavar='FILE', help='the authority that must have signed the certificate of the peer')
+    tls.add_argument('--cert', metavar='FILE', help='the certificate of this end; a server needs one')
+    tls.add_argument('--key', metavar='FILE', help='its private key, if that is in a file of its own')
+
+
+def connection_options(options: argparse.Namespace, is_client: bool) -> dict[str, Any]:
+    """Return the keyword arguments of `EchoProtocol.client` or `EchoProtocol.server` for these options."""
+    kwargs: dict[str, Any] = {'allow': options.allow}
+    given = [f'--{name} {getattr(options, name)}' for name in ('cafile', 'cert', 'key') if getattr(options, name)]
+    try:
+        if given:
+            kwargs['ssl'] = _ssl_context(options, is_client)
+    except (OSError, ValueError) as ex:  # its text does not name the file
+        raise UsageError(f'cannot use {" ".join(given)}: {ex}') from None
+    try:
+        if options.key_file:
+            kwargs['key'] = Path(path(options.key_file, '--key-file')).read_bytes()
+    except (OSError, ValueError) as ex:
+        raise UsageError(f'cannot read the key: {ex}') from None
+    return kwargs
+
+
+def _ssl_context(options: argparse.Namespace, is_client: bool) -> ssl.SSLContext:
+    """Return the settings of TLS; a server with an authority requires certificates of its clients."""
+    purpose = ssl.Purpose.SERVER_AUTH if is_client else ssl.Purpose.CLIENT_AUTH
+    context = ssl.create_default_context(purpose, cafile=options.cafile)
+    if options.cafile and not is_client:
+        context.verify_mode = ssl.CERT_REQUIRED
+    if options.cert or options.key:
+        if not options.cert:
+            raise ValueError('a key needs a certificate, --cert FILE')
+        context.load_cert_chain(options.cert, options.key, password=lambda: '')  # do not ask the terminal for one
+    return context
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the option for output that programs read."""
+    parser.add_argument('--json', action='store_true', help='print one JSON object a line, for programs')
+
+
+def seconds_of(what: str, zero: bool = False) -> Callable[[str], float]:
+    """Return the type of an option that is a time in seconds."""
+
+    def read(text: str) -> float:
+        try:
+            return seconds(float(text), what, zero=zero, endless=False)
+        except ValueError as ex:
+            raise argparse.ArgumentTypeError(str(ex)) from None
+
+    return read
+
+
+def count_of(low: int, high: int) -> Callable[[str], int]:
+    """Return the type of an option that is a whole number within limits."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'{text} is no whole number') from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'{text} is not in {low:,} to {high:,}')
+        return value
+
+    return read
