@@ -1,7 +1,8 @@
 """Makes one line of JSON from a record: decodes its message, hides Alyx tokens, and cuts long data.
 
 1. This runs in the thread of the journal. A message that cannot be decoded is described, and never raises.
-2. Numbers that JSON has not, NaN and infinity, are written as null.
+2. Numbers that JSON has not, NaN and infinity, are written as null. Data that other readers may refuse, such as integers
+   of more than 64 bits, is written as text.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ def as_line(fields: dict[str, Any]) -> bytes:
     """Return the fields of a record as one line of JSON."""
     try:
         return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-    except (TypeError, ValueError):  # integers of more than 64 bits, deep lists, keys that are no text
-        try:
-            return encode(fields) + b'\n'
-        except (TypeError, ValueError, RecursionError):
-            return orjson.dumps({**fields, 'data': None}, option=orjson.OPT_APPEND_NEWLINE)
+    except (TypeError, ValueError):  # data with integers of more than 64 bits, deep lists, or half of a character
+        texts = {name: _plain(value) if isinstance(value, str) else value for name, value in fields.items()}
+        if 'data' in fields:
+            texts['data'] = _plain(encode(fields['data']).decode())
+        return orjson.dumps(texts, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _plain(text: str) -> str:
+    return text.encode('utf-8', 'backslashreplace').decode()
 
 
 def address(addr: Address) -> str:

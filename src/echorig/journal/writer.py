@@ -164,6 +164,7 @@ class Journal:
         self._n_turns = 0
         self._synced_at = time.monotonic()
         self._has_begun = False
+        self._begun_at = time.time_ns(), time.monotonic_ns()
         self._queue.wake = self._wake.set
         self._queue.urgent = self._durable
         self._thread = threading.Thread(target=self._run, name=f'echorig journal {self.path}', daemon=True)
@@ -262,8 +263,8 @@ class Journal:
         now = time.localtime()
         return {
             'kind': 'session',
-            'time': time.time_ns(),
-            'mono': time.monotonic_ns(),
+            'time': self._begun_at[0],
+            'mono': self._begun_at[1],
             'format': FORMAT,
             'version': __version__,
             'host': socket.gethostname(),
@@ -276,7 +277,8 @@ class Journal:
 
     def _first_line(self) -> bytes:
         """Return the line that a further file of this program begins with."""
-        return as_line({**self._first_fields(), 'continued': True, 'writer': self._id})
+        now = {'time': time.time_ns(), 'mono': time.monotonic_ns()}
+        return as_line({**self._first_fields(), **now, 'continued': True, 'writer': self._id})
 
     # --- after a fork ---
 
