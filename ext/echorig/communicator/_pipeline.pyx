@@ -301,8 +301,11 @@ cdef class MessagePipeline:
         given = frame
         frame = self.exchange.send_unconfirmed(frame, addr, monotonic(), taggable, answered)
         if self.journal is not None:
-            sent = given if frame is None else frame
-            self.journal.message('sent' if answered < 0 else 'answered', sent, PyBytes_GET_SIZE(given), addr)
+            if frame is None and answered >= 0:  # it will get its number later
+                self.journal.note('answered', given, addr, reply_to=f'{answered >> 32}:{answered & 0xFFFFFFFF}')
+            else:
+                sent = given if frame is None else frame
+                self.journal.message('sent' if answered < 0 else 'answered', sent, PyBytes_GET_SIZE(given), addr)
         if frame is not None:
             self._seal_and_send(frame, self.exchange.current_addr(addr))
         else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .exporting import export
     from .plotting import plot
     from .reader import JournalReader, read
-    from .starts import Start, starts
+    from .start_times import Start, starts
     from .tables import to_frame
     from .writer import Journal
 
@@ -38,8 +38,8 @@ _MODULES = {
     'plot': 'plotting',
     'JournalReader': 'reader',
     'read': 'reader',
-    'Start': 'starts',
-    'starts': 'starts',
+    'Start': 'start_times',
+    'starts': 'start_times',
     'to_frame': 'tables',
 }
 

@@ -33,7 +33,10 @@ def as_line(fields: dict[str, Any]) -> bytes:
     except (TypeError, ValueError):  # data with integers of more than 64 bits, deep lists, or half of a character
         texts = {name: _plain(value) if isinstance(value, str) else value for name, value in fields.items()}
         if 'data' in fields:
-            texts['data'] = _plain(encode(fields['data']).decode())
+            try:
+                texts['data'] = _plain(encode(fields['data']).decode())
+            except (TypeError, ValueError, RecursionError):
+                texts['data'] = None
         return orjson.dumps(texts, option=orjson.OPT_APPEND_NEWLINE)
 
 

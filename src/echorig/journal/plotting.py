@@ -8,7 +8,7 @@ from typing import Any
 from ..checks import path as checked_path
 from .extras import needed
 from .files import Fields, Paths
-from .starts import starts
+from .start_times import starts
 from .tables import rows
 
 __all__ = ['plot']
