@@ -184,7 +184,7 @@ def test_starts(session: Path) -> None:
         assert start.receipts.keys() == {'camera', 'ephys'}
         assert start.estimated == set()
         assert 0 <= start.skew < 5
-        assert all(0 <= receipt < 5 for receipt in start.receipts.values())
+        assert all(-1 < receipt < 5 for receipt in start.receipts.values())
     alone = starts(session / 'main.jsonl')
     assert [start.estimated for start in alone] == [{'camera', 'ephys'}] * 2
     rigs = starts([session / 'camera.jsonl', session / 'ephys.jsonl'])

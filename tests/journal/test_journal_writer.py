@@ -305,7 +305,7 @@ def test_file_size_limit(tmp_path: Path) -> None:
 
 def test_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the disk hangs, records beyond the limit are counted."""
-    monkeypatch.setattr('echorig.journal.writer._MOST_RECORDS', 50)
+    monkeypatch.setattr('echorig.journal.writer.MOST_RECORDS', 50)
     hangs, real = threading.Event(), os.write
 
     def write(fd: int, data: bytes) -> int:

@@ -27,4 +27,4 @@ cdef class Recorder:
     cdef public object clock_of       # returns the offset and the error of the clock of an address, or None
     cdef RecordQueue queue
 
-    cdef message(self, str kind, frame, Py_ssize_t size, addr, double rtt=?, int tries=?)
+    cpdef message(self, str kind, frame, Py_ssize_t size, addr, double rtt=?, int tries=?)

@@ -76,7 +76,7 @@ cdef class Recorder:
         self.name = name
         self.role = role
 
-    cdef message(self, str kind, frame, Py_ssize_t size, addr, double rtt=-1.0, int tries=0):
+    cpdef message(self, str kind, frame, Py_ssize_t size, addr, double rtt=-1.0, int tries=0):
         """Record a message; `size` is that of its frame in bytes."""
         cdef Record record = Record.__new__(Record)
         record.kind = kind

@@ -1,8 +1,8 @@
 """Makes one line of JSON from a record: decodes its message, hides Alyx tokens, and cuts long data.
 
 1. This runs in the thread of the journal. A message that cannot be decoded is described, and never raises.
-2. Numbers that JSON has not, NaN and infinity, are written as null. Data that other readers may refuse, such as integers
-   of more than 64 bits, is written as text.
+2. Numbers that JSON has not, NaN and infinity, are written as null. Data that other readers may refuse, such as
+   integers of more than 64 bits, is written as text.
 """
 
 from __future__ import annotations

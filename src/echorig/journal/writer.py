@@ -35,7 +35,7 @@ FORMAT = 1
 _INTERVAL = 0.1  # seconds between two writes
 _SYNC_INTERVAL = 1.0  # seconds between two fsync
 _CLOSE_TIMEOUT = 10.0  # seconds for a disk that hangs
-_MOST_RECORDS = 200_000  # that wait
+MOST_RECORDS = 200_000  # that wait
 _BATCH = 2000  # records of one write
 _PIECE = 2**20  # bytes of one write
 _BURST = 16  # records that are decoded before the other threads get their turn
@@ -81,7 +81,7 @@ class Journal:
         self._durable = flag(durable, 'durable')
         self._max_bytes = None if max_bytes is None else number_of(max_bytes, 'max_bytes', 2**62)
         self._log = SafeLog(logging.getLogger('echorig.journal'))
-        self._queue = RecordQueue(_MOST_RECORDS)
+        self._queue = RecordQueue(MOST_RECORDS)
         self._failed_lines = 0  # that could not be written
         self._reported = 0  # lost records that a line reports
         self._has_logged = False
