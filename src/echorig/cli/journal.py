@@ -46,11 +46,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return the exit code."""
     output = Output(options.json)
     try:
-        if options.check:
-            return _check(options.files, output)
+        code = _check(options.files, output) if options.check else 0
         if options.export or options.plot:
-            return _write(options, output)
-        return _show(options, output)
+            _write(options, output)
+        elif not options.check:
+            _show(options, output)
+        return code
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:  # the reader of stdout has closed it; nothing must be flushed to it at exit
@@ -85,17 +86,16 @@ def _check(files: list[str], output: Output) -> int:
     return 0 if found.is_complete else 1
 
 
-def _write(options: argparse.Namespace, output: Output) -> int:
+def _write(options: argparse.Namespace, output: Output) -> None:
     if options.export:
         n = export(options.files, options.export)
         output.line(f'{n:,} rows in {options.export}', target=options.export, rows=n)
     if options.plot:
         plot(options.files, options.plot)
         output.line(f'drawn in {options.plot}', target=options.plot)
-    return 0
 
 
-def _show(options: argparse.Namespace, output: Output) -> int:
+def _show(options: argparse.Namespace, output: Output) -> None:
     is_wanted = _filter(options)
     reader = read(options.files, follow=options.follow)
     for fields in reader:
@@ -107,7 +107,6 @@ def _show(options: argparse.Namespace, output: Output) -> int:
             output.line(_text(fields), _STYLES.get(fields['kind'], ''))
     if reader.skipped and not options.json:
         print(f'echorig: skipped {reader.skipped:,} torn lines', file=sys.stderr)
-    return 0
 
 
 def _filter(options: argparse.Namespace) -> Callable[[dict[str, Any]], bool]:

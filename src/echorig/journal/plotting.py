@@ -25,6 +25,7 @@ _COLORS = {
     'ALYX': '#ccb974',
     'NOTICE': '#000000',
 }
+_SHIFTS = {'sent': -0.12, 'received': 0.12, 'notice': 0.12, 'answered': -0.12}
 _MARKERS = {'sent': '>', 'received': '<', 'answered': 's', 'notice': 'x', 'failed': 'X'}
 
 
@@ -64,16 +65,25 @@ def plot(paths: Paths, target: str | os.PathLike[str]) -> None:
     figure.savefig(name, dpi=120)
 
 
+def _name(fields: Fields) -> str:
+    """Return the name of a rig, with a note if the journal is its own and not that of the main PC."""
+    return f'{fields["rig"]} (its own)' if fields.get('role') == 'server' else str(fields['rig'])
+
+
+def _names(records: list[Fields]) -> list[str]:
+    return sorted({_name(fields) for fields in records if 'rig' in fields})
+
+
 def _draw_events(axes: Any, records: list[Fields]) -> None:
     shown = [fields for fields in records if fields['kind'] in _MARKERS and 'rig' in fields]
-    rigs = list(dict.fromkeys(fields['rig'] for fields in shown))
+    rigs = _names(shown)
     groups: dict[tuple[str, str], list[Fields]] = {}
     for fields in shown:
         groups.setdefault((fields['kind'], fields.get('event', '')), []).append(fields)
     for (kind, event), members in groups.items():
         axes.scatter(
             [fields['session_time'] for fields in members],
-            [rigs.index(fields['rig']) for fields in members],
+            [rigs.index(_name(fields)) + _SHIFTS.get(kind, 0.0) for fields in members],
             color=_COLORS.get(event, '#8c8c8c'),
             marker=_MARKERS[kind],
             s=30,
@@ -90,10 +100,11 @@ def _draw_events(axes: Any, records: list[Fields]) -> None:
 
 
 def _draw_round_trips(axes: Any, records: list[Fields]) -> None:
-    by_rig: dict[str, list[Fields]] = {}
+    by_rig: dict[str, list[Fields]] = {name: [] for name in _names(records)}
     for fields in records:
         if fields['kind'] == 'confirmed' and fields.get('rtt', 0) > 0:
-            by_rig.setdefault(fields['rig'], []).append(fields)
+            by_rig[_name(fields)].append(fields)
+    by_rig = {name: members for name, members in by_rig.items() if members}
     for rig, members in by_rig.items():
         times = [fields['session_time'] for fields in members]
         axes.plot(times, [fields['rtt'] * 1e3 for fields in members], '.', label=rig)
@@ -108,7 +119,7 @@ def _draw_round_trips(axes: Any, records: list[Fields]) -> None:
 
 def _draw_skew(axes: Any, paths: Paths) -> None:
     found = [start for start in starts(paths) if start.receipts]
-    rigs = list(dict.fromkeys(rig for start in found for rig in start.receipts))
+    rigs = sorted({rig for start in found for rig in start.receipts})
     for rig in rigs:
         points = [
             (i, (start.receipts[rig] - min(start.receipts.values())) * 1e3)
@@ -116,7 +127,9 @@ def _draw_skew(axes: Any, paths: Paths) -> None:
             if rig in start.receipts
         ]
         axes.plot([i for i, _ in points], [late for _, late in points], 'o', ms=4, label=rig)
-    axes.set_title('Start skew: receipt of each EXPSTART after that of the first rig')
+    is_estimate = any(start.estimated for start in found)
+    how = ' (from the round trips)' if is_estimate else ''
+    axes.set_title(f'Start skew: receipt of each EXPSTART after that of the first rig{how}')
     axes.set_ylabel('later by [ms]')
     axes.set_xticks(range(len(found)), [start.exp_ref for start in found], rotation=15, ha='right', fontsize='x-small')
     axes.set_xlim(-0.5, max(len(found), 1) - 0.5)
