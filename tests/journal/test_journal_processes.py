@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import struct
+import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -95,6 +97,59 @@ def test_two_programs_with_one_file(tmp_path: Path) -> None:
     found = check(path)
     assert len(found.programs) == 2
     assert (found.missing, found.lost) == (0, 0)
+
+
+FULL = """
+    import asyncio, os, shutil, sys
+    from echorig import EchoProtocol, run
+
+    async def main():
+        path = sys.argv[1] + '/j'
+        filler = os.open(sys.argv[1] + '/filler', os.O_WRONLY | os.O_CREAT)
+        os.write(filler, bytes(40_000))
+        server = await EchoProtocol.server('udp://127.0.0.1:0', 'server')
+        heard = []
+        server.assign_callback('EXPINFO', lambda data, addr: heard.append(data[1]))
+        client = await EchoProtocol.client(server.server_uri, 'client', journal=path)
+        for n in range(1000):
+            await client.confirmed_send([64, 20, n])  # the session goes on
+        while not client.journal.lost:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        lost = client.journal.lost
+        os.unlink(sys.argv[1] + '/filler')
+        os.close(filler)
+        await client.confirmed_send([64, 20, 1000])
+        client.close()
+        await client.wait_closed()
+        server.close()
+        assert heard == [*range(1001)]
+        shutil.copy(path, sys.argv[2])
+        print(lost)
+
+    run(main())
+    """
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='mounts a file system in a namespace')
+def test_full_file_system(tmp_path: Path) -> None:
+    """A real one of 128 kB, mounted in a namespace: the session goes on, and the file says what is missing."""
+    (tmp_path / 'disk').mkdir()
+    program = tmp_path / 'program.py'
+    program.write_text(textwrap.dedent(FULL))
+    command = f'mount -t tmpfs -o size=128k none {tmp_path}/disk && exec "$0" {program} {tmp_path}/disk {tmp_path}/out'
+    done = subprocess.run(
+        ['unshare', '-rm', 'sh', '-c', command, sys.executable], capture_output=True, text=True, timeout=90
+    )
+    if 'unshare' in done.stderr or 'mount' in done.stderr:
+        pytest.skip(f'no namespaces here: {done.stderr}')
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count('cannot be written, and the session goes on') == 1
+    lost, found = int(done.stdout), check(tmp_path / 'out')
+    assert found.lost == lost > 100
+    assert found.missing == 0
+    assert found.skipped <= 2
+    assert len(list(read(tmp_path / 'out'))) == 1 + 2 * 1001 + 1 + 2 - lost  # session, messages, lost, connection
 
 
 def test_the_last_second_is_there_after_sigterm(tmp_path: Path) -> None:

@@ -86,6 +86,17 @@ def _process_journal() -> Journal | None:
         return _of_process[0]
 
 
+def _after_fork() -> None:
+    """Forget what other threads of the parent held; communicators of the child get a file of its own."""
+    global _lock
+    _lock = threading.Lock()
+    _of_process.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _file_name() -> str:
     """Return a name with the date, the time, the program and the number of the process."""
     program = os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ''))[0]
