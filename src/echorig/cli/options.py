@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..checks import path, seconds
+from ..messages import ExpMessage
 from ..services.rigs_file import read_rigs
 from .command import UsageError
 
@@ -17,9 +18,12 @@ __all__ = [
     'add_connection',
     'add_output',
     'add_rigs',
+    'add_rigs_file',
     'chosen_rigs',
     'connection_options',
     'count_of',
+    'event_of',
+    'known_event',
     'seconds_of',
 ]
 
@@ -36,6 +40,11 @@ def add_rigs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'uris', nargs='*', metavar='URI', help='a rig: URI, NAME=URI, or a name in the file of --rigs (default: all)'
     )
+    add_rigs_file(parser)
+
+
+def add_rigs_file(parser: argparse.ArgumentParser) -> None:
+    """Add the file with names and URIs."""
     parser.add_argument(
         '--rigs', dest='rigs_file', metavar='FILE', help='a YAML file with lines NAME: URI, such as remote_devices.yaml'
     )
@@ -112,6 +121,21 @@ def _ssl_context(options: argparse.Namespace, is_client: bool) -> ssl.SSLContext
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the option for output that programs read."""
     parser.add_argument('--json', action='store_true', help='print one JSON object a line, for programs')
+
+
+def known_event(text: str) -> ExpMessage | None:
+    """Return the event with a name such as EXPSTART or start, or None; stop is EXPEND."""
+    name = text.upper()
+    name = {'STOP': 'EXPEND', 'ALYX': 'ALYX'}.get(name, name if name.startswith('EXP') else f'EXP{name}')
+    return ExpMessage[name] if name in ExpMessage.__members__ else None
+
+
+def event_of(text: str) -> ExpMessage:
+    """Return the event that an option names."""
+    if (event := known_event(text)) is None:
+        known = ', '.join(sorted(event.name.removeprefix('EXP').lower() for event in ExpMessage if event.name))
+        raise argparse.ArgumentTypeError(f'{text} is no event: use one of {known}')
+    return event
 
 
 def seconds_of(what: str, zero: bool = False) -> Callable[[str], float]:

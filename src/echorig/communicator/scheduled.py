@@ -2,7 +2,7 @@
 
 1. Later messages of the same peer wait behind: a stop must not overtake its start.
 2. The timers of event loops count milliseconds. The last part of the wait therefore blocks the loop, for at most
-   `_BLOCKING` seconds.
+   `TIMER_ERROR` seconds.
 3. A time that is over, or too far ahead to be meant, is no reason to lose the message: its callbacks run at once. The
    answer carries the time at which they ran, so that the sender knows.
 """
@@ -10,21 +10,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ..security.safe_log import SafeLog
 from ..uri import Address
-from ..wall_clock import wall_time
+from ..wall_clock import TIMER_ERROR, block_until, seconds_until, wall_time
 
 __all__ = ['LONGEST_WAIT', 'ScheduledMessages']
 
 LONGEST_WAIT = 10.0
 """float: How far ahead the time of a message may be, in seconds."""
 
-_BLOCKING = 0.002  # seconds; more than the error of a timer
 _LATE = 0.001  # seconds
 
 
@@ -62,12 +60,12 @@ class ScheduledMessages:
         queue = self.waiting[addr]
         while queue:
             message = queue[0]
-            left = (message.time - wall_time()) / 1e9
-            if message.time and _BLOCKING < left <= LONGEST_WAIT:
-                self._timers[addr] = self._loop.call_later(left - _BLOCKING, self._run, addr)
+            left = seconds_until(message.time)
+            if message.time and TIMER_ERROR < left <= LONGEST_WAIT:
+                self._timers[addr] = self._loop.call_later(left - TIMER_ERROR, self._run, addr)
                 return
-            if 0.0 < left <= _BLOCKING:
-                time.sleep(left)
+            if 0.0 < left <= TIMER_ERROR:
+                block_until(message.time)
             elif message.time and not -_LATE < left <= LONGEST_WAIT:
                 self._report(addr, left)
             queue.popleft()

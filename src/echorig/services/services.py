@@ -32,6 +32,7 @@ from ..aliases import (
 from ..checks import described, flag, limit, seconds, set_checked, short, text
 from ..communicator.documented import documented_like
 from ..communicator.outcomes import outcomes
+from ..communicator.peer_clocks import PeerClock
 from ..communicator.protocol import EchoProtocol
 from ..communicator.service import Service
 from ..events.callbacks import WithService, checked_listener
@@ -47,6 +48,7 @@ from .fan_out import checked_rigs, described_rigs, result_or_error, results
 from .online import wait_until_online
 from .presence import Presence, PresenceChange
 from .rigs_file import read_rigs
+from .start_together import StartAnswers, checked_at, start_together
 
 if TYPE_CHECKING:
     from ..journal.writer import Journal
@@ -57,7 +59,15 @@ _Self = TypeVar('_Self', bound='Services')
 _Method = TypeVar('_Method', bound=Callable[..., Any])
 
 
-def _sends_to_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
+_AT = """
+        at : float, optional
+            Run the callbacks of all rigs at one moment, so many seconds from now: at most 5. The result is then a
+            `StartAnswers`; its attribute `times` has when the callbacks of each echorig rig ran. Other rigs are sent
+            the message so that it arrives at that moment.
+        """
+
+
+def _sends_to_all(message: str, order: str = '', more: str = '') -> Callable[[_Method], _Method]:
     """Document a method that sends a message of `Service` to all rigs."""
     return documented_like(
         getattr(Service, message),
@@ -66,7 +76,8 @@ def _sends_to_all(message: str, order: str = '') -> Callable[[_Method], _Method]
         """
         concurrent : bool
             Whether to send to all rigs without waiting for the answer of one before the next.
-        """,
+        """
+        + more,
         """
         Returns
         -------
@@ -227,6 +238,18 @@ class Services(Service, FixedDict[EchoProtocol]):
         work = [partial(rig.ping, timeout=timeout) for rig in self.values()]
         return dict(zip(self, await asyncio.gather(*map(result_or_error, work)), strict=True))
 
+    def clock(self) -> dict[str, PeerClock | None]:
+        """Compare the clock of each rig with the clock of this computer, by the last pings.
+
+        A watch (`watch`, `experiment`) pings all the time; `EchoProtocol.measure_clock` pings one rig now.
+
+        Returns
+        -------
+        dict of str to PeerClock or None
+            The offset and its error of each rig, by name; None of rigs that do not tell the time.
+        """
+        return {name: rig.clock() if isinstance(rig, EchoProtocol) else None for name, rig in self.items()}
+
     async def wait_online(self, timeout: float | None = None) -> None:
         """Wait until every rig has echoed a ping.
 
@@ -252,6 +275,7 @@ class Services(Service, FixedDict[EchoProtocol]):
         on_progress: Callable[[Progress], Any] | None = None,
         interrupt_timeout: float = 5.0,
         check_exp_ref: bool = True,
+        at: float | None = None,
     ) -> Experiment:
         """Run an experiment during ``async with``: init and start, and at the end stop and cleanup.
 
@@ -273,6 +297,8 @@ class Services(Service, FixedDict[EchoProtocol]):
             How long the end after a failure may take, in seconds.
         check_exp_ref : bool
             Whether the reference must be of the form above; False allows others.
+        at : float, optional
+            Run the callbacks of all rigs at one moment, so many seconds after their init, as in `start`.
 
         Returns
         -------
@@ -297,6 +323,7 @@ class Services(Service, FixedDict[EchoProtocol]):
             on_progress=on_progress,
             interrupt_timeout=interrupt_timeout,
             check_exp_ref=check_exp_ref,
+            at=at,
         )
 
     def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
@@ -437,9 +464,14 @@ class Services(Service, FixedDict[EchoProtocol]):
     async def init(self, data: object = None, concurrent: bool = True) -> dict[str, Data]:
         return await self._signal(ExpMessage.EXPINIT, 'init', data=data, concurrent=concurrent)
 
-    @_sends_to_all('start')
-    async def start(self, exp_ref: ExpRef, data: object = None, concurrent: bool = True) -> dict[str, Data]:
+    @_sends_to_all('start', more=_AT)
+    async def start(
+        self, exp_ref: ExpRef, data: object = None, concurrent: bool = True, *, at: float | None = None
+    ) -> dict[str, Data]:
         Service.start(self, exp_ref)  # checks the reference before anything is sent
+        if at is not None:
+            found, times = await start_together(self, (exp_ref, data), checked_at(at), self.timeout)
+            return StartAnswers(self._result(found), times)
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
     @_sends_to_all('stop', ', the last rig first')
