@@ -65,8 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(files: list[str], output: Output) -> int:
     found = check(files)
-    output.line(
-        None,
+    output.record(
         lines=found.lines,
         torn=found.skipped,
         missing=found.missing,

@@ -36,7 +36,7 @@ def check(paths: Paths) -> JournalCheck:
 
     Parameters
     ----------
-    paths : str, os.PathLike or an iterable of them
+    paths : str, path or iterable
         As for `read`.
 
     Returns

@@ -10,7 +10,7 @@ import orjson
 
 from ..checks import path as checked_path
 from .extras import needed
-from .files import Fields, Paths
+from .files import Fields, Paths, open_to_write
 from .tables import COLUMNS, begin_of, rows, utc_text
 
 __all__ = ['export']
@@ -28,9 +28,9 @@ def export(paths: Paths, target: str | os.PathLike[str]) -> int:
 
     Parameters
     ----------
-    paths : str, os.PathLike or an iterable of them
+    paths : str, path or iterable
         As for `read`.
-    target : str or os.PathLike
+    target : str or path
         The file, which is replaced if it exists. ``.csv`` and ``.parquet`` have all fields; data is JSON. ``.nwb`` has
         a table of events for each rig. ``.htsv`` is a table of software events, whose column ``daq_time`` is empty
         and left to the lab.
@@ -76,7 +76,7 @@ def _write_csv(paths: Paths, target: str) -> int:
     import csv
 
     n = 0
-    with open(target, 'w', encoding='utf-8', newline='') as file:
+    with open_to_write(target) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for fields in rows(paths):
@@ -118,7 +118,7 @@ def _write_htsv(paths: Paths, target: str) -> int:
     import csv
 
     n = 0
-    with open(target, 'w', encoding='utf-8', newline='') as file:
+    with open_to_write(target) as file:
         writer = csv.writer(file, delimiter='\t', lineterminator='\n')
         writer.writerow(('time', 'daq_time', 'name', 'value', 'kind', 'rig', 'utc'))
         for fields in rows(paths):

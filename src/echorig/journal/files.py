@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import orjson
 
 from ..checks import path as checked_path
 from .log_file import rotated
 
-__all__ = ['Fields', 'Paths', 'journals_at', 'parsed']
+__all__ = ['Fields', 'Paths', 'journals_at', 'open_to_read', 'open_to_write', 'parsed']
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Fields = dict[str, Any]
@@ -44,6 +44,18 @@ def journals_at(paths: Paths) -> list[list[str]]:
                 raise FileNotFoundError(2, 'There is no journal', one)
             found[os.path.realpath(one)] = files
     return list(found.values())
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """Open a file of lines."""
+    name = checked_path(path, 'paths')
+    return open(name, 'rb')
+
+
+def open_to_write(path: str) -> TextIO:
+    """Open a text file for rows; the module csv writes the ends of lines."""
+    name = checked_path(path, 'target')
+    return open(name, 'w', encoding='utf-8', newline='')
 
 
 def parsed(line: bytes) -> Fields | None:

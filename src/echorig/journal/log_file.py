@@ -14,7 +14,6 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 try:
     import fcntl
@@ -56,7 +55,7 @@ class LogFile:
         except OSError as ex:
             why = ex.strerror
             if isinstance(ex, FileNotFoundError):
-                why = f'there is no folder {Path(self.path).parent}'
+                why = f'there is no folder {os.path.dirname(self.path)}'
             raise type(ex)(ex.errno, f'Cannot open the journal: {why}', self.path) from None
         with contextlib.suppress(OSError):
             self._is_torn = self._ends_within_a_line(fd)
@@ -67,9 +66,12 @@ class LogFile:
         size = os.fstat(fd).st_size
         if size == 0:
             return False
-        with open(self.path, 'rb') as file:
-            file.seek(size - 1)
-            return file.read(1) not in (b'\n', b'')
+        reading = os.open(self.path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
+        try:
+            os.lseek(reading, size - 1, os.SEEK_SET)
+            return os.read(reading, 1) not in (b'\n', b'')
+        finally:
+            os.close(reading)
 
     def append(self, data: bytes) -> None:
         """Write whole lines, or raise `AppendError`."""

@@ -34,9 +34,9 @@ def plot(paths: Paths, target: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    paths : str, os.PathLike or an iterable of them
+    paths : str, path or iterable
         As for `read`.
-    target : str or os.PathLike
+    target : str or path
         The file, whose suffix is one of matplotlib, such as ``.png``, ``.svg`` or ``.pdf``.
 
     Raises

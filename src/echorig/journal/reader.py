@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from .files import Fields, Paths, journals_at, parsed
+from .files import Fields, Paths, journals_at, open_to_read, parsed
 
 __all__ = ['JournalReader', 'read']
 
@@ -22,7 +22,7 @@ def read(
 
     Parameters
     ----------
-    paths : str, os.PathLike or an iterable of them
+    paths : str, path or iterable
         The files, with those that were renamed when they were full (PATH.1, PATH.2 and so on), or folders of files
         that end with ``.jsonl``.
     follow : bool
@@ -86,7 +86,7 @@ class JournalReader(Iterator[Fields]):
 
     def _of_files(self, files: list[str]) -> Iterator[Fields]:
         for path in files:
-            with open(path, 'rb') as file:
+            with open_to_read(path) as file:
                 for line in file:
                     if (fields := self._parsed(line, path)) is not None:
                         yield fields
@@ -121,7 +121,7 @@ class _Tail:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = open(path, 'rb')  # noqa: SIM115  # closed by `close`
+        self._file = open_to_read(path)
         self._rest = b''
 
     def lines(self) -> Iterator[bytes]:
@@ -143,7 +143,7 @@ class _Tail:
             there, own = os.stat(self.path), os.fstat(self._file.fileno())
             if (there.st_ino, there.st_dev) == (own.st_ino, own.st_dev):
                 return False
-            following = open(self.path, 'rb')  # noqa: SIM115
+            following = open_to_read(self.path)
         except OSError:  # it is about to be made
             return False
         self._file.close()

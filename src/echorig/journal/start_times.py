@@ -41,7 +41,7 @@ def starts(paths: Paths) -> list[Start]:
 
     Parameters
     ----------
-    paths : str, os.PathLike or an iterable of them
+    paths : str, path or iterable
         As for `read`.
 
     Returns

@@ -68,7 +68,7 @@ def to_frame(paths: Paths) -> pd.DataFrame:
 
     Parameters
     ----------
-    paths : str, os.PathLike or an iterable of them
+    paths : str, path or iterable
         As for `read`.
 
     Returns

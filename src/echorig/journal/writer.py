@@ -49,7 +49,7 @@ class Journal:
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : str or path
         The file; lines are appended if it exists. Several programs of one computer may write to it.
     durable : bool
         Whether each record is written to the disk at once, for a computer that may lose power; otherwise every second.
