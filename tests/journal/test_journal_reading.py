@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import csv
 import json
+import sys
 import threading
 import time
 from datetime import datetime, timezone
@@ -158,6 +159,33 @@ def test_follow(tmp_path: Path) -> None:
         thread.join(10)
         assert not thread.is_alive()
     assert len(list(tmp_path.iterdir())) > 3
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='an open file cannot be renamed there')
+def test_reading_while_files_are_renamed(tmp_path: Path) -> None:
+    """Each reading has all records up to some point, whatever is renamed meanwhile."""
+    path, ends = tmp_path / 'j', threading.Event()
+
+    def work() -> None:
+        with Journal(path, max_bytes=3000) as journal:
+            recorder = journal.recorder('rig', 'server')
+            for n in range(3000):
+                recorder.note('sent', b'[64, %d]' % n)
+                if n % 20 == 0:
+                    journal.flush()
+        ends.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    eventually_blocking(path.exists, 'it is opened')
+    lengths = []
+    while not ends.is_set() and len(lengths) < 200:
+        numbers = [fields['data'][0] for fields in read(path) if fields['kind'] == 'sent']
+        assert numbers == [*range(len(numbers))]
+        lengths.append(len(numbers))
+    thread.join()
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 5
 
 
 # --- tables ---

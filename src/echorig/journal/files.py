@@ -11,7 +11,7 @@ import orjson
 from ..checks import path as checked_path
 from .log_file import rotated
 
-__all__ = ['Fields', 'Paths', 'journals_at', 'open_to_read', 'open_to_write', 'parsed']
+__all__ = ['Fields', 'Paths', 'full_files', 'journals_at', 'open_to_read', 'open_to_write', 'parsed']
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Fields = dict[str, Any]
@@ -19,16 +19,16 @@ Fields = dict[str, Any]
 _SUFFIX = '.jsonl'
 
 
-def journals_at(paths: Paths) -> list[list[str]]:
-    """Return the files of each journal, the oldest first; of a folder those of all its journals.
+def journals_at(paths: Paths) -> list[str]:
+    """Return the path of each journal, each once; of a folder those of all its journals.
 
     Raises
     ------
     FileNotFoundError
-        A path does not exist.
+        A path does not exist, and has no full files either.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    found: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     for each in given:
         path = os.path.abspath(checked_path(each, 'paths'))
         if os.path.isdir(path):
@@ -37,13 +37,21 @@ def journals_at(paths: Paths) -> list[list[str]]:
         else:
             inside = [path]
         for one in inside:
-            files = [full for _, full in rotated(one)]
-            if os.path.exists(one):
-                files.append(one)
-            if not files:
+            if not os.path.exists(one) and not rotated(one):
                 raise FileNotFoundError(2, 'There is no journal', one)
-            found[os.path.realpath(one)] = files
+            found[os.path.realpath(one)] = one
     return list(found.values())
+
+
+def full_files(path: str, newest: BinaryIO | None) -> list[str]:
+    """Return the full files of a journal, the oldest first, without the one that is open as its newest."""
+    own = None if newest is None else os.fstat(newest.fileno())
+    found = []
+    for _, each in rotated(path):
+        there = os.stat(each)
+        if own is None or (there.st_ino, there.st_dev) != (own.st_ino, own.st_dev):
+            found.append(each)
+    return found
 
 
 def open_to_read(path: str) -> BinaryIO:

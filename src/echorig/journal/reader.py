@@ -6,8 +6,10 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import BinaryIO
 
-from .files import Fields, Paths, journals_at, open_to_read, parsed
+from .files import Fields, Paths, full_files, journals_at, open_to_read, parsed
 
 __all__ = ['JournalReader', 'read']
 
@@ -64,7 +66,7 @@ class JournalReader(Iterator[Fields]):
         journals = journals_at(paths)
         self.lines = self.skipped = self.lost = 0
         self._on_skipped = on_skipped
-        self._records = self._follow(paths) if follow else self._in_order([self._of_files(files) for files in journals])
+        self._records = self._follow(paths) if follow else self._in_order([self._of_journal(path) for path in journals])
 
     def __iter__(self) -> JournalReader:
         return self
@@ -84,12 +86,19 @@ class JournalReader(Iterator[Fields]):
                 self._on_skipped(path, line)
         return fields
 
-    def _of_files(self, files: list[str]) -> Iterator[Fields]:
-        for path in files:
-            with open_to_read(path) as file:
-                for line in file:
-                    if (fields := self._parsed(line, path)) is not None:
-                        yield fields
+    def _of_journal(self, path: str) -> Iterator[Fields]:
+        """Read all files of a journal, also if its newest file is renamed meanwhile."""
+        with ExitStack() as stack:
+            newest = None
+            with suppress(FileNotFoundError):
+                newest = stack.enter_context(open_to_read(path))
+            yield from self._of_full_files(path, newest)
+            yield from filter(None, (self._parsed(line, path) for line in newest or ()))
+
+    def _of_full_files(self, path: str, newest: BinaryIO | None) -> Iterator[Fields]:
+        for full in full_files(path, newest):
+            with open_to_read(full) as file:
+                yield from filter(None, (self._parsed(line, full) for line in file))
 
     def _in_order(self, journals: list[Iterator[Fields]]) -> Iterator[Fields]:
         streams = [_sorted(journal) for journal in journals]
@@ -101,10 +110,11 @@ class JournalReader(Iterator[Fields]):
         try:
             while True:
                 found: list[Fields] = []
-                for files in journals_at(paths):
-                    if files[-1] not in tails:
-                        found += self._of_files(files[:-1])
-                        tails[files[-1]] = _Tail(files[-1])
+                for path in journals_at(paths):
+                    if path not in tails:
+                        with suppress(FileNotFoundError):  # it is being renamed
+                            tail = tails[path] = _Tail(path)
+                            found += self._of_full_files(path, tail.file)
                 for tail in tails.values():
                     found += filter(None, (self._parsed(line, tail.path) for line in tail.lines()))
                 found.sort(key=lambda fields: fields['time'])
@@ -121,13 +131,13 @@ class _Tail:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = open_to_read(path)
+        self.file = open_to_read(path)  # the newest
         self._rest = b''
 
     def lines(self) -> Iterator[bytes]:
         """Yield the whole lines written since the last call."""
         while True:
-            piece = self._file.read(2**20)
+            piece = self.file.read(2**20)
             if piece:
                 *lines, self._rest = (self._rest + piece).split(b'\n')
                 yield from lines
@@ -140,19 +150,19 @@ class _Tail:
     def _renamed(self) -> bool:
         """Open the next file, if this one is complete."""
         try:
-            there, own = os.stat(self.path), os.fstat(self._file.fileno())
+            there, own = os.stat(self.path), os.fstat(self.file.fileno())
             if (there.st_ino, there.st_dev) == (own.st_ino, own.st_dev):
                 return False
             following = open_to_read(self.path)
         except OSError:  # it is about to be made
             return False
-        self._file.close()
-        self._file = following
+        self.file.close()
+        self.file = following
         return True
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self.file.close()
 
 
 def _sorted(records: Iterator[Fields]) -> Iterator[Fields]:

@@ -54,8 +54,8 @@ class Journal:
     durable : bool
         Whether each record is written to the disk at once, for a computer that may lose power; otherwise every second.
     max_bytes : int, optional
-        The size in bytes at which the file is renamed to PATH.1, then PATH.2 and so on, and a new one begun; by default
-        it grows without limit. Nothing is deleted.
+        The size in bytes, at least 1,000, at which the file is renamed to PATH.1, then PATH.2 and so on, and a new one
+        begun; by default it grows without limit. Nothing is deleted.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = False, max_bytes: int | None = None) -> None:
         self._durable = flag(durable, 'durable')
-        self._max_bytes = None if max_bytes is None else number_of(max_bytes, 'max_bytes', 2**62)
+        self._max_bytes = None if max_bytes is None else number_of(max_bytes, 'max_bytes', 2**62, 1000)
         self._log = SafeLog(logging.getLogger('echorig.journal'))
         self._queue = RecordQueue(MOST_RECORDS)
         self._failed_lines = 0  # that could not be written
