@@ -188,9 +188,9 @@ class Journal:
         try:
             n = len(self._queue.records)
             while n > 0:
-                self._write(self._next_fields(min(n, _BATCH), is_hasty))
+                self._write(min(n, _BATCH), is_hasty)
                 n -= _BATCH
-            self._write([])
+            self._write(0)
             self._sync()
         except Exception as ex:  # a fault of the journal must not end it
             self._complain(ex)
@@ -198,30 +198,23 @@ class Journal:
             self._n_turns += 1
             self._turn.notify_all()
 
-    def _next_fields(self, n: int, is_hasty: bool) -> list[dict[str, object]]:
-        """Decode the next records, and let the event loop go on in between."""
-        records, found = self._queue.records, []
+    def _write(self, n: int, is_hasty: bool = False) -> None:
+        """Write the next n records, after what has to be written before them."""
+        n_lost, number = self.lost, self._number
+        first, lost = self._head(n_lost - self._reported)
+        n_head = len(first + lost)
+        lines = [self._numbered(fields) for fields in first + lost]
         for i in range(n):
-            record = records.popleft()
             if i % _BURST == _BURST - 1 and not is_hasty:
-                time.sleep(_PAUSE)
+                time.sleep(_PAUSE)  # the event loop goes on
+            record = self._queue.records.popleft()
             try:
-                found.append(fields_of(record))
+                lines.append(self._numbered(fields_of(record)))
             except Exception as ex:  # of a function of the program, such as clock_of
                 self._failed_lines += 1
                 self._complain(ex)
             self._queue.taken(_size_of(record))
-        return found
-
-    def _write(self, records: list[dict[str, object]]) -> None:
-        """Number and write records, after what has to be written before them."""
-        first, lost = self._head()
-        head = first + lost
-        lines, number = [], self._number
-        for fields in [*head, *records]:
-            self._number += 1
-            lines.append(as_line({**fields, 'writer': self._id, 'seq': self._number}))
-        done, n_lost = 0, self.lost
+        done = 0
         try:
             for piece in _pieces(lines, self._piece_bytes):
                 self._file.append(b''.join(piece))
@@ -229,17 +222,21 @@ class Journal:
         except AppendError as ex:
             done += b''.join(lines[done:]).count(b'\n', 0, ex.done)
             self._number = number + done
-            self._failed_lines += len(records) - max(0, done - len(head))
+            self._failed_lines += len(lines) - max(done, n_head)
             self._complain(ex)
         if first and done >= 1:
             self._has_begun = True
-        if lost and done >= len(head):
+        if lost and done >= n_head:
             self._reported = n_lost
 
-    def _head(self) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    def _numbered(self, fields: dict[str, object]) -> bytes:
+        line = as_line({**fields, 'writer': self._id, 'seq': self._number + 1})
+        self._number += 1
+        return line
+
+    def _head(self, missing: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
         """Return the first line of this program, and the line that reports lost records, where they are due."""
         now = {'time': time.time_ns(), 'mono': time.monotonic_ns()}
-        missing = self.lost - self._reported
         first = [] if self._has_begun else [self._first_fields()]
         return first, [{'kind': 'lost', 'n': missing, **now}] if missing else []
 
