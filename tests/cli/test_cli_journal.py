@@ -85,6 +85,7 @@ def test_check(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_export_and_plot(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('matplotlib')
     lines = shown(capsys, str(path), '--export', str(tmp_path / 'x.csv'), '--plot', str(tmp_path / 'x.svg'))
     assert lines == [f'10 rows in {tmp_path / "x.csv"}', f'drawn in {tmp_path / "x.svg"}']
     assert (tmp_path / 'x.csv').read_text('utf-8').count('\n') == 11

@@ -47,7 +47,7 @@ MISSING = 20  # slots that may be missing: much more than 0.1 s, since the machi
 
 
 @pytest.mark.parametrize('rate', [200, 10_000])
-@pytest.mark.parametrize('when', [2.6, 3.33])
+@pytest.mark.parametrize('when', [3.2, 3.73])
 def test_killed_while_writing(tmp_path: Path, rate: int, when: float) -> None:
     """All is there that was sent two seconds before; the file is readable, with one torn line at most."""
     notes, path = tmp_path / 'notes', tmp_path / 'j'
@@ -57,12 +57,14 @@ def test_killed_while_writing(tmp_path: Path, rate: int, when: float) -> None:
         time.sleep(when)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    counts = [n for n in struct.unpack(f'{SLOTS}q', notes.read_bytes()) if n]
-    assert len(counts) > MISSING, 'it has sent for so long'
+    counts = struct.unpack(f'{SLOTS}q', notes.read_bytes())
+    last = max(slot for slot, n in enumerate(counts) if n)
+    before = max(counts[: max(0, last - MISSING)], default=0)
+    assert before > 0, 'it has sent for so long'
     reader = read(path)
     numbers = [fields['data'][1] for fields in reader if fields['kind'] == 'sent']
     assert numbers == [*range(1, len(numbers) + 1)]
-    assert len(numbers) >= counts[-MISSING] > 0
+    assert len(numbers) >= before
     assert reader.skipped <= 1
     found = check(path)
     assert (found.missing, found.lost) == (0, 0)

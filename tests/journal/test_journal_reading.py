@@ -256,6 +256,7 @@ def test_csv(session: Path, tmp_path: Path) -> None:
 
 
 def test_parquet(session: Path, tmp_path: Path) -> None:
+    pytest.importorskip('pyarrow')
     n = export(session, tmp_path / 'x.parquet')
     frame = pd.read_parquet(tmp_path / 'x.parquet')
     expected = list(read(session))
@@ -351,6 +352,7 @@ def test_missing_package(
 @pytest.mark.parametrize('suffix', ['png', 'svg', 'pdf'])
 @pytest.mark.filterwarnings('default')
 def test_plot(session: Path, tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip('matplotlib')
     target = tmp_path / f'x.{suffix}'
     plot(session, target)
     data = target.read_bytes()
@@ -360,6 +362,7 @@ def test_plot(session: Path, tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.filterwarnings('default')
 def test_plot_of_nothing(tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
     write(tmp_path / 'j', {'kind': 'session', 'time': 1})
     plot(tmp_path / 'j', tmp_path / 'x.png')
     assert (tmp_path / 'x.png').stat().st_size > 1000
