@@ -21,6 +21,7 @@ from .base import (
 )
 from .communicator.peer_clocks import PeerClock
 from .delivery.statistics import PeerStatistics
+from .discovery import FoundRig, discover
 from .errors import (
     ConnectionClosedError,
     EchoError,
@@ -60,6 +61,7 @@ __all__ = [
     'ExpMessage',
     'ExpStatus',
     'Experiment',
+    'FoundRig',
     'MessageTooLongError',
     'PeerClock',
     'PeerStatistics',
@@ -83,6 +85,7 @@ __all__ = [
     '__version__',
     'app',
     'base',
+    'discover',
     'external_ip',
     'hostname2ip',
     'is_success',

@@ -40,6 +40,8 @@ __all__ = [
     'AddressLike',
     'AllowEntry',
     'AlyxClient',
+    'Announce',
+    'AnnounceOptions',
     'AnyCallback',
     'AnyEvent',
     'AnyRigCallback',
@@ -182,6 +184,18 @@ class JournalLike(Protocol):
         ...
 
 
+class AnnounceOptions(TypedDict, total=False):
+    """What a server announces of itself, and by which interfaces."""
+
+    name: str | None
+    group: str | None
+    interfaces: Iterable[str] | None
+
+
+Announce = bool | AnnounceOptions
+"""Whether a server announces itself on the network, or what it announces."""
+
+
 class _Options(TypedDict, total=False):
     allow: AllowEntry | Iterable[AllowEntry] | None
     tuning: Tuning | None
@@ -204,6 +218,7 @@ class ServerOptions(_Options, total=False):
     """The keyword arguments of `EchoProtocol.server`."""
 
     key: bytes | str | None
+    announce: Announce | None
     # Options of the event loop.
     reuse_address: bool | None
     backlog: int | None

@@ -53,7 +53,7 @@ def test_options_are_those_of_the_event_loop() -> None:
     """Each option that the loop of this Python accepts is there; some are of later Pythons."""
     server = parameters('create_server', 'create_datagram_endpoint') - {'remote_addr'}
     client = parameters('create_connection', 'create_datagram_endpoint') - {'reuse_address'}
-    assert server | OWN <= set(ServerOptions.__annotations__)
+    assert server | OWN | {'announce'} <= set(ServerOptions.__annotations__)
     assert client | OWN | {'reconnect'} <= set(ClientOptions.__annotations__)
     assert set(RigOptions.__annotations__) == {*ClientOptions.__annotations__, 'log'}
 

@@ -156,7 +156,7 @@ def test_results_and_errors_are_described(name: str) -> None:
 
 @pytest.mark.parametrize(
     'cls',
-    [echorig.Tuning, InternalTuning, echorig.PeerStatistics, echorig.Rejected],
+    [echorig.Tuning, InternalTuning, echorig.PeerStatistics, echorig.Rejected, echorig.FoundRig],
     ids=lambda cls: cls.__name__,
 )
 def test_fields_are_described(cls: Any) -> None:

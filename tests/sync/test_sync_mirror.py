@@ -78,7 +78,7 @@ def test_nothing_is_to_be_awaited(ours: type, theirs: type, name: str) -> None:
 
 @pytest.mark.parametrize(('ours', 'submit'), SUBMITS)
 def test_what_waits_can_be_submitted(ours: type, submit: type) -> None:
-    opening = {'client', 'server', 'connect'}
+    opening = {'client', 'server', 'connect', 'discover'}
     waiting = {name for name in public(ours) if inspect.iscoroutinefunction(getattr(ours, name))} - opening
     assert waiting == public(submit)
     twin = dict(PAIRS)[ours]

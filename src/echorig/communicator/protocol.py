@@ -24,6 +24,9 @@ from ..aliases import AddressLike, ClientOptions, ServerOptions, SingleEvent, Un
 from ..checks import flag, number_of, seconds, set_checked, timeout_or_default
 from ..delivery._exchange import Exchange
 from ..delivery.statistics import Peers
+from ..discovery.announcer import Announcer
+from ..discovery.options import announcement
+from ..discovery.package import check_installed
 from ..errors import EchoError
 from ..messages import ExpMessage
 from ..resolver import resolve, resolve_all
@@ -99,6 +102,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     default_echo_timeout: float = 1.0
     max_message_size: int = 65535
     __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
+    _announcer: Announcer | None = None
     last_failure: Failure | None = None  # the last confirmed send that failed
 
     def __init__(
@@ -192,8 +196,11 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             (resolved now, with all its addresses), or several of them; others are ignored, see :attr:`rejected`.
             ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
             :attr:`busy_poll`; ``journal``, see :attr:`journal`; ``ssl``, an ``ssl.SSLContext`` for ``tls://``;
-            everything else is passed to the event loop's ``create_datagram_endpoint`` or ``create_server`` (options of
-            the socket need a port other than 0).
+            ``announce``, whether the network is told of this server, so that :func:`discover` finds it: True, or a
+            dict of ``group``, such as a room, ``name`` (default: that of the server) and ``interfaces`` (as for
+            :func:`discover`). That needs python-zeroconf, ``pip install 'echorig[discovery]'``, and takes seconds in
+            the background. Everything else is passed to the event loop's ``create_datagram_endpoint`` or
+            ``create_server`` (options of the socket need a port other than 0).
 
         Returns
         -------
@@ -203,12 +210,17 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         Raises
         ------
         TypeError, ValueError
-            The URI or ``allow`` is not valid, a name does not resolve, or a TLS server has no ``ssl``.
+            The URI or an option is not valid, a name does not resolve, or a TLS server has no ``ssl``.
         OSError
             The address is in use, or is not one of this computer.
+        ImportError
+            It is to be announced, and python-zeroconf is not installed.
         """
         options: dict[str, Any] = {**kwargs}
         check_options(name, log, options)
+        options['announce'] = announcement(options.get('announce', False), name, 'key' in options)
+        if options['announce'] is not None:
+            check_installed()
         allow = await parse_allowlist(options.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
         check_socket(options.get('sock'), uri, 'server')
@@ -288,6 +300,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         try:
             await self._journal_link.open(kwargs.pop('journal', None))
             self.busy_poll = kwargs.pop('busy_poll', 0.0)
+            announced = kwargs.pop('announce')
             self._flow_control.pause()
             await self._endpoint.listen(self, uri, kwargs, is_own_socket)
             self._journal_link.note_opened()
@@ -296,6 +309,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             raise
         self._log.info('Listening on %s', self.server_uri)
         self._flow_control.resume_soon()
+        if announced is not None:
+            self._announcer = Announcer(announced, uri, self._log)
 
     async def _open_client(
         self, host: str, uris: list[Uri], lookup: Lookup, allow: AllowList | None, kwargs: dict[str, Any]
@@ -740,6 +755,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             pipeline.write_all()
             pipeline.closed = True
             self._endpoint.close_sockets()
+            if self._announcer is not None:
+                self._announcer.close()
             super().close()
             self._flow_control.close()
             self._busy_poll.stop()
@@ -751,6 +768,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     async def wait_closed(self) -> None:
         """Wait until the communicator and its sockets are closed, and its journal is written."""
         await self._endpoint.wait_closed()
+        if self._announcer is not None:
+            await self._announcer.wait_closed()
         await self._journal_link.wait_closed()
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..aliases import ServerOptions, SingleEvent, Unpack, UriLike
+from ..aliases import Announce, ServerOptions, SingleEvent, Unpack, UriLike
 from ..checks import text as checked_text
 from ..communicator import EchoProtocol
 from ..errors import ConnectionClosedError
@@ -41,6 +41,8 @@ class Rig:
         The name of the rig.
     log : logging.Logger, optional
         Where to log, by default the logger called `name`.
+    announce : bool or dict
+        Whether to announce the rig on the network, as for :meth:`EchoProtocol.server`.
 
     Examples
     --------
@@ -54,8 +56,9 @@ class Rig:
     >>> rig.run('udp://0.0.0.0:11001')  # doctest: +SKIP
     """
 
-    def __init__(self, name: str, *, log: logging.Logger | None = None) -> None:
+    def __init__(self, name: str, *, log: logging.Logger | None = None, announce: Announce = False) -> None:
         self.name = checked_text(name, 'name')
+        self._announce = announce
         self._logger = log or logging.getLogger(name)
         self._log = SafeLog(self._logger)
         self._handlers = HandlerTable()
@@ -196,7 +199,7 @@ class Rig:
         ------
         RuntimeError
             It is open.
-        TypeError, ValueError, OSError
+        TypeError, ValueError, OSError, ImportError
             As for :meth:`EchoProtocol.server`.
         """
         if self._service is not None or self._is_opening:
@@ -207,6 +210,7 @@ class Rig:
             )
         self._is_opening = True
         try:
+            kwargs = {'announce': self._announce, **kwargs}
             com = await EchoProtocol.server(server_uri, self.name, self._logger, **kwargs)
         finally:
             self._is_opening = False

@@ -43,6 +43,7 @@ from ..threads import in_thread
 from ..tuning import DEFAULT_TUNING
 from ..uri import Address
 from .connect import connect_all
+from .discover import find, resolve_mdns
 from .experiment import Experiment
 from .fan_out import checked_rigs, described_rigs, result_or_error, results
 from .online import wait_until_online
@@ -168,7 +169,8 @@ class Services(Service, FixedDict[EchoProtocol]):
         ----------
         rigs : mapping of str to str, str or path
             The URI of each rig, by name, or the path of a YAML file of such lines, such as iblrig's
-            ``remote_devices.yaml``. A file needs PyYAML: ``pip install 'echorig[yaml]'``.
+            ``remote_devices.yaml``. A file needs PyYAML: ``pip install 'echorig[yaml]'``. ``mdns:camera`` or
+            ``mdns:camera?group=room-2`` stands for a rig that announces itself; see :meth:`discover`.
         timeout : float or None
             How long to wait for the connections, and later for the answers, in seconds; None or 0 waits
             without limit.
@@ -213,7 +215,65 @@ class Services(Service, FixedDict[EchoProtocol]):
             where = 'rigs' if isinstance(rigs, Mapping) else str(rigs)
             raise ValueError(f'{where} names no rigs: it must have at least one name with a URI')
         flag(wait, 'wait')
-        return cls(await connect_all(uris, timeout, {**kwargs}, wait), timeout)
+        return cls(await connect_all(await resolve_mdns(uris, timeout, kwargs), timeout, {**kwargs}, wait), timeout)
+
+    @classmethod
+    async def discover(
+        cls: type[_Self],
+        names: Iterable[str] | None,
+        group: str | None = None,
+        timeout: float | None = 10.0,
+        *,
+        interfaces: Iterable[str] | None = None,
+        wait: bool = False,
+        **kwargs: Unpack[RigOptions],
+    ) -> _Self:
+        """Find rigs that announce themselves, open a client for each, and return the set of them.
+
+        Nothing is sent to other rigs. Anybody on the network can announce a rig, so use ``key`` or TLS where that
+        matters. It needs python-zeroconf: ``pip install 'echorig[discovery]'``.
+
+        Parameters
+        ----------
+        names : iterable of str, or None
+            The names of the rigs. It returns as soon as all are found, and no second one of the same name has answered
+            0.3 s later. None stands for all rigs of the group that are found within 2 s.
+        group : str, optional
+            The group of rigs, such as a room; by default any. Required if there are no names.
+        timeout : float or None
+            How long to look for the rigs, then to wait for the connections, and later for the answers, in seconds;
+            None or 0 waits without limit.
+        interfaces : iterable of str, optional
+            The network interfaces to use, as for :func:`echorig.discover`.
+        wait : bool
+            As for :meth:`connect`.
+        kwargs
+            As for :meth:`connect`.
+
+        Returns
+        -------
+        Services
+            The set, in the order of the names.
+
+        Raises
+        ------
+        ServicesTimeoutError
+            At least one rig was not found; the text lists those that were.
+        ServicesError
+            At least one name was found twice, with the addresses of both; or as for :meth:`connect`.
+        TypeError, ValueError
+            An argument is not valid, a rig needs a ``key`` that is not given, or has no TLS although ``ssl`` is given.
+        OSError, ImportError
+            No network interface is up, or python-zeroconf is not installed.
+
+        Examples
+        --------
+        >>> rigs = await Services.discover(['camera', 'ephys'], 'room-2')  # doctest: +SKIP
+        """
+        limit(timeout, 'timeout')
+        flag(wait, 'wait')
+        found = await find(names, group, timeout, interfaces, kwargs)
+        return cls(await connect_all(found, timeout, {**kwargs}, wait), timeout)
 
     async def ping(self, timeout: float | None = None) -> dict[str, float | Exception]:
         """Measure the round-trip time to each rig; no callback is called there.

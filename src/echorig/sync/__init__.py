@@ -13,6 +13,7 @@ serves the whole process. Callbacks run on it, so they must not block; a method 
 """
 
 from .blocking import Stream
+from .discover import discover
 from .experiment import Experiment
 from .protocol import EchoProtocol, SubmitEchoProtocol
 from .rig import Rig
@@ -27,4 +28,5 @@ __all__ = [
     'Stream',
     'SubmitEchoProtocol',
     'SubmitServices',
+    'discover',
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from ..aliases import ServerOptions, SingleEvent, Unpack, UriLike
+from ..aliases import Announce, ServerOptions, SingleEvent, Unpack, UriLike
 from ..messages import ExpStatus
 from ..rig import Rig as Asynchronous
 from .portal import current_portal
@@ -27,8 +27,8 @@ class Rig(ClosableProxy):
 
     asynchronous: Asynchronous
 
-    def __init__(self, name: str, *, log: logging.Logger | None = None) -> None:
-        super().__init__(Asynchronous(name, log=log), current_portal())
+    def __init__(self, name: str, *, log: logging.Logger | None = None, announce: Announce = False) -> None:
+        super().__init__(Asynchronous(name, log=log, announce=announce), current_portal())
         self.name = name
 
     def __repr__(self) -> str:

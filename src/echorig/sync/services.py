@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
@@ -128,8 +128,27 @@ class Services(_Messages, ServiceBase, FixedDict[EchoProtocol]):
         **kwargs: Unpack[RigOptions],
     ) -> _Self:
         """Open a client for each rig, all at once, and return the set, as :meth:`echorig.Services.connect`."""
+        return cls._opened('connect', partial(Asynchronous.connect, rigs, timeout, wait=wait, **kwargs))
+
+    @classmethod
+    def discover(
+        cls: type[_Self],
+        names: Iterable[str] | None,
+        group: str | None = None,
+        timeout: float | None = 10.0,
+        *,
+        interfaces: Iterable[str] | None = None,
+        wait: bool = False,
+        **kwargs: Unpack[RigOptions],
+    ) -> _Self:
+        """Find rigs, open a client for each, and return the set, as :meth:`echorig.Services.discover`."""
+        find = partial(Asynchronous.discover, names, group, timeout, interfaces=interfaces, wait=wait, **kwargs)
+        return cls._opened('discover', find)
+
+    @classmethod
+    def _opened(cls: type[_Self], name: str, work: Callable[[], Coroutine[Any, Any, Asynchronous]]) -> _Self:
         portal = current_portal()
-        opened = portal.open('connect', partial(Asynchronous.connect, rigs, timeout, wait=wait, **kwargs))
+        opened = portal.open(name, work)
         return cls([EchoProtocol(com, portal) for com in opened.values()], opened.timeout)
 
     #: How long to wait for the answers, in seconds; None or 0 waits without limit.

@@ -1,0 +1,131 @@
+"""`discover` and `browse`: the rigs that announce themselves on this network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+
+from ..checks import seconds
+from .browser import Browser, Kind
+from .found_rig import FoundRig
+from .options import checked_group, checked_interfaces
+
+__all__ = ['Browsing', 'RigChange', 'browse', 'discover']
+
+
+@dataclass(frozen=True)
+class RigChange:
+    """A change of what is announced."""
+
+    kind: Kind
+    """str: 'found', 'changed' (another address or flag) or 'removed'."""
+    rig: FoundRig
+    """FoundRig: The rig as it is announced now, or as it was."""
+
+
+async def discover(
+    group: str | None = None, timeout: float = 2.0, interfaces: Iterable[str] | None = None
+) -> list[FoundRig]:
+    """Find the rigs that announce themselves; nothing is sent to them.
+
+    Rigs on other subnets are not found, nor those that do not announce themselves. A rig that is listed may be gone:
+    whether it is there is known by :meth:`EchoProtocol.ping` and :meth:`Services.watch`.
+
+    Parameters
+    ----------
+    group : str, optional
+        Only the rigs of this group; by default all.
+    timeout : float
+        How long to listen, in seconds. It always listens for so long, since any rig may answer late.
+    interfaces : iterable of str, optional
+        The IPv4 addresses of the network interfaces to use. The default is what the environment variable
+        ``ECHORIG_DISCOVERY_INTERFACES`` has (addresses separated by commas), or else all.
+
+    Returns
+    -------
+    list of FoundRig
+        The rigs, sorted by name.
+
+    Raises
+    ------
+    ImportError
+        python-zeroconf is not installed.
+    OSError
+        No network interface is up, or none has this address.
+    TypeError, ValueError
+        An argument is not valid.
+
+    Examples
+    --------
+    >>> for rig in await echorig.discover(group='room-2'):  # doctest: +SKIP
+    ...     print(rig.name, rig.uri)
+    """
+    group = checked_group(group)
+    limit = seconds(timeout, 'timeout', endless=False)
+    async with Browser(checked_interfaces(interfaces)) as browser:
+        await asyncio.sleep(limit)
+        return [rig for rig in browser.rigs if group is None or rig.group == group]
+
+
+def browse(group: str | None = None, interfaces: Iterable[str] | None = None) -> Browsing:
+    """Follow which rigs announce themselves.
+
+    Parameters
+    ----------
+    group : str, optional
+        Only the rigs of this group; by default all.
+    interfaces : iterable of str, optional
+        As for :func:`echorig.discover`.
+
+    Returns
+    -------
+    Browsing
+        An asynchronous context manager and iterator of `RigChange`, without end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not valid.
+
+    Examples
+    --------
+    >>> async with browse('room-2') as changes:  # doctest: +SKIP
+    ...     async for change in changes:
+    ...         print(change.kind, change.rig.name, change.rig.uri)
+    """
+    return Browsing(checked_group(group), checked_interfaces(interfaces))
+
+
+class Browsing:
+    """The changes of what is announced; made by `browse`."""
+
+    def __init__(self, group: str | None, interfaces: tuple[str, ...] | None) -> None:
+        self._group = group
+        self._changes: asyncio.Queue[RigChange] = asyncio.Queue()
+        self._browser = Browser(interfaces, self._changed)
+
+    @property
+    def rigs(self) -> list[FoundRig]:
+        """:obj:`list` of FoundRig: The rigs that are announced now, sorted by name."""
+        return [rig for rig in self._browser.rigs if self._group is None or rig.group == self._group]
+
+    def _changed(self, kind: Kind, rig: FoundRig) -> None:
+        if self._group is None or rig.group == self._group:
+            self._changes.put_nowait(RigChange(kind, rig))
+
+    async def __aenter__(self) -> Browsing:
+        await self._browser.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._browser.__aexit__()
+
+    def __aiter__(self) -> Browsing:
+        return self
+
+    async def __anext__(self) -> RigChange:
+        return await self._changes.get()

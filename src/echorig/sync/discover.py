@@ -1,0 +1,17 @@
+"""`discover` for programs without an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from ..discovery import FoundRig
+from ..discovery import discover as asynchronous
+from .portal import current_portal
+
+__all__ = ['discover']
+
+
+def discover(group: str | None = None, timeout: float = 2.0, interfaces: Iterable[str] | None = None) -> list[FoundRig]:
+    """Find the rigs that announce themselves, as :func:`echorig.discover`."""
+    return current_portal().call('discover', partial(asynchronous, group, timeout, interfaces))
