@@ -86,6 +86,10 @@ def _budgets() -> Iterator[Budget]:
     yield Budget('compare 60 kB ÷ comparison of bytes', 'bench_compare[60kB]', ('ratio', '=='), 1.15)
     yield Budget('FrameSplitter, messages of 1 kB', 'bench_bulk', ('mb_per_s',), 900, 'MB/s', at_least=True)
     yield Budget('FrameSplitter, byte by byte: 64 kB ÷ 4 kB', 'bench_byte_by_byte', ('ratio', '4 kB'), 1.15)
+    for loop in ('uvloop', 'asyncio'):
+        what = f'a journal, cost of a confirmed message in the thread of the loop, {loop}'
+        yield Budget(what, f'bench_journal[{loop}]', ('cost_us',), 1.5, 'µs')
+    yield Budget('a journal, one record', 'bench_record', ('cpu_us', 'queue'), 0.75, 'µs')
     yield Budget('import, more than uvloop and orjson', 'bench_import', ('more_ms',), 20, 'ms')
     yield Budget('memory of a remembered peer', 'bench_server_memory', ('bytes_each',), 3500, 'bytes')
     for transport in ('udp', 'tcp'):

@@ -14,6 +14,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from ipaddress import IPv4Network, IPv6Network
+from os import PathLike
 from socket import socket
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar
@@ -52,6 +53,7 @@ __all__ = [
     'EventName',
     'ExpRef',
     'FixedDict',
+    'JournalLike',
     'Listener',
     'MessageFuture',
     'RigCallback',
@@ -171,6 +173,17 @@ AllowEntry = str | IPAddress | IPv4Network | IPv6Network
 """An IP address, a network or a host name."""
 
 
+class JournalLike(Protocol):
+    """What is used of an `echorig.journal.Journal`."""
+
+    path: str
+
+    @property
+    def lost(self) -> int:
+        """Records that are not in the file."""
+        ...
+
+
 class AnnounceOptions(TypedDict, total=False):
     """What a server announces of itself, and by which interfaces."""
 
@@ -187,6 +200,7 @@ class _Options(TypedDict, total=False):
     allow: AllowEntry | Iterable[AllowEntry] | None
     tuning: Tuning | None
     busy_poll: float | None
+    journal: JournalLike | str | PathLike[str] | None
     ssl: SSLContext | None
     ssl_handshake_timeout: float | None
     ssl_shutdown_timeout: float | None

@@ -28,17 +28,19 @@ MAY_IMPORT = {
     'delivery': {'wire', 'level 1'},
     'security': {'wire', 'level 1'},
     'events': {'wire', 'security', 'level 1'},
+    'journal': {'wire', 'security', 'level 1'},
     'discovery': {'security', 'level 1'},
     'transports': {'wire', 'security', 'events', 'level 1'},
-    'communicator': {'wire', 'delivery', 'security', 'events', 'transports', 'discovery', 'level 1'},
-    'services': {'wire', 'security', 'events', 'discovery', 'communicator', 'level 1'},
+    'communicator': {'wire', 'delivery', 'security', 'events', 'journal', 'transports', 'discovery', 'level 1'},
+    'services': {'wire', 'security', 'events', 'journal', 'discovery', 'communicator', 'level 1'},
     'rig': {'security', 'events', 'communicator', 'level 1'},
     'programs': {'wire', 'security', 'events', 'communicator', 'services', 'level 1'},
-    'sync': {'security', 'events', 'discovery', 'communicator', 'services', 'rig', 'level 1'},
+    'sync': {'security', 'events', 'journal', 'discovery', 'communicator', 'services', 'rig', 'level 1'},
     'testing': {'wire', 'security', 'events', 'transports', 'communicator', 'services', 'sync', 'level 1'},
     'demo': {'communicator', 'services', 'level 1'},
     'cli': {
-        *('wire', 'security', 'events', 'discovery', 'communicator', 'services', 'rig', 'programs', 'demo', 'level 1')
+        *('wire', 'security', 'events', 'journal', 'discovery', 'communicator', 'services', 'rig', 'programs', 'demo'),
+        'level 1',
     },
     '__init__': {
         *('delivery', 'security', 'events', 'discovery', 'communicator', 'services', 'rig', 'programs', 'level 1')

@@ -37,6 +37,7 @@ from echorig.delivery._peer cimport Send
 from echorig.delivery._verdicts cimport (
     O_CONFIRMED, O_WAITING, V_DAMAGED, V_DELIVER, V_ECHO, V_ERROR_NOTICE, V_EXPIRED, V_NO_CAPACITY, V_RATE_LIMITED,
 )
+from echorig.journal._records cimport Recorder
 from echorig.security._signing cimport F_HANDSHAKE, Signer
 from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, add_time, read_reply_number, read_time
 from echorig.errors import EchoError, MessageTooLongError
@@ -105,6 +106,7 @@ cdef class MessagePipeline:
     cdef readonly object log                # a logger whose methods raise nothing
     cdef public object transport            # sends everything, except over the connections of a TCP server
     cdef readonly dict connections          # by address, over TCP
+    cdef public Recorder journal            # notes every message, unless None
     cdef public object observer             # SendObserver: completes sends that did not end in the ordinary way
     cdef public object on_refused           # called with each refused message and its address
     cdef public object on_unsigned          # called with the address and the verdict of a frame without a valid signature
@@ -196,6 +198,9 @@ cdef class MessagePipeline:
         )
         if asks:
             request.send = send
+        if self.journal is not None:  # the frame of a send that waits for its turn has no number yet
+            sent = send.frame if send.in_flight else send
+            self.journal.message('sent' if answered < 0 else 'answered', sent, PyBytes_GET_SIZE(frame), addr)
         return send
 
     cdef send_first(self, Send send):
@@ -290,9 +295,17 @@ cdef class MessagePipeline:
 
     def send_unconfirmed(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
         """Send a frame from `checked_frame` whose echo nobody waits for; only an array encoded here is taggable."""
+        cdef bytes given
         if answered >= 0:
             frame = self._timed_answer(frame)
+        given = frame
         frame = self.exchange.send_unconfirmed(frame, addr, monotonic(), taggable, answered)
+        if self.journal is not None:
+            if frame is None and answered >= 0:  # it will get its number later
+                self.journal.note('answered', given, addr, reply_to=f'{answered >> 32}:{answered & 0xFFFFFFFF}')
+            else:
+                sent = given if frame is None else frame
+                self.journal.message('sent' if answered < 0 else 'answered', sent, PyBytes_GET_SIZE(given), addr)
         if frame is not None:
             self._seal_and_send(frame, self.exchange.current_addr(addr))
         else:
@@ -389,6 +402,8 @@ cdef class MessagePipeline:
         if exchange.finished or exchange.outbox or exchange.transmitter.alarm < self.armed:
             self.flush()
         if kind == V_DELIVER or kind == V_ERROR_NOTICE:
+            if self.journal is not None:
+                self.journal.message('received' if kind == V_DELIVER else 'notice', frame, n, addr)
             if self._logs_info():
                 self.log.info('Received %r from %s', LazyFrame(frame), address_text(self.labels.protocol, addr))
             answered = -1 if identity < 0 else self._answers(frame)
@@ -534,6 +549,11 @@ cdef class MessagePipeline:
     cdef _wake(self, Send send):
         if self.signer is not None and self.signer.n_held:
             self.signer.drop(send.frame, send.addr)  # it must not be sent after its end
+        if self.journal is not None and send.outcome == O_CONFIRMED and send.pings is None:
+            self.journal.message(
+                'confirmed', send.frame, PyBytes_GET_SIZE(send.frame), send.addr, send.round_trip,
+                1 + send.n_retransmissions,
+            )
         if send.outcome == O_CONFIRMED and not send.truncated and not self.exposed_futures:
             try:
                 send.future.set_result(True)

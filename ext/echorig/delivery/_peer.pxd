@@ -35,7 +35,7 @@ cdef class Send:
     cdef bint probed         # the peer was pinged before it
     cdef bint retransmitted
     cdef bint unsent         # the system did not send it
-    cdef int n_retransmissions
+    cdef readonly int n_retransmissions
     cdef long long reply_to  # the message that it answers, or -1
     cdef set awaited_answers  # that of the transmitter, while its answer is awaited
     cdef list pings          # (number, time) of each ping sent, if it is a ping

@@ -9,6 +9,7 @@ from ..delivery._exchange import Exchange
 from ..delivery._peer import Send
 from ..events._dispatch import Dispatcher
 from ..events._reply_context import OutgoingRequest
+from ..journal._records import Recorder
 from ..security._signing import Signer
 from ..security.log_limit import RateLimitedLog
 from ..security.safe_log import SafeLog
@@ -29,6 +30,7 @@ def send_prepared(prepared: list[PreparedSend]) -> None: ...
 @disjoint_base
 class MessagePipeline:
     transport: asyncio.BaseTransport | None
+    journal: Recorder | None
     observer: SendObserver
     on_refused: Callable[[bytes, Address], None]
     on_unsigned: Callable[[Address, int], None]

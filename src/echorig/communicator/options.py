@@ -44,6 +44,10 @@ def check_options(name: Any, log: Any, kwargs: dict[str, Any]) -> None:
     for option, check in (('busy_poll', poll_seconds), ('ssl_handshake_timeout', seconds), ('reconnect', flag)):
         if option in kwargs:
             kwargs[option] = check(kwargs[option], option)
+    if 'journal' in kwargs:
+        from ..journal.sharing import check_journal  # most programs have no journal
+
+        check_journal(kwargs['journal'])
     if 'allow' in kwargs:
         kwargs['allow'] = parse_entries(kwargs['allow'])
     if 'server_hostname' in kwargs:

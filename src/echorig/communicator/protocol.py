@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..aliases import AddressLike, ClientOptions, ServerOptions, SingleEvent, Unpack, UriLike
 from ..checks import flag, number_of, seconds, set_checked, timeout_or_default
@@ -47,6 +48,7 @@ from .direct_send import COMPOSING, DirectSender
 from .endpoint import Endpoint
 from .experiment_messages import composed
 from .flow_control import FlowControl
+from .journal_link import JournalLink
 from .labels import Labels, described_state
 from .last_sent import LastSent
 from .opening import opens
@@ -55,6 +57,9 @@ from .outcomes import outcomes
 from .peer_clocks import PeerClock
 from .scheduled import ScheduledMessages
 from .sender import Failure, Sender
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['EchoProtocol']
 
@@ -140,9 +145,11 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         )
         if type(self).datagram_received is self._plain_hooks[1]:  # saves a call for each datagram
             self.datagram_received = pipeline.datagram_received  # type: ignore[method-assign]
+        self._journal_link = JournalLink(pipeline, self._connection_notifier, labels)
         self._access = AccessPolicy(labels.name, log)
         self._addresses = AddressBook(labels, (self.hostname, self.port), self._access.admits, log, log_limit)
         self._sender = Sender(pipeline, labels, tuning.min_truncated_echo)
+        self._sender.on_clock = self._journal_link.note_clock
         self._flow_control = FlowControl(
             *(self._exchange, self._event_queue, loop, is_udp, pipeline.receive_verified),
             is_connected=lambda addr: is_udp or addr in pipeline.connections,
@@ -188,12 +195,12 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             ``allow``, who may send to this server: an IP address, a network such as ``'10.0.0.0/8'`` or a host name
             (resolved now, with all its addresses), or several of them; others are ignored, see :attr:`rejected`.
             ``tuning``, a :class:`Tuning`; ``key``, with which every message is signed; ``busy_poll``, see
-            :attr:`busy_poll`; ``ssl``, an ``ssl.SSLContext`` for ``tls://``; ``announce``, whether the network is told
-            of this server, so that :func:`discover` finds it: True, or a dict of ``group``, such as a room, ``name``
-            (default: that of the server) and ``interfaces`` (as for :func:`discover`). That needs python-zeroconf,
-            ``pip install 'echorig[discovery]'``, and takes seconds in the background. Everything else is passed to
-            the event loop's ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port
-            other than 0).
+            :attr:`busy_poll`; ``journal``, see :attr:`journal`; ``ssl``, an ``ssl.SSLContext`` for ``tls://``;
+            ``announce``, whether the network is told of this server, so that :func:`discover` finds it: True, or a
+            dict of ``group``, such as a room, ``name`` (default: that of the server) and ``interfaces`` (as for
+            :func:`discover`). That needs python-zeroconf, ``pip install 'echorig[discovery]'``, and takes seconds in
+            the background. Everything else is passed to the event loop's ``create_datagram_endpoint`` or
+            ``create_server`` (options of the socket need a port other than 0).
 
         Returns
         -------
@@ -245,8 +252,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         name, log : optional
             As for :meth:`server`.
         kwargs
-            ``allow``, ``tuning``, ``key`` and ``busy_poll`` as for :meth:`server`; only addresses in ``allow``
-            are used. ``ssl``, an ``ssl.SSLContext`` for ``tls://`` (default: the system's certificates);
+            ``allow``, ``tuning``, ``key``, ``busy_poll`` and ``journal`` as for :meth:`server`; only addresses in
+            ``allow`` are used. ``ssl``, an ``ssl.SSLContext`` for ``tls://`` (default: the system's certificates);
             ``reconnect``, whether to connect again after a TCP connection was lost (default True; never with a
             ``sock`` of your own); everything else is passed to the event loop's ``create_datagram_endpoint`` or
             ``create_connection``.
@@ -291,10 +298,12 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._access.allowed = allow
         self._addresses.names[host] = uri.host
         try:
+            await self._journal_link.open(kwargs.pop('journal', None))
             self.busy_poll = kwargs.pop('busy_poll', 0.0)
             announced = kwargs.pop('announce')
             self._flow_control.pause()
             await self._endpoint.listen(self, uri, kwargs, is_own_socket)
+            self._journal_link.note_opened()
         except BaseException:
             self.close()
             raise
@@ -309,12 +318,14 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._addresses.names[host] = uris[0].host
         own = None
         try:
+            await self._journal_link.open(kwargs.pop('journal', None))
             own = sockets.connect_first(uris, kwargs)
             self.busy_poll = kwargs.pop('busy_poll', 0.0)
             await self._endpoint.connect(self, uris, host, lookup, kwargs)
             if own is not None:  # else it is TCP, or the program has made the socket or chosen its options
                 by_name = None if is_valid_ip(host) else lookup
                 self._endpoint.follow_server(self, by_name, lambda host: allow is None or host in allow)
+            self._journal_link.note_opened()
         except BaseException:
             self.close()
             if own is not None:
@@ -347,6 +358,19 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     def busy_poll(self, value: float) -> None:
         self._busy_poll.seconds = poll_seconds(value)
         self._pipeline.on_activity = self._busy_poll.extend if self._busy_poll.seconds else None
+
+    @property
+    def journal(self) -> Journal | None:
+        """:obj:`echorig.journal.Journal` or None: Where every message is noted; a path opens one.
+
+        A journal that was opened by a path is shared by all communicators with this path, and closed with the last
+        one. A `Journal` of the program is closed by the program.
+        """
+        return self._journal_link.journal
+
+    @journal.setter
+    def journal(self, value: Journal | str | os.PathLike[str] | None) -> None:
+        self._journal_link.set(value)
 
     @property
     def is_connected(self) -> bool:
@@ -726,6 +750,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         if self._loop.is_closed():
             pipeline.closed = True
             self._endpoint.close_without_loop()
+            self._journal_link.close()
         else:
             pipeline.write_all()
             pipeline.closed = True
@@ -738,12 +763,14 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             pipeline.close()
             self._last_sent.cancel_all()
             self._endpoint.end()
+            self._journal_link.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the communicator and its sockets are closed."""
+        """Wait until the communicator and its sockets are closed, and its journal is written."""
         await self._endpoint.wait_closed()
         if self._announcer is not None:
             await self._announcer.wait_closed()
+        await self._journal_link.wait_closed()
 
     def __repr__(self) -> str:
         state = f'{self.server_uri}, closed' if self._pipeline.closed else described_state(self)

@@ -24,7 +24,7 @@ from ._pipeline import MessagePipeline
 from .labels import Labels
 from .last_heard import describe_silence
 from .last_sent import LastSent
-from .peer_clocks import PeerClocks
+from .peer_clocks import PeerClock, PeerClocks
 
 __all__ = ['Failure', 'Sender']
 
@@ -68,6 +68,7 @@ class Sender:
         self.addresses_tried: Callable[[], list[str]] = list
         self.last_sent = LastSent(pipeline)
         self.clocks = PeerClocks()
+        self.on_clock: Callable[[Address, PeerClock], object] = lambda addr, clock: None  # if there is a journal
 
     async def ping(self, addr: Address, timeout: float) -> float:
         """Send a ping and return its round-trip time in seconds."""
@@ -84,6 +85,8 @@ class Sender:
             raise
         if send.peer_time:
             self.clocks.add(addr, send.peer_time, send.echoed_at, send.round_trip)
+            if pipeline.journal is not None and (clock := self.clocks.get(addr)) is not None:
+                self.on_clock(addr, clock)
         return send.round_trip
 
     def ping_nowait(self, addr: Address, timeout: float) -> None:
@@ -93,8 +96,16 @@ class Sender:
         self._exchange.ping(addr, waiter, monotonic(), timeout)
         self._pipeline.flush()
 
+    def _note_failure(self, send: Send, reason: str) -> None:
+        """Note in the journal that a message was not confirmed; a ping is not in it."""
+        if (journal := self._pipeline.journal) is not None and not is_ping(send.frame) and send.frame != b'[]':
+            tries = 1 + send.n_retransmissions if send.number else 0
+            journal.note('failed', send.frame, send.addr, tries, reason=reason)
+
     def cancel(self, send: Send) -> None:
         """Stop waiting for a send and forget it, unless it has ended."""
+        if send.outcome == Outcome.WAITING:
+            self._note_failure(send, 'cancelled')
         if self._signer is not None and send.outcome == Outcome.WAITING:
             self._signer.send_failed(send.frame, send.addr)
         self._exchange.cancel(send, monotonic())
@@ -127,6 +138,7 @@ class Sender:
         if self._signer is not None:
             self._signer.send_failed(send.frame, send.addr)
         error = self._error(send)
+        self._note_failure(send, str(error))
         if send.outcome == Outcome.TIMED_OUT:
             self.on_timeout(send.addr)
         if not waiter.done():

@@ -40,6 +40,7 @@ class Notifier(Generic[_T]):
         self._streams: list[Stream[_T]] = []
         self._tasks = CallbackTasks()
         self._closed = False
+        self.observer: Callable[[_T], object] | None = None  # called first, whatever callbacks a program removes
 
     def add(self, callback: Callable[[_T], object]) -> None:
         """Register a function, called as ``callback(change)``; a coroutine function runs as a task."""
@@ -71,6 +72,8 @@ class Notifier(Generic[_T]):
 
     def notify(self, change: _T) -> None:
         """Give a change to all streams and callbacks; a callback that fails stops no other."""
+        if self.observer is not None:
+            self.observer(change)
         for stream in self._streams:
             stream.put(change)
         for callback in self._callbacks:

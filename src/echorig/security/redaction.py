@@ -4,6 +4,7 @@
    contains neither a token nor a URL. Any other frame may be a truncated or damaged ALYX message: its size is shown.
 2. The mapping in an ALYX message hides its values in its `repr`.
 3. Of an error that may concern ALYX, only the type is shown.
+4. In a journal, `mask_tokens` hides the values that may be tokens, and leaves the rest of the data.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ __all__ = [
     'LazyFrame',
     'frames_of',
     'hide_values',
+    'mask_tokens',
+    'may_hold_token',
     'may_show_traceback',
     'printable',
     'redact_error',
@@ -36,6 +39,7 @@ _SHOWN_EVENTS = frozenset(map(int, ExpMessage.__members__.values())) - {int(ExpM
 _SUSPECT = r'token|alyx|://'
 _SUSPECT_TEXT = re.compile(_SUSPECT + r'|\[\s*128\b', re.IGNORECASE)
 _SUSPECT_BYTES = re.compile(_SUSPECT.encode(), re.IGNORECASE)
+_SUSPECT_KEY = re.compile(r'token|alyx|passw|secret|credential|auth(?!or)', re.IGNORECASE)
 _LONG_WORD = re.compile(r'(?=[\w-]*\d)[\w-]{16,}')  # has a digit, as tokens do and words do not
 _ERROR_TYPE = re.compile(r'[A-Za-z_][\w.]{0,99}(?=:|$)', re.ASCII)
 
@@ -137,4 +141,47 @@ def hide_values(value: Any, depth: int = 8) -> Any:
         return HiddenDict(items) if depth else HiddenDict(value)
     if type(value) is list and depth:
         return [hide_values(item, depth - 1) for item in value]
+    return value
+
+
+def may_hold_token(frame: bytes) -> bool:
+    """Return whether the bytes of a message name a token, Alyx or a URL."""
+    return _SUSPECT_BYTES.search(frame) is not None
+
+
+def mask_tokens(data: list[Any], event: int, about: int | None = None) -> list[Any]:
+    """Return the data of a message with ``***`` in place of what may be a token, for a file.
+
+    Of an ALYX message only the address of the database and the names of users are kept. In other messages the values
+    of keys such as ``token`` are hidden, and long words in texts that mention one. `about` is the event of a notice.
+    """
+    if event == ExpMessage.ALYX:
+        return [item if i == 0 and _is_url(item) else _mask_all(item) for i, item in enumerate(data)]
+    if event == 0:
+        return [redact_error(item, about) if isinstance(item, str) else _mask_some(item) for item in data]
+    return [_mask_some(item) for item in data]
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and '://' in value and '@' not in value and '?' not in value
+
+
+def _mask_all(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict.fromkeys(value, MASK)
+    if isinstance(value, list):
+        return [_mask_all(item) for item in value]
+    return value if value is None or isinstance(value, bool) else MASK
+
+
+def _mask_some(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: MASK if item is not None and _SUSPECT_KEY.search(str(key)) else _mask_some(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_mask_some(item) for item in value]
+    if isinstance(value, str) and _SUSPECT_KEY.search(value):
+        return _LONG_WORD.sub(MASK, value)
     return value

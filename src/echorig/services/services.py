@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, overload
 
 from ..aliases import (
     AlyxClient,
@@ -50,6 +50,9 @@ from .online import wait_until_online
 from .presence import Presence, PresenceChange
 from .rigs_file import read_rigs
 from .start_together import StartAnswers, checked_at, start_together
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['Services']
 
@@ -103,6 +106,8 @@ class Services(Service, FixedDict[EchoProtocol]):
         The communicators, with distinct names.
     timeout : float or None
         How long to wait for the answers, in seconds; None or 0 waits without limit.
+    journal : echorig.journal.Journal, str or path, optional
+        The file in which the messages of all of them are noted, see :attr:`EchoProtocol.journal`.
 
     Raises
     ------
@@ -121,7 +126,12 @@ class Services(Service, FixedDict[EchoProtocol]):
 
     _experiment: ClassVar[type[Experiment]] = Experiment  # that of `echorig.sync` can be entered from another thread
 
-    def __init__(self, remote_rigs: Iterable[Service], timeout: float | None = 10.0) -> None:
+    def __init__(
+        self,
+        remote_rigs: Iterable[Service],
+        timeout: float | None = 10.0,
+        journal: Journal | str | os.PathLike[str] | None = None,
+    ) -> None:
         super().__init__()
         rigs: dict[str, EchoProtocol] = {}
         for rig in checked_rigs(remote_rigs, Service, 'a Service, such as an EchoProtocol'):  # type: ignore[type-abstract]
@@ -134,6 +144,10 @@ class Services(Service, FixedDict[EchoProtocol]):
         self.timeout = timeout
         self.logger = logging.getLogger(__name__)
         self._watches: list[Presence] = []
+        if journal is not None:
+            for rig in rigs.values():
+                if isinstance(rig, EchoProtocol):
+                    rig.journal = journal
 
     def __repr__(self) -> str:
         return f'<echorig.{type(self).__name__} of {described_rigs(self)}>'
@@ -164,7 +178,8 @@ class Services(Service, FixedDict[EchoProtocol]):
             Whether to wait, for at most `timeout` seconds, until every rig is there: until it accepts a TCP connection
             and echoes a ping. Rigs may then be started later than this program.
         kwargs
-            For :meth:`EchoProtocol.client`, the same for each rig, such as ``tuning`` or ``reconnect``.
+            For :meth:`EchoProtocol.client`, the same for each rig, such as ``tuning`` or ``reconnect``. ``journal`` is
+            one file for all of them.
 
         Returns
         -------

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, overload
 
-from ..aliases import AnyCallback, AnyEvent, Callback, Data, SingleEvent
+from ..aliases import AnyCallback, AnyEvent, Callback, Data, JournalLike, SingleEvent
 from ..communicator import PeerStatistics
 from ..communicator.protocol import EchoProtocol as Asynchronous
 from ..messages import ExpMessage
@@ -115,6 +115,8 @@ class EchoProtocol(_Messages, ServiceBase):
     default_echo_timeout = Attribute[float]()  #: How long to wait for an echo, in seconds, unless a timeout is given.
     #: For how long to poll for messages instead of sleeping, in seconds; it keeps the shared loop awake.
     busy_poll = Attribute[float]()
+    #: The `echorig.journal.Journal` in which every message is noted, or None; a path opens one.
+    journal = Attribute[JournalLike | str | None]()
     response_timeout = Attribute[float]()  #: How long to wait for the answer to a request, in seconds.
     #: The buffer size of peers in bytes; an echo of exactly this size may be truncated.
     max_message_size = Attribute[int]()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from os import PathLike
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..aliases import (
     AnyCallback,
@@ -32,6 +32,9 @@ from .experiment import Experiment, ThreadedExperiment
 from .portal import Portal, current_portal
 from .protocol import EchoProtocol
 from .proxy import Attribute, ClosableProxy, ContextProxy, Proxy, ServiceBase
+
+if TYPE_CHECKING:
+    from ..journal.writer import Journal
 
 __all__ = ['Presence', 'Services', 'SubmitServices']
 
@@ -100,10 +103,15 @@ class Services(_Messages, ServiceBase, FixedDict[EchoProtocol]):
 
     asynchronous: Asynchronous
 
-    def __init__(self, remote_rigs: Iterable[EchoProtocol], timeout: float | None = 10.0) -> None:
+    def __init__(
+        self,
+        remote_rigs: Iterable[EchoProtocol],
+        timeout: float | None = 10.0,
+        journal: Journal | str | PathLike[str] | None = None,
+    ) -> None:
         rigs = list(checked_rigs(remote_rigs, EchoProtocol, 'an echorig.sync.EchoProtocol'))
         portal = rigs[0].portal if rigs else current_portal()
-        super().__init__(_Rigs([rig.asynchronous for rig in rigs], timeout), portal)
+        super().__init__(_Rigs([rig.asynchronous for rig in rigs], timeout, journal), portal)
         self.submit = SubmitServices(self.asynchronous, self.portal)
         self.data = MappingProxyType({rig.name: rig for rig in rigs})
 
