@@ -140,6 +140,18 @@ async def test_clock(lab, path: Path) -> None:
     assert 'offset' not in records(path, 'received')[0]
 
 
+async def test_common_start(lab, path: Path) -> None:
+    """When the callbacks of `start(at=)` are to run, and when they ran."""
+    server = await lab.answering()
+    async with await Services.connect({'a': server.server_uri}, journal=path) as rigs:
+        await rigs.start(REF, at=0.05)
+    [sent] = records(path, 'sent', event='EXPSTART')
+    [answer] = [fields for fields in records(path, 'received', event='EXPSTART') if 'reply_to' in fields]
+    assert abs(sent['at'] - sent['time']) < 5e9
+    assert answer['at'] >= sent['at'] - 1e9
+    assert answer['reply_to'] == sent['id']
+
+
 async def test_failed_by_time_out(lab, path: Path) -> None:
     silent = await RawUdp.open()
     client = await lab.client(silent.uri, 'camera', journal=path)

@@ -15,7 +15,7 @@ from ..messages import ExpMessage
 from ..security.redaction import MASK, mask_tokens, may_hold_token, redact_frame
 from ..uri import Address
 from ..wire._codec import decode, encode, peek
-from ..wire._tags import read_reply_number, read_tag, strip_tag
+from ..wire._tags import read_reply_number, read_tag, read_time, strip_tag
 from ..wire.notices import event_of_notice
 from ._records import Record
 
@@ -88,6 +88,8 @@ def _add_message(fields: dict[str, Any], frame: bytes) -> None:
         fields['id'] = f'{tag[1]}:{tag[2]}'
         if (answered := read_reply_number(frame)) >= 0:
             fields['reply_to'] = f'{answered >> 32}:{answered & 0xFFFFFFFF}'
+        if (moment := read_time(frame)) > 0:
+            fields['at'] = moment
     if fields['kind'] in ('confirmed', 'failed'):  # the line of the message has its data
         return
     if message is not None:

@@ -21,6 +21,7 @@ COLUMNS: dict[str, str] = {
     'data': 'json',
     'rtt': 'float',
     'tries': 'int',
+    'at': 'int',
     'reason': 'text',
     'offset': 'float',
     'error': 'float',
