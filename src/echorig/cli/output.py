@@ -28,7 +28,7 @@ class Output:
         """Return the mark of a step that passed or failed."""
         return self._marks[0 if is_good else 1]
 
-    def line(self, text: str | None, style: str = '', **record: Any) -> None:
+    def line(self, text: str | None, /, style: str = '', **record: Any) -> None:
         """Print a line, or the record of it; a text of None is for programs only."""
         if self.as_json:
             if record:
