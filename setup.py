@@ -18,6 +18,8 @@ watched = {
     'fuzz': ['-fsanitize=fuzzer-no-link,address'],
 }.get(watch, [f'-fsanitize={watch}', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'])
 
+optimized = [] if os.name == 'nt' or 'CFLAGS' in os.environ else ['-O3']  # CFLAGS come first, and would not count
+
 SOURCES = sorted(glob('ext/echorig/*/_*.pyx'))
 if os.name != 'posix':  # there the event loop's own transports serve
     SOURCES = [path for path in SOURCES if not path.endswith(('_datagram.pyx', '_stream.pyx'))]
@@ -28,7 +30,7 @@ extensions = [
         [path],
         include_dirs=['ext/echorig/wire'],
         define_macros=[('CYTHON_TRACE_NOGIL', '1'), ('CYTHON_USE_SYS_MONITORING', '0')] if trace else [],
-        extra_compile_args=['-O1', '-g', *watched] if watched else [] if os.name == 'nt' else ['-O3'],
+        extra_compile_args=['-O1', '-g', *watched] if watched else optimized,
         extra_link_args=[] if watch == 'fuzz' else watched,  # atheris has what counts the branches
         depends=glob('ext/echorig/*/*.h'),
     )

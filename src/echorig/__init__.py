@@ -19,6 +19,7 @@ from .base import (
     is_valid_ip,
     validate_uri,
 )
+from .communicator.peer_clocks import PeerClock
 from .delivery.statistics import PeerStatistics
 from .errors import (
     ConnectionClosedError,
@@ -42,11 +43,13 @@ from .rig import Rig
 from .security.rejections import Rejected
 from .services.experiment import Experiment
 from .services.presence import Presence, PresenceChange, RigPresence
+from .services.start_together import CallbackTime, StartAnswers
 from .tuning import Tuning
 
 __all__ = [
     'LISTEN_PORT',
     'PROTOCOL_VERSION',
+    'CallbackTime',
     'Communicator',
     'ConnectionClosedError',
     'ConnectionEvent',
@@ -58,6 +61,7 @@ __all__ = [
     'ExpStatus',
     'Experiment',
     'MessageTooLongError',
+    'PeerClock',
     'PeerStatistics',
     'PeerUnreachableError',
     'Presence',
@@ -72,6 +76,7 @@ __all__ = [
     'Services',
     'ServicesError',
     'ServicesTimeoutError',
+    'StartAnswers',
     'Stream',
     'TLSError',
     'Tuning',

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -16,35 +13,13 @@ import pytest
 
 import echorig
 import secrets_watch
+from command_program import REPLY, Program, ended, listens_on
 from conftest import LOOPS
 from echorig.cli.main import main
 from echorig.resolver import own_addresses
 from lab import REF, free_port
 
-REPLY = 30.0  # seconds, for what must come
 posix = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
-
-
-class Program:
-    """``python -m echorig`` with some arguments."""
-
-    def __init__(self, loop: str) -> None:
-        self.environment = {**os.environ, 'ECHORIG_LOOP': loop}
-
-    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, '-m', 'echorig', *args]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
-
-    @contextlib.contextmanager
-    def started(self, *args: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-        command = [*prefix, sys.executable, '-m', 'echorig', *args]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True) as process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    process.kill()
 
 
 @pytest.fixture(params=list(LOOPS))
@@ -63,18 +38,6 @@ def sock() -> Iterator[socket.socket]:
 
 def uri_of(sock: socket.socket, scheme: str = 'udp') -> str:
     return f'{scheme}://127.0.0.1:{sock.getsockname()[1]}'
-
-
-def listens_on(server: subprocess.Popen[str]) -> tuple[str, int]:
-    """Return the address that a server prints."""
-    found = re.search(r'(?:udp|tcp)://(127\.0\.0\.1):(\d+); Ctrl-C ends it$', server.stdout.readline().rstrip())
-    assert found
-    return found[1], int(found[2])
-
-
-def ended(process: subprocess.Popen[str], number: int) -> tuple[str, str]:
-    process.send_signal(number)
-    return process.communicate(timeout=REPLY)
 
 
 @posix

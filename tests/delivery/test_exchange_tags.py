@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from echorig.delivery._exchange import Exchange
 from echorig.delivery.verdicts import Outcome, Verdict
 from echorig.tuning import InternalTuning
 from echorig.wire._tags import is_damaged
@@ -323,12 +324,25 @@ def test_pings_of_others_are_echoed_with_our_run():
         assert read_all(ex.reply) == (True, *read_all(frame)[1:])
         assert len(ex.reply) == len(frame)
         assert not is_damaged(ex.reply)
-        # After a tab, our run and no number.
+        # No time, for this exchange has no clock; after a tab, our run and no number.
         field = f'{OWN:031b}{0:032b}'.replace('0', ' ').replace('1', '\t').encode()
-        assert ex.reply[1:65] == b'\t' + field
+        assert ex.reply[1:129] == b' ' * 64 + b'\t' + field
     assert ex.classify(tag(STATUS, 3), A, 0.0) == Verdict.DELIVER  # their numbers say nothing of those of messages
     assert ex.classify(tag(b'[]', 10), A, 0.0) == Verdict.ECHO  # one of another form
     assert ex.reply == set_ack(tag(b'[]', 10))
+
+
+def test_pings_ask_for_the_time():
+    ours, theirs = exchange(), Exchange(InternalTuning(), False, 65535, run=6)
+    theirs.wall_clock = lambda: 2**62 + 5
+    for asked in (ours, theirs):
+        send = ours.ping(A, 'waiter', 0.0, 1.0)
+        [(frame, _)] = ours.outbox
+        ours.outbox.clear()
+        if asked is theirs:
+            assert theirs.classify(frame, B, 0.0) == Verdict.ECHO
+        assert ours.classify(set_ack(frame) if asked is ours else theirs.reply, A, 0.25) == Verdict.CONFIRMED
+        assert (send.peer_time, send.echoed_at, send.round_trip) == (0 if asked is ours else 2**62 + 5, 0.25, 0.25)
 
 
 def test_pings_are_repeated_and_any_of_them_may_be_answered():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from echorig.wire._codec import encode
 from echorig.wire._tags import (
     add_tag,
+    add_time,
     crc32c,
     is_damaged,
     is_echo,
@@ -19,6 +20,7 @@ from echorig.wire._tags import (
     make_ping,
     read_reply_number,
     read_tag,
+    read_time,
     set_ack,
     strip_tag,
 )
@@ -282,6 +284,37 @@ def test_an_answer_names_its_question_in_whole_or_not_at_all(frame, number, plac
     assert read_reply_number(add_tag(frame, 7, number)) == read_reply_number(b'') == read_reply_number(frame) == -1
 
 
+# --- times ---
+
+
+@given(messages, st.integers(1, 2**63 - 1), answered)
+def test_a_message_may_have_a_time(frame, time, reply_to):
+    timed = add_time(frame, time)
+    assert timed == frame[:-1] + b' ' + bits(time, 63) + b']'
+    whole = add_tag(timed, 7, 8, 9, reply_to)
+    assert read_time(whole) == time
+    assert read_reply_number(whole) == reply_to
+    assert json.loads(whole) == json.loads(frame)
+    assert strip_tag(whole) == frame
+    assert read_time(set_ack(whole)) == time
+    assert read_time(add_tag(frame, 7, 8, 9, reply_to)) == 0
+
+
+@given(messages, st.integers(0, FIELD - 1), st.sampled_from(b'x\n'))
+def test_a_time_is_read_in_whole_or_not_at_all(frame, place, byte):
+    whole = add_tag(add_time(frame, 5), 7, 8)
+    at = len(whole) - 1 - TAG - FIELD + place
+    assert read_time(whole[:at] + bytes([byte]) + whole[at + 1 :]) == 0
+
+
+def test_what_is_no_time_is_refused():
+    for frame, time in ((b'[', 1), (b'', 1), (b'[]', -1)):
+        with pytest.raises(ValueError, match='since 1970'):
+            add_time(frame, time)
+    for frame in (b'', b'[]', b'[' + b' ' * FIELD + b']'):
+        assert read_time(frame) == 0
+
+
 # --- pings ---
 
 
@@ -289,13 +322,14 @@ def test_an_answer_names_its_question_in_whole_or_not_at_all(frame, number, plac
 def test_pings(run, number, question):
     ping = make_ping(run, number, question)
     assert json.loads(ping) == []
-    assert len(ping) == TAG + FIELD + 2
+    assert len(ping) == TAG + FIELD + 2 + FIELD * (question < 0)
     assert is_ping(ping)
     assert is_ping(set_ack(ping))
     assert read_tag(ping) == (False, run, number, 0)
     assert read_reply_number(ping) == question
     assert not is_damaged(ping)
-    frame = b'[' + b' ' * FIELD + b']' if question < 0 else b'[]'
+    frame = b'[' + b' ' * 2 * FIELD + b']' if question < 0 else b'[]'
+    assert read_time(ping) == 0
     assert ping == slow_tag(frame, run, number, 0, question)
 
 

@@ -9,7 +9,8 @@
 4. With a key, a frame is signed just before it is sent, and verified before anything else looks at it.
 5. A message that lay here for longer than its sender waits for the echo is not delivered. The transport knows that time
    for datagrams. For streams, the loop is asked whether it stood still, and then the sender whether it still waits.
-6. Errors are reported by the `SendObserver`.
+6. A message for a certain time is confirmed at once, and delivered by `ScheduledMessages`.
+7. Errors are reported by the `SendObserver`.
 """
 
 cimport cython
@@ -37,7 +38,7 @@ from echorig.delivery._verdicts cimport (
     O_CONFIRMED, O_WAITING, V_DAMAGED, V_DELIVER, V_ECHO, V_ERROR_NOTICE, V_EXPIRED, V_NO_CAPACITY, V_RATE_LIMITED,
 )
 from echorig.security._signing cimport F_HANDSHAKE, Signer
-from echorig.wire._tags cimport TAG_SIZE, read_reply_number
+from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, add_time, read_reply_number, read_time
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.security.redaction import LazyFrame, redact_frame
 from echorig.stall import StallMonitor, after_poll
@@ -113,6 +114,7 @@ cdef class MessagePipeline:
     cdef public object route                # sends a frame to an address while a client looks for its server, unless None
     cdef public object source_of            # returns the address of a datagram as the communicator writes it
     cdef public object max_message_size     # returns the buffer size of peers, in bytes
+    cdef public object scheduled            # ScheduledMessages: delivers messages at a certain time
     cdef public bint closed                 # the communicator was closed
     cdef public bint lost_transport         # the only transport is gone
     cdef public object disconnect_error     # why it is gone, or cannot be made again
@@ -183,10 +185,14 @@ cdef class MessagePipeline:
         """Start a send, whose frame is still to be sent if it is `in_flight`."""
         cdef Send send
         cdef bint asks = request is not None and request.send is None
+        cdef long long answered
         self.check_can_send(addr)
+        frame = self.checked_frame(data, frame)
+        answered = self.reply_number(data, addr)
+        if answered >= 0:
+            frame = self._timed_answer(frame)
         send = self.exchange.start_send(
-            self.checked_frame(data, frame), addr, self._future(), monotonic(), timeout, not is_raw(data),
-            self.reply_number(data, addr), asks,
+            frame, addr, self._future(), monotonic(), timeout, not is_raw(data), answered, asks
         )
         if asks:
             request.send = send
@@ -275,8 +281,17 @@ cdef class MessagePipeline:
                 return context.message_id
         return -1
 
+    cdef bytes _timed_answer(self, bytes frame):
+        """Return an answer, with the time at which the callbacks ran if they were to run at a certain time."""
+        cdef RequestContext context = get_value(_current_request, None)
+        if context is None or not context.time or len(frame) + FIELD_SIZE > self.longest:
+            return frame
+        return add_time(frame, context.time)
+
     def send_unconfirmed(self, bytes frame not None, addr, bint taggable, long long answered=-1) -> None:
         """Send a frame from `checked_frame` whose echo nobody waits for; only an array encoded here is taggable."""
+        if answered >= 0:
+            frame = self._timed_answer(frame)
         frame = self.exchange.send_unconfirmed(frame, addr, monotonic(), taggable, answered)
         if frame is not None:
             self._seal_and_send(frame, self.exchange.current_addr(addr))
@@ -348,7 +363,7 @@ cdef class MessagePipeline:
         cdef Exchange exchange = self.exchange
         cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
         cdef double now = monotonic(), waited = 0.0 if self.arriving else -1.0
-        cdef long long identity
+        cdef long long identity, answered, time
         cdef int kind
         if self.legacy_sends and self.observer.match_legacy_echo(frame, addr):
             return
@@ -376,7 +391,12 @@ cdef class MessagePipeline:
         if kind == V_DELIVER or kind == V_ERROR_NOTICE:
             if self._logs_info():
                 self.log.info('Received %r from %s', LazyFrame(frame), address_text(self.labels.protocol, addr))
-            self.dispatcher.deliver(frame, addr, identity, -1 if identity < 0 else self._answers(frame))
+            answered = -1 if identity < 0 else self._answers(frame)
+            time = 0 if identity < 0 else read_time(frame)
+            if self.scheduled is not None and (self.scheduled.waiting or (time and answered < 0)):
+                self.scheduled.add(frame, addr, identity, answered, time)
+            else:
+                self.dispatcher.deliver(frame, addr, identity, answered, time)
         elif kind == V_NO_CAPACITY:
             self.on_refused(frame, addr)
         elif kind == V_RATE_LIMITED or kind == V_DAMAGED or kind == V_EXPIRED:
@@ -583,6 +603,8 @@ cdef class MessagePipeline:
         """Fail every send that is not confirmed."""
         self._disarm()
         self.watch_stalls(False)
+        if self.scheduled is not None:
+            self.scheduled.close()
         if self.exchange.n_deferred:
             self.log.warning('%d messages were not sent: an earlier one was still to be confirmed', self.exchange.n_deferred)
         if self.signer is not None and self.signer.n_held:

@@ -8,6 +8,7 @@ cdef class Exchange:
     cdef readonly list outbox    # the transmitter's
     cdef readonly list finished
     cdef readonly bytes reply
+    cdef public object wall_clock  # returns the time in ns since 1970, for the echoes of pings, unless None
     cdef readonly unsigned long long n_malformed, n_damaged, n_received, n_echoes
     cdef Transmitter transmitter
     cdef ExpiryChecks expiry_checks

@@ -33,7 +33,7 @@ from echorig.delivery._verdicts cimport (
 from echorig.wire._codec cimport compare, peek
 from echorig.wire._tags cimport (
     HELLO_SIZE, T_BROKEN, T_WHOLE, Tag, identity, is_echo, is_intact, is_ping, is_same, parse, read_reply_number,
-    reply_to_ping, set_ack,
+    read_time, reply_to_ping, set_ack,
 )
 
 KINDS = ('unknown', 'echorig', 'legacy')
@@ -244,6 +244,9 @@ cdef class Exchange:
         self.n_echoes += 1
         if send is not None:
             if is_ping(frame) if send.pings is not None else is_same(send.frame, frame):
+                if send.pings is not None:
+                    send.peer_time = read_time(frame)
+                    send.echoed_at = now
                 self._learn_echorig(peer, tag.number, now)  # before the next one leaves
                 self._confirm(peer, send, tag.number, now)
                 if send.pings is not None and peer.addr == addr:
@@ -337,7 +340,12 @@ cdef class Exchange:
             question = read_reply_number(frame)  # which asks whether the confirmation of that message is awaited
             send = peer.find_send(<unsigned int>(question & LAST_NUMBER)) if question >= 0 else None
             number = send.number if send is not None and identity(send.frame) == question else 0
-            reply = reply_to_ping(frame, tag, self.transmitter.run, number)
+            time = 0 if self.wall_clock is None else self.wall_clock()
+            reply = reply_to_ping(frame, tag, self.transmitter.run, number, time)
+            if self.stream and not peer.pipelines:  # only echorig sends pings, and it separates frames
+                peer.pipelines = True
+                peer.quiet_until = now
+                self.transmitter.transmit_waiting(peer, now)
             self.reply = self.transmitter.pace(peer, reply, 0, now) if self.stream else reply
             return V_ECHO
         # A late message shows a former kind. Soon after our start the message may also be one of our predecessor, sent

@@ -25,6 +25,8 @@ cdef class Send:
     cdef readonly bint truncated  # the echo was truncated
     cdef readonly bytes answer  # the frame that was received instead of the echo, after a mismatch
     cdef readonly double round_trip  # from sending to the echo, in seconds; of the ping that was echoed
+    cdef readonly double echoed_at   # when the echo of a ping was received
+    cdef readonly long long peer_time  # of the clock of the peer when it echoed a ping, in ns since 1970; 0 if unknown
     cdef readonly unsigned int number  # 0 before it is sent
     cdef bint exclusive      # no other message may be in flight at the same time
     cdef bint in_flight      # it has been sent

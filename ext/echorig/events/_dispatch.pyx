@@ -46,8 +46,8 @@ cdef class Dispatcher:
         self.log = log
         self.receiver_id = receiver_id
 
-    cpdef deliver(self, bytes data, addr, long long message_id=-1, long long in_reply_to=-1):
-        """Decode a message and give it to its listeners; the ids are those of `RequestContext`."""
+    cpdef deliver(self, bytes data, addr, long long message_id=-1, long long in_reply_to=-1, long long time=0):
+        """Decode a message and give it to its listeners; the ids and the time are those of `RequestContext`."""
         cdef RequestContext request = None
         cdef ReceivedMessage received
         try:
@@ -76,7 +76,7 @@ cdef class Dispatcher:
         if not code and not self.log.notice(message, addr):
             return
         if message_id >= 0:
-            request = request_context(self.receiver_id, code, addr, message_id, in_reply_to)
+            request = request_context(self.receiver_id, code, addr, message_id, in_reply_to, time)
         received = received_message(event, bit, message, addr, request, len(data))
         if not (self.queue.interest & bit and self.queue.deliver(received)):
             self.turn_buffer.keep(received)

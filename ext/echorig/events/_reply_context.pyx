@@ -22,11 +22,12 @@ cdef class RequestContext:
 
     `receiver_id` is an opaque id of the communicator; a reference would keep it alive as long as the context. `event` is
     the event code. `in_reply_to` is the id of our message that it answers: -1 if it names none, 0 if it names one of
-    another program.
+    another program. `time` is when its callbacks ran, in a message for a certain time and in its answer: in nanoseconds since
+    1970 on the clock of the rig, else 0.
     """
 
 
-cpdef RequestContext request_context(receiver_id, event, addr, message_id, in_reply_to=-1):
+cpdef RequestContext request_context(receiver_id, event, addr, message_id, in_reply_to=-1, time=0):
     """Return a new context; this is faster than calling the class."""
     cdef RequestContext context = RequestContext.__new__(RequestContext)
     context.receiver_id = receiver_id
@@ -34,6 +35,7 @@ cpdef RequestContext request_context(receiver_id, event, addr, message_id, in_re
     context.addr = addr
     context.message_id = message_id
     context.in_reply_to = in_reply_to
+    context.time = time
     return context
 
 

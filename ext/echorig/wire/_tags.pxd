@@ -23,8 +23,10 @@ cdef bytes with_lifetime(bytes frame, const Tag *tag, unsigned int lifetime)
 cpdef bint is_echo(bytes sent, bytes received) noexcept
 cpdef bint is_same(bytes sent, bytes received) noexcept
 cdef long long identity(bytes frame) noexcept
-cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted)
+cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted, long long time)
 cpdef bytes make_ping(unsigned int run, unsigned int number, long long question=?)
+cpdef bytes add_time(bytes frame, long long time)
+cpdef long long read_time(bytes frame) noexcept
 cpdef bytes set_ack(bytes frame)
 cpdef long long read_reply_number(bytes frame) except -2
 cpdef bint is_ping(bytes frame) noexcept

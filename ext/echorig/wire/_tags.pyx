@@ -7,8 +7,11 @@
    four bytes, the most significant first. The flag is at a fixed distance from the end and a CRC is linear, so that the
    flag changes the check by exclusive or with a constant.
 3. An answer has 64 bytes more before its tag: a tab, then the run and the number of the message that it answers.
-4. A ping is an array of nothing but such a field and a tag.
-5. Nothing here raises on bytes from the network.
+4. A time is 64 bytes before that: a space, then nanoseconds since 1970 in UTC (63 bits). In a message it is when its
+   callbacks shall run, in the answer when they ran, both on the clock of the rig.
+5. A ping is an array of nothing but such a time, such a field and a tag. The time is 0 in a ping; an echorig peer
+   echoes it with the time of its clock.
+6. Nothing here raises on bytes from the network.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -27,9 +30,10 @@ cdef enum:
     WORD = 32            # bytes of white space for 32 bits
     MANY_BLANKS = 112    # of those 128 bytes show a damaged tag
     PING_SIZE = TAG_SIZE + FIELD_SIZE + 2
+    CLOCK_PING_SIZE = PING_SIZE + FIELD_SIZE
 
 cdef unsigned int FLAG = 0x80000000
-cdef bytes EMPTY_PING = b'[' + b' ' * FIELD_SIZE + b']'
+cdef bytes EMPTY_PING = b'[' + b' ' * (2 * FIELD_SIZE) + b']'
 
 er_crc_init()
 # The change of the check by the flag, which is 12 bytes before the end.
@@ -129,6 +133,21 @@ cpdef long long read_reply_number(bytes frame) except -2:
     return (run & ~FLAG) << 32 | number
 
 
+cpdef long long read_time(bytes frame) noexcept:
+    """Return the time in a tagged frame, in nanoseconds since 1970 in UTC; 0 without one."""
+    cdef Py_ssize_t at = PyBytes_GET_SIZE(frame) - 1 - TAG_SIZE
+    cdef const unsigned char *src = <const unsigned char *>PyBytes_AS_STRING(frame)
+    cdef long long high, low
+    if at >= FIELD_SIZE and src[at - FIELD_SIZE] == 9:
+        at -= FIELD_SIZE
+    at -= FIELD_SIZE
+    if at < 1 or src[at] != 32:
+        return 0
+    high = er_read_bits(src + at)
+    low = er_read_bits(src + at + WORD)
+    return high << 32 | low if (high | low) >= 0 else 0
+
+
 cpdef bint is_same(bytes sent, bytes received) noexcept:
     """Return whether two tagged frames are copies of one message, whatever their flag, lifetime and check."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(sent), flag = n - 1 - TAG_SIZE
@@ -189,6 +208,22 @@ cpdef bytes add_tag(
     return tagged
 
 
+cpdef bytes add_time(bytes frame, long long time):
+    """Return an array with a time, in nanoseconds since 1970 in UTC; `add_tag` comes after it."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    cdef bytes timed
+    cdef unsigned char *out
+    if n < 2 or time < 0:
+        raise ValueError(f'An array and a time since 1970 are needed, not {frame!r} and {time}')
+    timed = PyBytes_FromStringAndSize(NULL, n + FIELD_SIZE)
+    out = <unsigned char *>PyBytes_AS_STRING(timed)
+    memcpy(out, PyBytes_AS_STRING(frame), <size_t>(n - 1))
+    er_write_bits(out + n - 1, <unsigned int>(time >> 32))
+    er_write_bits(out + n - 1 + WORD, <unsigned int>(time & 0xFFFFFFFF))
+    out[n - 1 + FIELD_SIZE] = 93
+    return timed
+
+
 cdef bytes with_lifetime(bytes frame, const Tag *tag, unsigned int lifetime):
     """Return a copy of a tagged message with another lifetime."""
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame), body = n - 1 - TAG_SIZE
@@ -220,11 +255,12 @@ cpdef bytes make_ping(unsigned int run, unsigned int number, long long question=
     return add_tag(EMPTY_PING, run, number, 0, -1)
 
 
-cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted):
-    """Return the echo of a ping, with our run and the number of the message asked about if it is still wanted."""
-    if PyBytes_GET_SIZE(frame) != PING_SIZE:
+cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned int wanted, long long time):
+    """Return the echo of a ping, with our time, our run and the number of the message asked about if still wanted."""
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
+    if n != PING_SIZE and n != CLOCK_PING_SIZE:
         return set_ack(frame)
-    return set_ack(add_tag(b'[]', tag.run, tag.number, tag.lifetime, <long long>run << 32 | wanted))
+    return set_ack(add_tag(b'[]' if n == PING_SIZE else add_time(b'[]', time), tag.run, tag.number, tag.lifetime, <long long>run << 32 | wanted))
 
 
 # --- the same for Python ---
@@ -253,7 +289,8 @@ def strip_tag(bytes frame not None) -> bytes:
         return b'[]'
     if len(frame) > SIGNED_SIZE + 1 and not frame[-1 - SIGNED_SIZE:-1].strip(b' \t'):
         return frame[:-1 - SIGNED_SIZE] + b']'
-    return frame[:-1 - (TAG_SIZE if read_reply_number(frame) < 0 else TAG_SIZE + FIELD_SIZE)] + b']'
+    fields = (read_reply_number(frame) >= 0) + (read_time(frame) > 0)
+    return frame[:-1 - TAG_SIZE - fields * FIELD_SIZE] + b']'
 
 
 def crc32c(bytes data not None, bint by_table=False) -> int:

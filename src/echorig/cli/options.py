@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..checks import path, seconds
+from ..messages import ExpMessage
 from ..services.rigs_file import read_rigs
 from .command import UsageError
 
@@ -20,6 +21,7 @@ __all__ = [
     'chosen_rigs',
     'connection_options',
     'count_of',
+    'event_of',
     'seconds_of',
 ]
 
@@ -112,6 +114,16 @@ def _ssl_context(options: argparse.Namespace, is_client: bool) -> ssl.SSLContext
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the option for output that programs read."""
     parser.add_argument('--json', action='store_true', help='print one JSON object a line, for programs')
+
+
+def event_of(text: str) -> ExpMessage:
+    """Return the event that an option names: EXPSTART, start and so on; stop is EXPEND."""
+    name = text.upper()
+    name = {'STOP': 'EXPEND', 'ALYX': 'ALYX'}.get(name, name if name.startswith('EXP') else f'EXP{name}')
+    if name not in ExpMessage.__members__:
+        known = ', '.join(sorted(event.name.removeprefix('EXP').lower() for event in ExpMessage if event.name))
+        raise argparse.ArgumentTypeError(f'{text} is no event: use one of {known}')
+    return ExpMessage[name]
 
 
 def seconds_of(what: str, zero: bool = False) -> Callable[[str], float]:

@@ -6,13 +6,16 @@ Colours need rich and a terminal; without either the text is the same.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-__all__ = ['Output', 'duration', 'needs_rich']
+from ..communicator.peer_clocks import PeerClock
+
+__all__ = ['Output', 'clock_text', 'duration', 'needs_rich', 'percentile']
 
 
 class Output:
@@ -28,18 +31,23 @@ class Output:
         """Return the mark of a step that passed or failed."""
         return self._marks[0 if is_good else 1]
 
-    def line(self, text: str | None, /, style: str = '', **record: Any) -> None:
-        """Print a line, or the record of it; a text of None is for programs only."""
+    def line(self, text: str, style: str = '', /, **record: Any) -> None:
+        """Print a line, or the record of it for programs."""
         if self.as_json:
             if record:
                 print(orjson.dumps(record, default=str).decode(), flush=True)
-        elif text is not None and self._is_coloured and style:
+        elif self._is_coloured and style:
             from rich.console import Console
             from rich.text import Text
 
             Console(soft_wrap=True).print(Text(text, style=style))
-        elif text is not None:
+        else:
             print(text, flush=True)
+
+    def record(self, **record: Any) -> None:
+        """Print a record for programs, and nothing for people."""
+        if self.as_json:
+            self.line('', **record)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
         """Print a table; the columns named in `right` are aligned to the right."""
@@ -68,3 +76,15 @@ def duration(value: float | None) -> str:
     if size < 1e-3:
         return f'{value * 1e6:.0f} µs'
     return f'{value * 1e3:.3g} ms' if size < 1.0 else f'{value:.3g} s'
+
+
+def clock_text(clock: PeerClock | None) -> str:
+    """Return the offset of a clock and its error as text; nothing if it is not known."""
+    if clock is None:
+        return ''
+    return f', clock {"+" if clock.offset >= 0 else ""}{duration(clock.offset)} ± {duration(clock.error)}'
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return a percentile of sorted values, by nearest rank; `share` is from 0 to 1."""
+    return values[max(0, math.ceil(share * len(values)) - 1)]

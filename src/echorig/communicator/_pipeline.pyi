@@ -17,6 +17,7 @@ from ..uri import Address
 from ..wire._framing import FrameSplitter
 from .interfaces import FrameReceiver, SendObserver
 from .labels import Labels
+from .scheduled import ScheduledMessages
 
 @final
 class PreparedSend:
@@ -37,6 +38,7 @@ class MessagePipeline:
     route: Callable[[bytes, Address], None] | None
     source_of: Callable[[Any, bytes], Address | None]
     max_message_size: Callable[[], int]
+    scheduled: ScheduledMessages | None
     closed: bool
     lost_transport: bool
     disconnect_error: BaseException | None

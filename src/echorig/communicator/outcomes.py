@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..messages import ExpMessage
@@ -19,7 +20,15 @@ from .direct_send import DirectSender, composed_once
 from .interfaces import Answering
 from .pending_answer import PendingAnswer
 
-__all__ = ['outcomes']
+__all__ = ['Timing', 'outcomes']
+
+
+@dataclass
+class Timing:
+    """When callbacks shall run, and have run, by the name of the rig: in ns since 1970 on the clock of the rig."""
+
+    wanted: Mapping[str, int]
+    ran: dict[str, int] = field(default_factory=dict)
 
 
 async def outcomes(
@@ -28,11 +37,13 @@ async def outcomes(
     message: tuple[str, tuple[Any, ...], dict[str, Any]] | None,
     timeout: float | None,
     from_echo: bool = False,
+    timing: Timing | None = None,
 ) -> dict[str, Any]:
     """Send to rigs in order, wait for all of them, and return the answer or the exception of each, by name.
 
     `message` is the method of each rig that sends it, and its arguments; None only waits for `event`. The time-out, in
-    seconds, starts with the sends, or with the echoes if `from_echo` is true; None or 0 is no limit.
+    seconds, starts with the sends, or with the echoes if `from_echo` is true; None or 0 is no limit. `timing` is only
+    for rigs with a `DirectSender`.
     """
     pending: list[PendingAnswer] = []
     composed = composed_once(rigs[0], message) if rigs and message is not None else None
@@ -45,7 +56,12 @@ async def outcomes(
             await asyncio.sleep(0)  # the tasks that read take their first step
         if message is not None:
             if composed is not None:
-                prepared = [answer.prepare(*composed) for answer in pending if answer.sender is not None]
+                wanted = {} if timing is None else timing.wanted
+                prepared = [
+                    answer.prepare(*composed, wanted.get(answer.rig.name, 0))
+                    for answer in pending
+                    if answer.sender is not None
+                ]
                 send_prepared([one for one in prepared if one is not None])
             for answer in by_method:
                 answer.send(*message)
@@ -58,6 +74,8 @@ async def outcomes(
         for answer in pending:
             answer.expire()
         await wait(ends, None)
+        if timing is not None:
+            timing.ran.update({answer.rig.name: answer.ran_at for answer in pending if answer.ran_at})
         return {answer.rig.name: answer.outcome.result() for answer in pending}
     finally:
         for answer in pending:

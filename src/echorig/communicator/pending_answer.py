@@ -8,12 +8,13 @@ from time import monotonic
 from typing import Any
 
 from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError, PeerUnreachableError, RemoteCallbackError
-from ..events._reply_context import OutgoingRequest, outgoing_request
+from ..events._reply_context import OutgoingRequest, current_request, outgoing_request
 from ..events.callbacks import single_events
 from ..messages import ExpMessage
 from ..progress import is_progress
 from ..security.redaction import redact_error
 from ..uri import Address
+from ..wire._tags import add_time
 from ..wire.notices import event_of_notice
 from ._pipeline import PreparedSend
 from .answers import AnswerMatcher
@@ -49,6 +50,7 @@ class PendingAnswer:
         self._sends_first = sends_first
         self._started = self._loop.time()
         self._answer: Any = _UNKNOWN
+        self.ran_at = 0  # when the callbacks of the rig ran, in ns since 1970 on its clock; 0 if it did not tell
         self._failure: Exception | None = None
         self._expired = False
         self._matcher = AnswerMatcher.of(rig)
@@ -76,11 +78,11 @@ class PendingAnswer:
     async def _read(self) -> Any:
         return (await self.rig.on_event(self.event))[0]
 
-    def prepare(self, parts: Any, frame: bytes) -> PreparedSend | None:
-        """Prepare the send of a message; return None if it has failed already."""
+    def prepare(self, parts: Any, frame: bytes, time: int = 0) -> PreparedSend | None:
+        """Prepare the send of a message, for a time in ns if not 0; return None if it has failed already."""
         assert self.sender is not None
         try:
-            self._direct = self.sender.prepare(parts, frame, self.request)
+            self._direct = self.sender.prepare(parts, add_time(frame, time) if time else frame, self.request)
         except Exception as ex:
             self.sending = self._loop.create_future()
             self.sending.set_exception(ex)
@@ -195,6 +197,8 @@ class PendingAnswer:
         if not is_progress(data) and self._is_mine(data, int(self.event)):
             self._matcher.remove(self)
             self._answer = data
+            context = current_request.get()
+            self.ran_at = 0 if context is None else context.time
             self._update()
 
     def _on_notice(self, data: list[Any], addr: Address) -> None:

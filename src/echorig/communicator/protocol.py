@@ -34,6 +34,7 @@ from ..transports import sockets, udp
 from ..transports.stream_server import StreamServer
 from ..tuning import DEFAULT_TUNING, Tuning
 from ..uri import Address, Uri, as_address, checked_address, is_valid_ip, parse
+from ..wall_clock import wall_time
 from ..wire._codec import as_bytes, encode_event, is_raw
 from ._busy_poll import BusyPoll
 from ._pipeline import MessagePipeline
@@ -48,6 +49,8 @@ from .last_sent import LastSent
 from .opening import opens
 from .options import check_event, check_options, check_socket, check_text, checked_role, poll_seconds, pop_options
 from .outcomes import outcomes
+from .peer_clocks import PeerClock
+from .scheduled import ScheduledMessages
 from .sender import Failure, Sender
 
 __all__ = ['EchoProtocol']
@@ -122,6 +125,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             max_frame=max_frame,
             signed=is_signed,
         )
+        self._exchange.wall_clock = wall_time
         self._pipeline = pipeline = MessagePipeline(
             *(loop, self._exchange, self._dispatcher, self, labels, self.logger, log, log_limit),
             plain_receive=self._plain_hooks[0],
@@ -154,6 +158,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._event_queue.on_capacity_change = self._flow_control.update
         pipeline.on_refused = self._flow_control.on_refused
         pipeline.max_message_size = lambda: self.max_message_size
+        pipeline.scheduled = ScheduledMessages(loop, self._dispatcher.deliver, log)
 
     # --- opening ---
 
@@ -473,6 +478,53 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         """
         timeout = timeout_or_default(timeout, self.default_echo_timeout)
         return await self._sender.ping(*await self._addresses.resolved(addr, timeout))
+
+    def clock(self, addr: AddressLike | None = None) -> PeerClock | None:
+        """Compare the clock of a peer with the clock of this computer, by the last pings to it.
+
+        Only echorig peers tell the time of their clocks. See `measure_clock` for pings now.
+
+        Parameters
+        ----------
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+
+        Returns
+        -------
+        PeerClock or None
+            The offset and its error; None if no ping was echoed with a time.
+        """
+        return self._sender.clocks.get(self._addresses.target(None if addr is None else checked_address(addr), None))
+
+    async def measure_clock(
+        self, addr: AddressLike | None = None, *, n_pings: int = 8, timeout: float | None = None
+    ) -> PeerClock | None:
+        """Ping a peer several times, and compare its clock with the clock of this computer.
+
+        Parameters
+        ----------
+        addr : tuple of (str, int), optional
+            The remote host and port; required in the server role.
+        n_pings : int
+            How many pings; the best of the last eight counts.
+        timeout : float, optional
+            How long to wait for each echo, in seconds; by default `default_echo_timeout`.
+
+        Returns
+        -------
+        PeerClock or None
+            The offset and its error; None if the peer is not echorig, which does not tell the time.
+
+        Raises
+        ------
+        EchoTimeoutError, PeerUnreachableError, ConnectionClosedError, ValueError, TypeError
+            As in `ping`.
+        """
+        for _ in range(number_of(n_pings, 'n_pings')):
+            await self.ping(addr, timeout)
+            if (clock := self.clock(addr)) is None:
+                return None
+        return clock
 
     async def call(
         self, event: SingleEvent, *args: Any, timeout: float = 10.0, check_exp_ref: bool = True

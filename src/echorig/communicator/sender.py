@@ -24,6 +24,7 @@ from ._pipeline import MessagePipeline
 from .labels import Labels
 from .last_heard import describe_silence
 from .last_sent import LastSent
+from .peer_clocks import PeerClocks
 
 __all__ = ['Failure', 'Sender']
 
@@ -66,6 +67,7 @@ class Sender:
         self.defers_refusal: Callable[[Address], bool] = lambda addr: False  # other addresses are tried first
         self.addresses_tried: Callable[[], list[str]] = list
         self.last_sent = LastSent(pipeline)
+        self.clocks = PeerClocks()
 
     async def ping(self, addr: Address, timeout: float) -> float:
         """Send a ping and return its round-trip time in seconds."""
@@ -80,6 +82,8 @@ class Sender:
         except BaseException:
             self.cancel(send)
             raise
+        if send.peer_time:
+            self.clocks.add(addr, send.peer_time, send.echoed_at, send.round_trip)
         return send.round_trip
 
     def ping_nowait(self, addr: Address, timeout: float) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, final
 
 from ..tuning import InternalTuning
@@ -8,6 +8,7 @@ KINDS: Final[tuple[str, str, str]]
 
 @final
 class Exchange:
+    wall_clock: Callable[[], int] | None
     def __init__(
         self,
         tuning: InternalTuning,

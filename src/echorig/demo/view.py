@@ -8,57 +8,34 @@ import math
 import platform
 import re
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .. import live_view
 from .._version import __version__
 from ..checks import path as checked_path
+from ..live_view import WIDTH, new_console, rig_table, state_text
 from ..loop import loop_name
 from .rig_process import RigProcess
 from .session import EVENTS, Session
 
 __all__ = ['histogram', 'live', 'new_console', 'percentile', 'report', 'save_svg']
 
-WIDTH = 104
-REFRESH = 0.1  # seconds
 NEWEST = 5000  # messages of each rig, in the live table
 BAR = 40  # columns
 KINDS = {'legacy': 'iblutil/MATLAB'}
-_STYLES = {'FAILED': 'bold red', 'RUNNING': 'bold green', 'INITIALIZED': 'cyan', 'STOPPED': 'yellow'}
 _STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-
-
-def new_console() -> Console:
-    """Return a console that is wide enough, also without a terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, WIDTH))
 
 
 @contextmanager
 def live(session: Session, console: Console) -> Iterator[Callable[[], None]]:
     """Show the table of the rigs in a terminal; yield a function that updates it."""
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    # Without a refreshing thread, which would disturb the measurement.
-    with Live(table(session, NEWEST), console=console, auto_refresh=False, transient=True) as display:
-        last = 0.0
-
-        def update() -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= REFRESH:
-                last = now
-                display.update(table(session, NEWEST), refresh=True)
-
+    with live_view.live(lambda: table(session, NEWEST), console) as update:
         yield update
 
 
@@ -82,21 +59,16 @@ def save_svg(session: Session, path: str) -> None:
 def table(session: Session, newest: int = 0) -> Table:
     """Return the table of the rigs; the times are of the newest messages only, or of all (0)."""
     title = f'Round {session.done:,} of {session.rounds:,}'
-    rigs = Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ('Rig', 'Address', 'Kind', 'State', 'Last event'):
-        rigs.add_column(heading, no_wrap=True)
-    for heading in ('Confirmed', 'Again', 'p50 ms', 'p99 ms'):
-        rigs.add_column(heading, no_wrap=True, justify='right')
-    for rig in session.rigs:
-        rigs.add_row(*_row(rig, newest))
-    return rigs
+    figures = 'Confirmed', 'Again', 'p50 ms', 'p99 ms'
+    columns = 'Rig', 'Address', 'Kind', 'State', 'Last event', *figures
+    return rig_table(title, columns, figures, [_row(rig, newest) for rig in session.rigs])
 
 
 def _row(rig: RigProcess, newest: int) -> list[RenderableType]:
     times = sorted(rig.round_trips[-newest:])
     speed = [f'{percentile(times, share) * 1e3:.2f}' if times else '' for share in (0.5, 0.99)]
-    state = Text(rig.state, style=_STYLES.get(rig.state, ''))
-    facts = [Text(rig.name), Text(rig.uri), Text(KINDS.get(rig.kind, rig.kind)), state, Text(rig.event)]
+    kind = Text(KINDS.get(rig.kind, rig.kind))
+    facts = [Text(rig.name), Text(rig.uri), kind, state_text(rig.state), Text(rig.event)]
     return [*facts, f'{rig.confirmed:,}', f'{rig.retransmitted:,}', *speed]
 
 

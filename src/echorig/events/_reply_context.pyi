@@ -15,6 +15,7 @@ class RequestContext:
     addr: Address
     message_id: int
     in_reply_to: int
+    time: int
 
 @final
 class OutgoingRequest:
@@ -27,6 +28,6 @@ class OutgoingRequest:
     def close(self) -> None: ...
 
 def request_context(
-    receiver_id: object, event: int, addr: Address, message_id: int, in_reply_to: int = -1
+    receiver_id: object, event: int, addr: Address, message_id: int, in_reply_to: int = -1, time: int = 0
 ) -> RequestContext: ...
 def is_reply_to(com: object, request: OutgoingRequest) -> bool | None: ...

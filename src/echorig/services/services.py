@@ -32,7 +32,9 @@ from ..aliases import (
 from ..checks import described, flag, limit, seconds, set_checked, short, text
 from ..communicator.documented import documented_like
 from ..communicator.outcomes import outcomes
+from ..communicator.peer_clocks import PeerClock
 from ..communicator.protocol import EchoProtocol
+from ..communicator.scheduled import LONGEST_WAIT
 from ..communicator.service import Service
 from ..events.callbacks import WithService, checked_listener
 from ..messages import ExpMessage
@@ -47,6 +49,7 @@ from .fan_out import checked_rigs, described_rigs, result_or_error, results
 from .online import wait_until_online
 from .presence import Presence, PresenceChange
 from .rigs_file import read_rigs
+from .start_together import StartAnswers, start_together
 
 __all__ = ['Services']
 
@@ -54,7 +57,15 @@ _Self = TypeVar('_Self', bound='Services')
 _Method = TypeVar('_Method', bound=Callable[..., Any])
 
 
-def _sends_to_all(message: str, order: str = '') -> Callable[[_Method], _Method]:
+_AT = """
+        at : float, optional
+            Run the callbacks of all rigs at one moment, so many seconds from now: at most 5. The result is then a
+            `StartAnswers`; its attribute `times` has when the callbacks of each echorig rig ran. Other rigs are sent
+            the message so that it arrives at that moment.
+        """
+
+
+def _sends_to_all(message: str, order: str = '', more: str = '') -> Callable[[_Method], _Method]:
     """Document a method that sends a message of `Service` to all rigs."""
     return documented_like(
         getattr(Service, message),
@@ -63,7 +74,8 @@ def _sends_to_all(message: str, order: str = '') -> Callable[[_Method], _Method]
         """
         concurrent : bool
             Whether to send to all rigs without waiting for the answer of one before the next.
-        """,
+        """
+        + more,
         """
         Returns
         -------
@@ -211,6 +223,18 @@ class Services(Service, FixedDict[EchoProtocol]):
             timeout = seconds(timeout, 'timeout')
         work = [partial(rig.ping, timeout=timeout) for rig in self.values()]
         return dict(zip(self, await asyncio.gather(*map(result_or_error, work)), strict=True))
+
+    def clock(self) -> dict[str, PeerClock | None]:
+        """Compare the clock of each rig with the clock of this computer, by the last pings.
+
+        A watch (`watch`, `experiment`) pings all the time; `EchoProtocol.measure_clock` pings one rig now.
+
+        Returns
+        -------
+        dict of str to PeerClock or None
+            The offset and its error of each rig, by name; None of rigs that do not tell the time.
+        """
+        return {name: rig.clock() for name, rig in self.items()}
 
     async def wait_online(self, timeout: float | None = None) -> None:
         """Wait until every rig has echoed a ping.
@@ -422,9 +446,17 @@ class Services(Service, FixedDict[EchoProtocol]):
     async def init(self, data: object = None, concurrent: bool = True) -> dict[str, Data]:
         return await self._signal(ExpMessage.EXPINIT, 'init', data=data, concurrent=concurrent)
 
-    @_sends_to_all('start')
-    async def start(self, exp_ref: ExpRef, data: object = None, concurrent: bool = True) -> dict[str, Data]:
+    @_sends_to_all('start', more=_AT)
+    async def start(
+        self, exp_ref: ExpRef, data: object = None, concurrent: bool = True, *, at: float | None = None
+    ) -> dict[str, Data]:
         Service.start(self, exp_ref)  # checks the reference before anything is sent
+        if at is not None:
+            at = seconds(at, 'at')
+            if at > LONGEST_WAIT / 2:
+                raise ValueError(f'at must be at most {LONGEST_WAIT / 2:g} seconds, not {short(at)}')
+            found, times = await start_together(self, (exp_ref, data), at, self.timeout)
+            return StartAnswers(self._result(found), times)
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 
     @_sends_to_all('stop', ', the last rig first')

@@ -1,0 +1,31 @@
+"""The clock of this computer, which people and other computers read: UTC in nanoseconds since 1970."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ['TIMER_ERROR', 'block_until', 'seconds_until', 'wall_time']
+
+TIMER_ERROR = 0.002
+"""float: More than the error of the timers of event loops, which count milliseconds, in seconds."""
+
+_SLEEP_ERROR = 0.0001  # seconds; the kernel wakes a thread so much later
+
+
+def wall_time() -> int:
+    """Return the time in nanoseconds."""
+    return time.time_ns()
+
+
+def seconds_until(moment: int) -> float:
+    """Return how many seconds are left until a time in nanoseconds; less than 0 after it."""
+    return (moment - wall_time()) / 1e9
+
+
+def block_until(moment: int) -> None:
+    """Block the thread until a time in nanoseconds, but for at most `TIMER_ERROR` seconds."""
+    left = seconds_until(moment)
+    if left > _SLEEP_ERROR:
+        time.sleep(min(left, TIMER_ERROR) - _SLEEP_ERROR)
+    while left <= TIMER_ERROR and wall_time() < moment:
+        pass
