@@ -19,9 +19,9 @@ _WRONG = 0.1  # seconds
 
 async def check_clock(uri: Uri, key: bytes | str | None, ssl: ssl_module.SSLContext | None, limits: Limits) -> Finding:
     """Measure the clock of an echorig rig, by pings of a client that is closed again."""
-    kwargs = {'key': key, **({'ssl': ssl} if ssl is not None and uri.is_tls else {})}
+    opening = EchoProtocol.client(str(uri), 'doctor', key=key, ssl=ssl if uri.is_tls else None)
     try:
-        client = await wait_for(EchoProtocol.client(str(uri), 'doctor', **kwargs), limits.wait(2))
+        client = await wait_for(opening, limits.wait(2))
         try:
             clock = await client.measure_clock(timeout=limits.wait())
         finally:

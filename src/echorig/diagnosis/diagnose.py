@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from ..checks import seconds
 from ..security._signature import as_key
 from ..security.allowlist import parse_allowlist
+from .clock import check_clock
 from .finding import Finding
 from .limits import Limits
 from .names import check_uri, look_up
@@ -83,10 +85,16 @@ async def diagnose(
     by_host = {way.host: way for way in ways if way.error is None}
     if not by_host:
         return
-    steps = (
-        check_udp(parsed, by_host, key, limits)
-        if parsed.scheme == 'udp'
-        else check_tcp(parsed, by_host, key, ssl, limits)
-    )
+    if parsed.scheme == 'udp':
+        steps = check_udp(parsed, by_host, key, limits)
+    else:
+        steps = check_tcp(parsed, by_host, key, ssl, limits)
+    seen: dict[str, Finding] = {}
     async for finding in steps:
+        if finding.step not in seen or not seen[finding.step].ok:
+            seen[finding.step] = finding
         yield finding
+    if 'round trip' in seen and 'sender' not in seen and seen['kind'].facts.get('kind') == 'echorig':
+        has_key = 'key' not in seen or seen['key'].ok
+        host = parsed.host if parsed.is_tls else str(seen['reach'].facts['address'])
+        yield await check_clock(replace(parsed, host=host), key if has_key else None, ssl, limits)

@@ -38,11 +38,12 @@ def installation() -> dict[str, str]:
         Versions of echorig, Python and the packages it uses, the event loop, the transports and the platform. No name
         of a user or a computer.
     """
+    bits = 64 if sys.maxsize > 2**32 else 32
     known = (LOOP_VARIABLE, TRANSPORTS_VARIABLE)
     set_variables = [f'{name}={os.environ[name]}' for name in known if os.environ.get(name)]
     return {
         'echorig': __version__,
-        'python': f'{platform.python_implementation()} {platform.python_version()}, {sys.maxsize.bit_length() + 1} bits',
+        'python': f'{platform.python_implementation()} {platform.python_version()}, {bits} bits',
         'platform': f'{platform.system()} {platform.release()}, {platform.machine()}',
         'loop': ', '.join([loop_name(), *(_version(name) for name in _LOOPS)]),
         'transports': 'compiled' if wants_compiled() else 'of the event loop',

@@ -16,7 +16,7 @@ from .replies import Kind, classify
 
 __all__ = ['SMALLEST', 'Prober', 'Reply']
 
-SMALLEST = 194  # bytes, of a ping of echorig
+SMALLEST = len(make_ping(0, 1))  # bytes, of a ping of echorig
 _TAG = 130  # bytes of an array with only a tag
 _SIGNATURE = 192  # bytes
 _REMEMBERED = 64  # pings whose late echoes are recognized
