@@ -22,7 +22,9 @@ async def check_echo(prober: Prober, first: Reply, limits: Limits) -> tuple[list
         reply = await prober.ping(limits.wait(0.5), size, tries=2)
         if reply.is_echo:
             whole = size
-    return [_kind(first, prober), _echo(reply, whole)], len(reply.frame) if reply.kind is Kind.CUT else None
+    return [_kind(first, prober), _echo(reply, whole, prober.channel.is_stream)], len(
+        reply.frame
+    ) if reply.kind is Kind.CUT else None
 
 
 def foreign_finding(frame: bytes, host: str, port: int) -> Finding:
@@ -48,9 +50,9 @@ def _kind(first: Reply, prober: Prober) -> Finding:
     return Finding('kind', True, text, facts={'kind': 'legacy'})
 
 
-def _echo(reply: Reply, whole: int) -> Finding:
+def _echo(reply: Reply, whole: int, is_stream: bool) -> Finding:
     facts: dict[str, object] = {'whole': whole}
-    if reply.is_echo:
+    if reply.is_echo or (reply.kind is None and not is_stream):  # lost datagrams are searched later
         return Finding('echo', True, f'its echo is whole, up to {whole:,} bytes', facts=facts)
     if reply.kind is Kind.CUT:
         cut = len(reply.frame)
@@ -64,5 +66,7 @@ def _echo(reply: Reply, whole: int) -> Finding:
         advice = 'the rig must send back the bytes as it received them, not decode and encode them'
         return Finding('echo', False, text, advice, facts | {'fault': 'changed'})
     text = f'messages up to {whole:,} bytes are echoed, longer ones not'
-    advice = 'the rig does not echo long messages, or the network drops long datagrams: look at the MTU'
+    advice = (
+        'does the program of the rig read all bytes? or the network loses long packets: look at the MTU, and the VPN'
+    )
     return Finding('echo', False, text, advice, facts | {'fault': 'long lost'})

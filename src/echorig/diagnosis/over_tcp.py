@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 from ..uri import Address, Uri
 from .channels import StreamChannel
@@ -17,7 +18,7 @@ from .quality import check_quality, no_key
 from .reach import Reached, State, reach_tcp, reach_udp
 from .replies import Kind
 from .reports import dead_address, other_transport, tcp_finding
-from .silence import look_around
+from .silence import look_around, unreachable_finding
 from .tls import open_tls, speaks_tls, tls_fault
 from .way import Way
 
@@ -36,7 +37,7 @@ async def check_tcp(
         finding = tcp_finding(result, best is not None)
         if best is not None and not finding.ok:
             finding = dead_address(finding, result.addr[0], uri.host)
-        elif result.state is State.SILENT:
+        elif result.state in (State.SILENT, State.UNREACHABLE):
             finding, may_be_firewall = await _silence(result, finding, ways[result.addr[0]], limits)
             shows_firewall = shows_firewall or may_be_firewall
         yield finding
@@ -55,16 +56,13 @@ async def check_tcp(
 async def _silence(result: Reached, finding: Finding, way: Way, limits: Limits) -> tuple[Finding, bool]:
     """Return the finding about a silent address, and whether a firewall may be the reason."""
     evidence = await look_around(result.addr, limits)
-    host = result.addr[0]
-    if evidence.is_on:
+    if evidence.is_on and result.state is State.SILENT:
         text = f'{finding.text}, but the computer is on: a firewall drops the packets'
         advice = 'open the port in the firewall of the rig, see below'
         return Finding('reach', False, text, advice, {**finding.facts, 'fault': 'firewall'}), True
-    if way.is_direct and evidence.neighbour is not None and not evidence.neighbour.is_present:
-        text = f'no computer in {way.network or "this network"} answers to the address {host} (ARP)'
-        advice = 'the rig is off or asleep, its cable is out, or the address is wrong: compare it with the rig'
-        return Finding('reach', False, text, advice, {**finding.facts, 'fault': 'no computer'}), False
-    return finding, True
+    if (unreachable := unreachable_finding(way, evidence)) is not None:
+        return replace(unreachable, facts={**finding.facts, **unreachable.facts}), False
+    return finding, result.state is State.SILENT
 
 
 async def _connection(

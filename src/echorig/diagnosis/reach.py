@@ -36,6 +36,11 @@ class Reached:
     reply: Reply = field(default_factory=Reply)
     error: OSError | None = None
 
+    @property
+    def reason(self) -> str:
+        """str: The text of the error."""
+        return (self.error.strerror or str(self.error)) if self.error is not None else 'it is unreachable'
+
 
 def is_refused(error: OSError) -> bool:
     """Return whether the system of the rig said that nobody listens."""

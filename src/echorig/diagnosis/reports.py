@@ -31,7 +31,7 @@ def udp_finding(reached: Reached) -> Finding:
     return Finding(
         'reach',
         False,
-        f'there is no way to {host}: {_reason(reached)}',
+        f'there is no way to {host}: {reached.reason}',
         'a router on the way, or this computer, says so: look at the address, the subnet, the routes and the VPN',
         facts | {'fault': 'unreachable'},
     )
@@ -48,7 +48,7 @@ def tcp_finding(reached: Reached, others_answer: bool) -> Finding:
         advice = 'start the program of the rig, or mend the port: a rig prints at its start where it listens'
         return Finding('reach', False, text, advice, facts | {'fault': 'refused'})
     if reached.state is State.UNREACHABLE:
-        text = f'there is no way to {host}: {_reason(reached)}'
+        text = f'there is no way to {host}: {reached.reason}'
         advice = 'look at the address, the subnet, the routes and the VPN; is the rig switched on?'
         return Finding('reach', False, text, advice, facts | {'fault': 'unreachable'})
     text = f'TCP port {port} at {host} is silent'
@@ -88,7 +88,3 @@ def other_transport(uri: Uri, scheme: str, what: str) -> Finding:
         f'if that is the rig, use {other}',
         {'fault': 'transport', 'use': str(other)},
     )
-
-
-def _reason(reached: Reached) -> str:
-    return (reached.error.strerror or str(reached.error)) if reached.error is not None else 'it is unreachable'

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..uri import Address
 from .finding import Finding
 from .limits import Limits
 from .netlink import Neighbour
-from .reach import State, reach_tcp, reach_udp
+from .reach import Reached, State, reach_tcp, reach_udp
 from .way import Way, neighbour_of
 
-__all__ = ['Evidence', 'look_around', 'silence_finding']
+__all__ = ['Evidence', 'look_around', 'silence_finding', 'unreachable_finding']
 
 _CLOSED_PORT = 33_434  # where traceroute expects that no program listens
 
@@ -22,7 +22,7 @@ class Evidence:
     """What is known of a computer that does not answer."""
 
     neighbour: Neighbour | None
-    tcp: State  # of the same port
+    tcp: Reached  # at the same port
     other_port: State  # of a UDP port where probably no program listens
 
     @property
@@ -30,7 +30,7 @@ class Evidence:
         """bool: Whether the computer has answered in any way."""
         is_present = self.neighbour is not None and self.neighbour.is_present
         replies = (State.ANSWERS, State.REFUSED, State.OTHER_ADDRESS)
-        return is_present or self.tcp in replies or self.other_port in replies
+        return is_present or self.tcp.state in replies or self.other_port in replies
 
     @property
     def is_open(self) -> bool:
@@ -42,7 +42,7 @@ async def look_around(addr: Address, limits: Limits) -> Evidence:
     """Try TCP and another port of a computer, then look into the neighbour table."""
     port = _CLOSED_PORT + (addr[1] == _CLOSED_PORT)
     tcp, other = await asyncio.gather(reach_tcp(addr, limits), reach_udp((addr[0], port), limits))
-    return Evidence(await neighbour_of(addr[0]), tcp.state, other.state)
+    return Evidence(await neighbour_of(addr[0]), tcp, other.state)
 
 
 def silence_finding(addr: Address, way: Way, evidence: Evidence, has_key: bool) -> Finding:
@@ -51,7 +51,7 @@ def silence_finding(addr: Address, way: Way, evidence: Evidence, has_key: bool) 
     facts: dict[str, object] = {
         'address': host,
         'port': port,
-        'tcp': evidence.tcp.value,
+        'tcp': evidence.tcp.state.value,
         'other_port': evidence.other_port.value,
         'neighbour': None if evidence.neighbour is None else evidence.neighbour.is_present,
     }
@@ -71,13 +71,8 @@ def silence_finding(addr: Address, way: Way, evidence: Evidence, has_key: bool) 
         text = f'UDP port {port} at {host} is silent, but the computer is on{card}: a firewall drops the datagrams'
         advice = f'open the port in the firewall of the rig, see below; if it is open: {key}, or its program is blocked'
         return Finding('reach', False, text, advice, facts | {'fault': 'firewall'})
-    if way.is_direct and evidence.neighbour is not None and not evidence.neighbour.is_present:
-        text = f'no computer in {way.network or "this network"} answers to the address {host} (ARP)'
-        advice = (
-            'the rig is off or asleep, its cable is out, or the address is wrong: '
-            'compare it with the rig (ip -4 address; Windows: ipconfig)'
-        )
-        return Finding('reach', False, text, advice, facts | {'fault': 'no computer'})
+    if (finding := unreachable_finding(way, evidence)) is not None:
+        return replace(finding, facts=facts | finding.facts)
     text = f'UDP port {port} at {host} is silent, and so is the whole computer'
     if way.gateway is not None:
         advice = (
@@ -87,3 +82,26 @@ def silence_finding(addr: Address, way: Way, evidence: Evidence, has_key: bool) 
     else:
         advice = 'the rig is off or asleep, the address is wrong, or its firewall drops the datagrams, see below'
     return Finding('reach', False, text, f'{advice}; or {key}', facts | {'fault': 'silent'})
+
+
+def unreachable_finding(way: Way, evidence: Evidence) -> Finding | None:
+    """Return the finding if no computer has the address, or a router says that there is no way; else None."""
+    neighbour = evidence.neighbour
+    if way.gateway is None and neighbour is not None and not neighbour.is_present:
+        return Finding(
+            'reach',
+            False,
+            f'no computer in {way.network or "this network"} answers to the address {way.host} (ARP)',
+            'the rig is off or asleep, its cable is out, or the address is wrong: '
+            'compare it with the rig (ip -4 address; Windows: ipconfig)',
+            {'fault': 'no computer'},
+        )
+    if evidence.tcp.state is not State.UNREACHABLE or way.gateway is None:
+        return None
+    return Finding(
+        'reach',
+        False,
+        f'a router says that there is no way to {way.host}: {evidence.tcp.reason}',
+        f'the rig is off, the address is wrong, or the routes of {way.gateway} or of a router behind it are',
+        {'fault': 'unreachable'},
+    )
