@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..stall import wait_for
 from ..transports import sockets
@@ -13,6 +13,7 @@ from ..transports.udp_probe import UdpProbe
 from ..tuning import DEFAULT_TUNING
 from ..uri import Address, Uri, as_address, unmapped
 from ..wire._framing import FrameSplitter
+from .network_errors import ask_for_errors, forget_errors
 
 __all__ = ['Arrival', 'Channel', 'StreamChannel', 'UdpChannel']
 
@@ -76,13 +77,21 @@ class UdpChannel:
         self.addr = addr
         self._arrivals = _Arrivals()
         self._socket = UdpProbe(addr, self._on_datagram, self._on_error)
+        self._reported: Any = None  # the socket, if all errors are reported to it
 
     @classmethod
-    async def open(cls, addr: Address, *, connected: bool) -> UdpChannel:
-        """Return an open channel; raises OSError if there is no way to the address."""
+    async def open(cls, addr: Address, *, connected: bool, all_errors: bool = False) -> UdpChannel:
+        """Return an open channel, with all errors of the network if wanted; raises OSError if there is no way."""
         channel = cls(addr)
-        await channel._socket.open(connected=connected)
+        await channel.start(connected, all_errors)
         return channel
+
+    async def start(self, connected: bool, all_errors: bool) -> None:
+        """Open the socket."""
+        await self._socket.open(connected=connected)
+        if all_errors and self._socket.transport is not None:
+            self._reported = self._socket.transport.get_extra_info('socket')
+            ask_for_errors(self._reported)
 
     def send(self, frame: bytes) -> None:
         """Send a datagram."""
@@ -100,6 +109,8 @@ class UdpChannel:
         self._arrivals.put(frame, unmapped(as_address(addr)))
 
     def _on_error(self, probe: UdpProbe, error: Exception) -> None:
+        if self._reported is not None:
+            forget_errors(self._reported)
         if isinstance(error, OSError):
             self._arrivals.put(b'', self.addr, error)
 

@@ -38,7 +38,9 @@ async def check_udp(
         elif result.state is State.OTHER_ADDRESS:
             assert result.reply.sender is not None
             finding = sender_finding(result.addr, result.reply.sender)
-        elif result.state is not State.SILENT:
+        elif result.state is State.REFUSED or (
+            result.state is State.UNREACHABLE and not ways[result.addr[0]].is_direct
+        ):
             finding = udp_finding(result)
         elif n_silent < _MOST_SILENT:
             n_silent += 1

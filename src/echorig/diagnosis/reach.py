@@ -59,7 +59,7 @@ async def reach_udp(addr: Address, limits: Limits, key: bytes | str | None = Non
 
 
 async def _ping(addr: Address, connected: bool, wait: float, key: bytes | str | None) -> Reached:
-    channel = await UdpChannel.open(addr, connected=connected)
+    channel = await UdpChannel.open(addr, connected=connected, all_errors=connected)
     try:
         reply = await Prober(channel, key).ping(wait / 2, tries=2)
     finally:
