@@ -30,5 +30,6 @@ def forget_errors(sock: Any) -> None:
     """Empty the queue of errors of a socket, which would wake the event loop again and again."""
     if sys.platform == 'linux':
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as copy:
+            copy.setblocking(False)
             while True:
-                copy.recvmsg(1, 512, _ERROR_QUEUE | socket.MSG_DONTWAIT)
+                copy.recvmsg(1, 512, _ERROR_QUEUE)

@@ -121,7 +121,7 @@ async def _no_echo(uri: Uri, addr: Address, first: Reply, pending: int, has_key:
             f'use {other}, with --cafile FILE if its certificate is of an authority of the lab',
             {'fault': 'rig has TLS', 'use': str(other)},
         )
-    if uri.is_tls and isinstance(first.error, ssl_module.SSLError):
+    if uri.is_tls and first.error is not None:
         return tls_fault(first.error, str(uri))
     if first.kind is Kind.FOREIGN:
         return foreign_finding(first.frame, host, port)

@@ -41,6 +41,9 @@ async def check_size(prober: Prober, round_trip: float, limits: Limits) -> Findi
             high = size
             break
         low = size
+    # Most limits are those of one of these packets, so that the search is short.
+    if high - low > _PRECISION and not await passes(low + _PRECISION):
+        high = low + _PRECISION
     while high - low > _PRECISION and monotonic() < end:
         middle = (low + high) // 2
         low, high = (middle, high) if await passes(middle) else (low, middle)
