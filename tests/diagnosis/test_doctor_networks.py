@@ -1,4 +1,4 @@
-"""`echorig doctor` names the faults of networks: real network namespaces, which only root can make, and only on Linux."""
+"""`echorig doctor` names the faults of networks, in real network namespaces; only root can make them, on Linux."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def router(loop: str) -> Iterator[Hosts]:
 def doctor(hosts: Hosts, loop: str, uri: str) -> tuple[list[dict[str, Any]], int]:
     """Run the command on the main PC; return its findings and the exit code."""
     host = hosts['main']
+    enter = ('ip', 'netns', 'exec', host.namespace, 'env', f'ECHORIG_LOOP={loop}')
     done = subprocess.run(
-        [*('ip', 'netns', 'exec', host.namespace, 'env', f'ECHORIG_LOOP={loop}'), sys.executable, '-m', 'echorig']
-        + ['doctor', uri, '--json'],
+        [*enter, sys.executable, '-m', 'echorig', 'doctor', uri, '--json'],
         capture_output=True,
         text=True,
         timeout=LONGEST,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ..wire._codec import peek
-from ..wire._tags import is_echo, is_ping, read_tag
+from ..wire._tags import is_damaged, is_echo, is_ping, read_tag
 
 __all__ = ['Kind', 'classify']
 
@@ -31,7 +31,7 @@ def classify(sent: bytes, received: bytes) -> Kind:
     if _LEAST_CUT <= len(received) < len(sent) and sent.startswith(received):
         return Kind.CUT
     tag, own = read_tag(received), read_tag(sent)
-    if tag is not None and is_ping(received):
+    if tag is not None and is_ping(received) and not is_damaged(received):
         if own is None or tag[1:3] != own[1:3]:
             return Kind.OTHER_PING
         # The echo of a ping of the usual size has other values in its field.
