@@ -9,8 +9,6 @@ __all__ = ['TIMER_ERROR', 'block_until', 'seconds_until', 'wall_time']
 TIMER_ERROR = 0.002
 """float: More than the error of the timers of event loops, which count milliseconds, in seconds."""
 
-_SLEEP_ERROR = 0.0001  # seconds; the kernel wakes a thread so much later
-
 
 def wall_time() -> int:
     """Return the time in nanoseconds."""
@@ -24,8 +22,5 @@ def seconds_until(moment: int) -> float:
 
 def block_until(moment: int) -> None:
     """Block the thread until a time in nanoseconds, but for at most `TIMER_ERROR` seconds."""
-    left = seconds_until(moment)
-    if left > _SLEEP_ERROR:
-        time.sleep(min(left, TIMER_ERROR) - _SLEEP_ERROR)
-    while left <= TIMER_ERROR and wall_time() < moment:
-        pass
+    if (left := seconds_until(moment)) > 0.0:
+        time.sleep(min(left, TIMER_ERROR))

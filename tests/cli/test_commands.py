@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -10,14 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from command_program import REPLY, Program, ended, listens_on
 from conftest import LOOPS
+from echorig.cli.main import COMMANDS
 from lab import REF, free_port
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
 
 
@@ -102,7 +106,7 @@ def test_status_once(program, transport, nobody, tmp_path):
         assert ' echorig  online ' in table['camera']
         assert 'offline' in table['ephys']
         assert 'Nobody listens' in done.stdout
-        done = program.run('status', '--once', '--rigs', str(rigs), 'camera', '--json')
+        done = program.run('status', '--once', '--rigs', str(rigs), '--json', 'camera')
         [camera] = records(done)
         assert done.returncode == 0
         assert (camera['rig'], camera['state'], camera['uri']) == ('camera', 'online', uri)
@@ -148,7 +152,7 @@ def test_status_in_a_terminal(program):
 
 def test_send_and_answers(program, transport):
     with rig(program, '--name', 'camera', '--answer', transport=transport) as uri:
-        for event, args in (('init', ['--data', '{"a": 1}']), ('start', ['--ref', REF]), ('stop', [])):
+        for event, args in (('init', ['--data', '{"a": 1}']), ('start', [REF]), ('stop', [])):
             done = program.run('send', event, f'camera={uri}', *args)
             assert (done.returncode, done.stderr) == (0, ''), done
             assert done.stdout.startswith('camera: answered after ')
@@ -160,7 +164,7 @@ def test_send_and_answers(program, transport):
 
 def test_send_names_each_failure(program, nobody):
     with rig(program, '--fail', 'start') as uri:
-        for event, args in (('init', []), ('start', ['--ref', REF])):
+        for event, args in (('init', []), ('start', [REF])):
             done = program.run('send', event, f'camera={uri}', f'ephys={nobody}', *args, '--timeout', '5')
             assert (done.returncode, done.stderr) == (1, '')
             assert f'Nobody listens at ephys ({nobody})' in done.stdout
@@ -171,7 +175,7 @@ def test_send_names_each_failure(program, nobody):
 def test_listen_prints_messages(program, transport):
     with program.started('listen', f'{transport}://127.0.0.1:0', '--name', 'camera', '--json') as process:
         uri = json.loads(process.stdout.readline())['uri']
-        assert program.run('send', 'start', uri, '--ref', REF, '--no-answer').returncode == 0
+        assert program.run('send', uri, 'start', REF, '--no-answer').returncode == 0
         record = json.loads(process.stdout.readline())
         assert (record['event'], record['message']) == ('EXPSTART', f'[2, "{REF}", null]')
         assert ended(process, signal.SIGTERM) == ('', '')
@@ -233,10 +237,13 @@ def test_pytest_benchmark_reads_a_saved_run(program, tmp_path):
         (['status', '--once', '--rigs', 'missing.yaml'], 'cannot read the rigs'),
         (['ping', 'bad://127.0.0.1'], 'bad'),
         (['ping', 'udp://127.0.0.1', '--key-file', 'missing'], 'cannot read the key'),
-        (['send', 'start', 'udp://127.0.0.1'], '--ref yyyy-mm-dd_n_subject'),
+        (['send', 'start', 'udp://127.0.0.1'], 'start needs a reference, yyyy-mm-dd_n_subject'),
         (['send', 'init', 'udp://127.0.0.1', '--data', '{'], '--data is no JSON'),
         (['send', 'alyx', 'udp://127.0.0.1'], 'Services.alyx()'),
-        (['send', 'jump', 'udp://127.0.0.1'], 'jump is no event: use one of '),
+        (['send', 'jump', 'udp://127.0.0.1'], 'send needs one event'),
+        (['send', 'stop', 'start', 'udp://127.0.0.1'], 'send needs one event'),
+        (['ping', '--fast', 'udp://127.0.0.1'], 'unrecognized arguments: --fast'),
+        (['discover', 'camera'], 'unrecognized arguments: camera'),
         (['listen', '--fail', 'jump'], 'jump is no event'),
         (['listen', 'udp://192.0.2.1:0'], 'cannot listen on udp://192.0.2.1:0'),
         (['bench', 'udp://127.0.0.1', '--compare', 'missing.json'], 'cannot compare with missing.json'),
@@ -255,3 +262,14 @@ def test_a_table_without_rich():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
     failed(done, 2, "pip install 'echorig[cli]'")
+
+
+def test_every_command_and_option_is_documented():
+    text = '\n'.join(path.read_text() for path in (ROOT / 'docs').glob('*.md'))
+    for name, (module, _) in COMMANDS.items():
+        parser = argparse.ArgumentParser()
+        import_module(module, 'echorig.cli').add_options(parser)
+        assert f'`{name}`' in text or f'[`{name}`]' in text
+        for action in parser._actions:
+            options = action.option_strings
+            assert not options or any(option in text for option in options), (name, options)

@@ -322,7 +322,7 @@ def test_pings_of_others_are_echoed_with_our_run():
         frame = ping(number)
         assert ex.classify(frame, A, 0.0) == Verdict.ECHO
         assert read_all(ex.reply) == (True, *read_all(frame)[1:])
-        assert len(ex.reply) == len(frame)
+        assert len(ex.reply) <= len(frame)
         assert not is_damaged(ex.reply)
         # No time, for this exchange has no clock; after a tab, our run and no number.
         field = f'{OWN:031b}{0:032b}'.replace('0', ' ').replace('1', '\t').encode()

@@ -322,13 +322,13 @@ def test_what_is_no_time_is_refused():
 def test_pings(run, number, question):
     ping = make_ping(run, number, question)
     assert json.loads(ping) == []
-    assert len(ping) == TAG + FIELD + 2 + FIELD * (question < 0)
+    assert len(ping) == TAG + FIELD + 2 + (FIELD + 1) * (question < 0)
     assert is_ping(ping)
     assert is_ping(set_ack(ping))
     assert read_tag(ping) == (False, run, number, 0)
     assert read_reply_number(ping) == question
     assert not is_damaged(ping)
-    frame = b'[' + b' ' * 2 * FIELD + b']' if question < 0 else b'[]'
+    frame = b'[' + b' ' * (2 * FIELD + 1) + b']' if question < 0 else b'[]'
     assert read_time(ping) == 0
     assert ping == slow_tag(frame, run, number, 0, question)
 

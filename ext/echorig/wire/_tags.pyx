@@ -30,10 +30,10 @@ cdef enum:
     WORD = 32            # bytes of white space for 32 bits
     MANY_BLANKS = 112    # of those 128 bytes show a damaged tag
     PING_SIZE = TAG_SIZE + FIELD_SIZE + 2
-    CLOCK_PING_SIZE = PING_SIZE + FIELD_SIZE
+    CLOCK_PING_SIZE = PING_SIZE + FIELD_SIZE + 1  # one more, since a signed ping must not be as long as a hello
 
 cdef unsigned int FLAG = 0x80000000
-cdef bytes EMPTY_PING = b'[' + b' ' * (2 * FIELD_SIZE) + b']'
+cdef bytes EMPTY_PING = b'[' + b' ' * (2 * FIELD_SIZE + 1) + b']'
 
 er_crc_init()
 # The change of the check by the flag, which is 12 bytes before the end.

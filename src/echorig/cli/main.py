@@ -40,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the given arguments, or those of the process; return the exit code."""
     argv = sys.argv[1:] if argv is None else arguments(argv)
     command = next((argument for argument in argv if not argument.startswith('-')), None)
-    options = _parser(command).parse_args(argv)
+    parser = _parser(command)
+    options, more = parser.parse_known_args(argv)
+    if more:
+        if any(word.startswith('-') for word in more) or not hasattr(options, 'uris'):
+            parser.error(f'unrecognized arguments: {" ".join(more)}')
+        options.uris += more  # argparse takes no positional arguments behind an option
     code: int = import_module(COMMANDS[options.command][0], __package__).run(options)
     return code
 

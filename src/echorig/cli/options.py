@@ -18,10 +18,12 @@ __all__ = [
     'add_connection',
     'add_output',
     'add_rigs',
+    'add_rigs_file',
     'chosen_rigs',
     'connection_options',
     'count_of',
     'event_of',
+    'known_event',
     'seconds_of',
 ]
 
@@ -38,6 +40,11 @@ def add_rigs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'uris', nargs='*', metavar='URI', help='a rig: URI, NAME=URI, or a name in the file of --rigs (default: all)'
     )
+    add_rigs_file(parser)
+
+
+def add_rigs_file(parser: argparse.ArgumentParser) -> None:
+    """Add the file with names and URIs."""
     parser.add_argument(
         '--rigs', dest='rigs_file', metavar='FILE', help='a YAML file with lines NAME: URI, such as remote_devices.yaml'
     )
@@ -116,14 +123,19 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='print one JSON object a line, for programs')
 
 
-def event_of(text: str) -> ExpMessage:
-    """Return the event that an option names: EXPSTART, start and so on; stop is EXPEND."""
+def known_event(text: str) -> ExpMessage | None:
+    """Return the event with a name such as EXPSTART or start, or None; stop is EXPEND."""
     name = text.upper()
     name = {'STOP': 'EXPEND', 'ALYX': 'ALYX'}.get(name, name if name.startswith('EXP') else f'EXP{name}')
-    if name not in ExpMessage.__members__:
+    return ExpMessage[name] if name in ExpMessage.__members__ else None
+
+
+def event_of(text: str) -> ExpMessage:
+    """Return the event that an option names."""
+    if (event := known_event(text)) is None:
         known = ', '.join(sorted(event.name.removeprefix('EXP').lower() for event in ExpMessage if event.name))
         raise argparse.ArgumentTypeError(f'{text} is no event: use one of {known}')
-    return ExpMessage[name]
+    return event
 
 
 def seconds_of(what: str, zero: bool = False) -> Callable[[str], float]:

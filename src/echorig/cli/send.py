@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from time import perf_counter
 from typing import Any
 
@@ -15,20 +16,25 @@ from ..messages import ExpMessage, ExpStatus
 from ..security.redaction import redact_frame
 from ..wire._codec import encode
 from .clients import clients_of
-from .command import UsageError, run_command, set_up_logging
-from .options import add_connection, add_output, add_rigs, event_of, seconds_of
+from .command import UsageError, fail, run_command, set_up_logging
+from .options import add_connection, add_output, add_rigs_file, known_event, seconds_of
 from .output import Output, duration
 
 __all__ = ['add_options', 'run']
+
+_REFERENCE = re.compile(r'\d{4}-\d\d-\d\d_\d+_\w')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
-        'event', type=event_of, metavar='EVENT', help='init, start, stop, interrupt, cleanup, status or info'
+        'uris',
+        nargs='+',
+        metavar='URI ... EVENT [REF]',
+        help='the rigs as for the other commands; the event: init, start, stop, interrupt, cleanup, status or info; '
+        'the experiment reference of a start, yyyy-mm-dd_n_subject',
     )
-    add_rigs(parser)
-    parser.add_argument('--ref', metavar='REF', help='the experiment reference, for start: yyyy-mm-dd_n_subject')
+    add_rigs_file(parser)
     parser.add_argument(
         '--status',
         type=str.upper,
@@ -55,9 +61,13 @@ def run(options: argparse.Namespace) -> int:
     """Run the command and return the exit code."""
     set_up_logging(options.verbose)
     out = Output(options.json)
+    try:
+        event, reference, options.uris = _split(options.uris)
+    except UsageError as ex:
+        return fail(str(ex), 2)
 
     async def send_to_all() -> int:
-        message = _message(options)
+        message = _message(options, event, reference)
         async with clients_of(options) as clients:
             sends = [_send(name, client, options, message, out) for name, client in clients.items()]
             return 0 if all(await asyncio.gather(*sends)) else 1
@@ -65,19 +75,33 @@ def run(options: argparse.Namespace) -> int:
     return run_command(send_to_all)
 
 
-def _message(options: argparse.Namespace) -> list[Any]:
+def _split(words: list[str]) -> tuple[ExpMessage, str | None, list[str]]:
+    """Return the event, the reference and the rigs among the words of the command."""
+    events, references, rigs = [], [], []
+    for word in words:
+        if _REFERENCE.match(word):
+            references.append(word)
+        elif ':' not in word and (event := known_event(word)) is not None:
+            events.append(event)
+        else:
+            rigs.append(word)
+    if len(events) != 1 or len(references) > 1:
+        raise UsageError('send needs one event, such as: echorig send udp://10.0.0.5 start 2026-01-31_1_mouse7')
+    return events[0], next(iter(references), None), rigs
+
+
+def _message(options: argparse.Namespace, event: ExpMessage, reference: str | None) -> list[Any]:
     """Return the message that the options describe."""
     try:
         data = None if options.data is None else json.loads(options.data)
     except ValueError as ex:
         raise UsageError(f'--data is no JSON: {ex}') from None
-    event = options.event
     if event == ExpMessage.ALYX:
         raise UsageError('a token must not be given on a command line: use Services.alyx() in a program')
-    if event == ExpMessage.EXPSTART and not options.ref:
-        raise UsageError('start needs a reference: --ref yyyy-mm-dd_n_subject')
+    if event == ExpMessage.EXPSTART and reference is None:
+        raise UsageError('start needs a reference, yyyy-mm-dd_n_subject')
     if event == ExpMessage.EXPSTART:
-        return [event, options.ref, data]
+        return [event, reference, data]
     status = ExpStatus[options.status]
     if event == ExpMessage.EXPSTATUS:
         return [event, status]
@@ -105,7 +129,8 @@ async def _send(
         if isinstance(found, BaseException):
             raise found
     except (EchoError, OSError, ValueError) as ex:
-        report('failed', f'failed: {ex}', 'red', error=str(ex))
+        first, *_ = str(ex).splitlines() or ['']  # the traceback of a rig follows
+        report('failed', f'failed: {first}', 'red', error=str(ex))
         return False
     seconds = perf_counter() - started
     shown = redact_frame(encode([int(event), *found]))

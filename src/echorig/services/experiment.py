@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from ..checks import described, flag, seconds
 from ..communicator.experiment_messages import composed
+from ..communicator.peer_clocks import PeerClock
 from ..errors import ConnectionClosedError, RemoteCallbackError, RigLostError, ServicesError
 from ..events.callbacks import CallbackTasks
 from ..messages import ExpMessage
@@ -27,9 +28,11 @@ from ..stall import wait
 from .fan_out import result_or_error, services_error
 from .interrupt import interrupt_all
 from .presence import Presence, PresenceChange
+from .start_together import checked_at
 
 __all__ = ['Experiment']
 
+_LARGEST_OFFSET = 0.1  # seconds
 _WATCH_INTERVAL, _WATCH_TIMEOUT = 0.5, 1.0  # seconds; a rig that is gone is noticed within both
 
 
@@ -43,7 +46,10 @@ class _RigSet(Protocol):
     def __getitem__(self, name: str, /) -> Any: ...
     def watch(self, interval: float, timeout: float) -> Presence: ...
     async def init(self, data: Any) -> dict[str, Any]: ...
-    async def start(self, exp_ref: Any, data: Any) -> dict[str, Any]: ...
+    async def start(
+        self, exp_ref: Any, data: Any, concurrent: bool = True, *, at: float | None = None
+    ) -> dict[str, Any]: ...
+    def clock(self) -> dict[str, PeerClock | None]: ...
     async def stop(self) -> dict[str, Any]: ...
     async def cleanup(self) -> dict[str, Any]: ...
 
@@ -55,13 +61,13 @@ class Experiment:
     ----------
     rigs : Services
         The rigs.
-    exp_ref, data, on_rig_lost, on_progress, interrupt_timeout, check_exp_ref
+    exp_ref, data, on_rig_lost, on_progress, interrupt_timeout, check_exp_ref, at
         As for :meth:`Services.experiment`.
 
     Attributes
     ----------
     answers : dict of str to list
-        The answer of each rig to the start, by name.
+        The answer of each rig to the start, by name; with `at` a `StartAnswers`.
     watch : Presence
         The presence of the rigs, by name.
     """
@@ -76,6 +82,7 @@ class Experiment:
         on_progress: Callable[[Progress], Any] | None,
         interrupt_timeout: float,
         check_exp_ref: bool,
+        at: float | None,
     ) -> None:
         if on_rig_lost not in ('raise', 'warn') and not callable(on_rig_lost):
             raise ValueError(f"on_rig_lost must be 'raise', 'warn' or a function, not {described(on_rig_lost)}")
@@ -84,6 +91,7 @@ class Experiment:
         composed(rigs, ExpMessage.EXPSTART, (exp_ref, data), flag(check_exp_ref, 'check_exp_ref'))
         self._interrupt_timeout = seconds(interrupt_timeout, 'interrupt_timeout', endless=False)
         self._rigs, self._exp_ref, self._data = rigs, exp_ref, data
+        self._at = None if at is None else checked_at(at)
         self._on_rig_lost, self._on_progress = on_rig_lost, on_progress
         self._log = SafeLog(rigs.logger)
         self._progress: dict[str, Progress] = {}
@@ -217,7 +225,8 @@ class Experiment:
             self._assign_callbacks()
             await self.watch.__aenter__()
             await self._rigs.init(self._data)
-            self.answers = await self._rigs.start(self._exp_ref, self._data)
+            self._compare_clocks()
+            self.answers = await self._start()
             gone = await self._offline()
         except BaseException as ex:
             self._foreign = _running_another(ex)
@@ -230,6 +239,18 @@ class Experiment:
             self._lose(change, text)
         for name in gone:
             self._on_change(PresenceChange(name, 'offline', self.watch[name]))
+
+    async def _start(self) -> dict[str, Any]:
+        if self._at is None:
+            return await self._rigs.start(self._exp_ref, self._data)
+        return await self._rigs.start(self._exp_ref, self._data, at=self._at)
+
+    def _compare_clocks(self) -> None:
+        """Warn of clocks that differ from that of this computer: times in files would not fit together."""
+        for name, clock in self._rigs.clock().items():
+            if clock is not None and abs(clock.offset) - clock.error > _LARGEST_OFFSET:
+                text = f'{abs(clock.offset):.1f} s {"ahead of" if clock.offset > 0 else "behind"} that of this computer'
+                self._log.warning('The clock of %s is %s: synchronize both by NTP', name, text)
 
     async def _offline(self) -> list[str]:
         """Return the rigs that have gone since their answer; one that was only blocked meanwhile echoes again."""

@@ -34,7 +34,6 @@ from ..communicator.documented import documented_like
 from ..communicator.outcomes import outcomes
 from ..communicator.peer_clocks import PeerClock
 from ..communicator.protocol import EchoProtocol
-from ..communicator.scheduled import LONGEST_WAIT
 from ..communicator.service import Service
 from ..events.callbacks import WithService, checked_listener
 from ..messages import ExpMessage
@@ -49,7 +48,7 @@ from .fan_out import checked_rigs, described_rigs, result_or_error, results
 from .online import wait_until_online
 from .presence import Presence, PresenceChange
 from .rigs_file import read_rigs
-from .start_together import StartAnswers, start_together
+from .start_together import StartAnswers, checked_at, start_together
 
 __all__ = ['Services']
 
@@ -234,7 +233,7 @@ class Services(Service, FixedDict[EchoProtocol]):
         dict of str to PeerClock or None
             The offset and its error of each rig, by name; None of rigs that do not tell the time.
         """
-        return {name: rig.clock() for name, rig in self.items()}
+        return {name: rig.clock() if isinstance(rig, EchoProtocol) else None for name, rig in self.items()}
 
     async def wait_online(self, timeout: float | None = None) -> None:
         """Wait until every rig has echoed a ping.
@@ -261,6 +260,7 @@ class Services(Service, FixedDict[EchoProtocol]):
         on_progress: Callable[[Progress], Any] | None = None,
         interrupt_timeout: float = 5.0,
         check_exp_ref: bool = True,
+        at: float | None = None,
     ) -> Experiment:
         """Run an experiment during ``async with``: init and start, and at the end stop and cleanup.
 
@@ -282,6 +282,8 @@ class Services(Service, FixedDict[EchoProtocol]):
             How long the end after a failure may take, in seconds.
         check_exp_ref : bool
             Whether the reference must be of the form above; False allows others.
+        at : float, optional
+            Run the callbacks of all rigs at one moment, so many seconds after their init, as in `start`.
 
         Returns
         -------
@@ -306,6 +308,7 @@ class Services(Service, FixedDict[EchoProtocol]):
             on_progress=on_progress,
             interrupt_timeout=interrupt_timeout,
             check_exp_ref=check_exp_ref,
+            at=at,
         )
 
     def watch(self, interval: float = 1.0, timeout: float = 1.0) -> Presence:
@@ -452,10 +455,7 @@ class Services(Service, FixedDict[EchoProtocol]):
     ) -> dict[str, Data]:
         Service.start(self, exp_ref)  # checks the reference before anything is sent
         if at is not None:
-            at = seconds(at, 'at')
-            if at > LONGEST_WAIT / 2:
-                raise ValueError(f'at must be at most {LONGEST_WAIT / 2:g} seconds, not {short(at)}')
-            found, times = await start_together(self, (exp_ref, data), at, self.timeout)
+            found, times = await start_together(self, (exp_ref, data), checked_at(at), self.timeout)
             return StartAnswers(self._result(found), times)
         return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
 

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..aliases import Data
+from ..checks import seconds, short
 from ..communicator.direct_send import DirectSender
 from ..communicator.outcomes import Timing, outcomes
 from ..communicator.peer_clocks import PeerClock
 from ..communicator.protocol import EchoProtocol
+from ..communicator.scheduled import LONGEST_WAIT
 from ..errors import EchoError
 from ..messages import ExpMessage
 from ..wall_clock import TIMER_ERROR, block_until, seconds_until, wall_time
 
-__all__ = ['CallbackTime', 'StartAnswers', 'start_together']
+__all__ = ['CallbackTime', 'StartAnswers', 'checked_at', 'start_together']
 
+_LONGEST = LONGEST_WAIT / 2  # seconds; a rig whose clock is set meanwhile still accepts it
 _OLDEST = 10.0  # seconds; an older measurement of a clock is repeated
 
 
@@ -39,12 +42,28 @@ class CallbackTime:
 
 
 class StartAnswers(dict[str, Data]):
-    """The answers of the rigs to EXPSTART, by name."""
+    """The answers of the rigs to EXPSTART, by name.
+
+    Parameters
+    ----------
+    answers : mapping of str to list
+        The answers.
+    times : mapping of str to CallbackTime
+        When the callbacks of each rig ran.
+    """
 
     def __init__(self, answers: Mapping[str, Data], times: Mapping[str, CallbackTime]) -> None:
         super().__init__(answers)
         self.times = dict(times)
         """dict of str to CallbackTime: When the callbacks of each rig ran; rigs that do not tell are missing."""
+
+
+def checked_at(value: float) -> float:
+    """Return in how many seconds to start, or raise `TypeError` or `ValueError`."""
+    at = seconds(value, 'at')
+    if at > _LONGEST:
+        raise ValueError(f'at must be at most {_LONGEST:g} seconds, not {short(value)}')
+    return at
 
 
 async def start_together(

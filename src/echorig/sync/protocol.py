@@ -61,6 +61,7 @@ class SubmitEchoProtocol(Proxy):
     confirmed_send = submitted(Asynchronous.confirmed_send, _ECHO)
     call = submitted(Asynchronous.call, _ANSWER)
     ping = submitted(Asynchronous.ping, _ECHO)
+    measure_clock = submitted(Asynchronous.measure_clock, None)
     init = submitted(Asynchronous.init, _ECHO)
     start = submitted(Asynchronous.start, _ECHO)
     stop = submitted(Asynchronous.stop, _ECHO)
@@ -160,6 +161,8 @@ class EchoProtocol(_Messages, ServiceBase):
     confirmed_send = blocking(Asynchronous.confirmed_send, _ECHO)
     call = blocking(Asynchronous.call, _ANSWER)
     ping = blocking(Asynchronous.ping, _ECHO)
+    clock = threadsafe(Asynchronous.clock)
+    measure_clock = blocking(Asynchronous.measure_clock, None)
     wait_closed = blocking(Asynchronous.wait_closed, None)
 
     def __repr__(self) -> str:

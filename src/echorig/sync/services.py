@@ -136,6 +136,7 @@ class Services(_Messages, ServiceBase, FixedDict[EchoProtocol]):
     experiment = proxied(Asynchronous.experiment, Experiment)
     wait_online = blocking(Asynchronous.wait_online, None)
     clear_callbacks = threadsafe(Asynchronous.clear_callbacks)
+    clock = threadsafe(Asynchronous.clock)
     await_all = blocking(Asynchronous.await_all, 'timeout')
     ping = blocking(Asynchronous.ping, _ECHO)
 
