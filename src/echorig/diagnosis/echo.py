@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..security.redaction import redact_frame
 from .finding import Finding
 from .limits import Limits
-from .prober import SMALLEST, Prober, Reply
-from .replies import Kind
+from .prober import Prober, Reply
+from .replies import USUAL, Kind
 
 __all__ = ['check_echo', 'foreign_finding']
 
@@ -15,7 +15,7 @@ _SIZES = (600, 1100, 1400)  # bytes: above 512 and 1,000, and within a packet of
 
 async def check_echo(prober: Prober, first: Reply, limits: Limits) -> tuple[list[Finding], int | None]:
     """Send pings of several sizes; return the findings, and where the echo is cut, in bytes."""
-    reply, whole = first, SMALLEST
+    reply, whole = first, USUAL
     for size in _SIZES:
         if not reply.is_echo:
             break

@@ -14,9 +14,8 @@ from ..wire._tags import add_tag, make_ping
 from .channels import Arrival, Channel
 from .replies import Kind, classify
 
-__all__ = ['SMALLEST', 'Prober', 'Reply']
+__all__ = ['Prober', 'Reply']
 
-SMALLEST = len(make_ping(0, 1))  # bytes, of a ping of echorig
 _TAG = 130  # bytes of an array with only a tag
 _SIGNATURE = 192  # bytes
 _HELLO = 450  # bytes; a signed ping of this size would be taken for the first message of a handshake

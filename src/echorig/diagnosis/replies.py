@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import Enum
 
 from ..wire._codec import peek
-from ..wire._tags import is_damaged, is_echo, is_ping, read_tag
+from ..wire._tags import is_damaged, is_echo, is_ping, make_ping, read_tag
 
-__all__ = ['Kind', 'classify']
+__all__ = ['USUAL', 'Kind', 'classify']
 
+USUAL = len(make_ping(0, 1))  # bytes, of a ping of echorig
 _LEAST_CUT = 16  # bytes of an echo that is cut
 
 
@@ -34,8 +35,8 @@ def classify(sent: bytes, received: bytes) -> Kind:
     if tag is not None and is_ping(received) and not is_damaged(received):
         if own is None or tag[1:3] != own[1:3]:
             return Kind.OTHER_PING
-        # The echo of a ping of the usual size has other values in its field.
-        is_usual = len(received) == len(sent) and tag[0]
+        # The echo of a usual ping has other values in its fields.
+        is_usual = len(sent) == USUAL and tag[0]
         return Kind.ACKNOWLEDGED if is_echo(sent, received) or is_usual else Kind.CHANGED
     if sent and _is_empty_array(received):  # the blanks were changed
         return Kind.CHANGED

@@ -7,7 +7,8 @@ from time import monotonic
 from ..transports.udp import max_size
 from .finding import Finding
 from .limits import Limits
-from .prober import SMALLEST, Prober
+from .prober import Prober
+from .replies import USUAL
 
 __all__ = ['check_size']
 
@@ -33,7 +34,7 @@ async def check_size(prober: Prober, round_trip: float, limits: Limits) -> Findi
 
     if await passes(most):
         return _finding(most, most, n)
-    low, high = SMALLEST, most
+    low, high = USUAL, most
     for size in _STEPS:
         if monotonic() > end:
             break
