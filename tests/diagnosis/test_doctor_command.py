@@ -50,7 +50,7 @@ def test_json(program):
         done = program.run('doctor', rig.wait_for('://'), '--json', '--timeout', '5')
     assert (done.returncode, done.stderr) == (0, '')
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [list(finding) for finding in found] == [['step', 'ok', 'text', 'advice', 'facts']] * len(found)
+    assert [list(finding) for finding in found] == [['rig', 'step', 'ok', 'text', 'advice', 'facts']] * len(found)
     assert [finding['step'] for finding in found][-2:] == ['round trip', 'clock']
 
 
@@ -73,8 +73,8 @@ def test_keys(program, tmp_path):
         none = program.run('doctor', uri)
     assert (good.returncode, bad.returncode, none.returncode) == (0, 1, 1)
     assert '✓ the rig has the same key' in good.stdout
-    assert 'its key is another one' in bad.stdout
-    assert 'it needs a key (--key-file)' in none.stdout
+    assert 'the key of the rig is another one' in bad.stdout
+    assert 'the rig needs a key (--key-file)' in none.stdout
     assert key not in good.stdout + bad.stdout + none.stdout
     assert good.stderr + bad.stderr + none.stderr == ''
 
@@ -127,6 +127,20 @@ def test_output_without_utf8(program):
     assert 'FAILED UDP port' in done.stdout
     assert '  -> start the program' in done.stdout
     assert '\\u' not in done.stdout
+
+
+def test_several_rigs(program, tmp_path):
+    with PythonProgram(RIG, 'udp://127.0.0.1:0') as rig:
+        uri = rig.wait_for('://')
+        (tmp_path / 'rigs.yaml').write_text(f'camera: {uri}\nephys: tcp://127.0.0.1:{free_port()}\n')
+        files = ('--rigs', str(tmp_path / 'rigs.yaml'))
+        one = program.run('doctor', 'camera', *files, '--timeout', '5')
+        both = program.run('doctor', *files, '--timeout', '5')
+        records = program.run('doctor', *files, '--timeout', '5', '--json').stdout.splitlines()
+    assert (one.returncode, both.returncode) == (0, 1)
+    assert one.stdout.startswith('✓ ')
+    assert [line for line in both.stdout.splitlines() if line.startswith('---')] == ['--- camera', '--- ephys']
+    assert {json.loads(record)['rig'] for record in records} == {'camera', 'ephys'}
 
 
 @posix

@@ -113,6 +113,33 @@ def test_the_cable_of_the_rig_is_out(cable: Hosts, loop: str) -> None:
     assert (faults(found), code) == (['no computer'], 1)
 
 
+def test_the_rig_was_switched_off_after_it_had_answered(cable: Hosts, loop: str) -> None:
+    """The system still believes that it is there, and the text says since when nothing was heard."""
+    assert doctor(cable, loop, uri(cable))[1] == 0
+    cable['rig'].plug('down')
+    cable['main'].ip('neigh', 'replace', *_neighbour(cable), 'nud', 'stale')
+    found, code = doctor(cable, loop, uri(cable))
+    assert (faults(found), code) == (['no computer'], 1)  # the system has asked it again
+
+
+def test_a_firewall_drops_everything_of_a_known_computer(cable: Hosts, loop: str) -> None:
+    assert doctor(cable, loop, uri(cable))[1] == 0
+    cable['rig'].ip('route', 'add', 'blackhole', f'{cable["main"].address}/32')
+    cable['main'].ip('neigh', 'replace', *_neighbour(cable), 'nud', 'stale')
+    found, code = doctor(cable, loop, uri(cable))
+    assert (faults(found), code) == (['firewall'], 1)
+    assert 'the computer is on' in of(found, 'reach')['text']
+
+
+def _neighbour(hosts: Hosts) -> tuple[str, ...]:
+    """Return the entry of the rig in the table of neighbours of the main PC, for `ip neigh`."""
+    main, rig = hosts['main'], hosts['rig']
+    shown = subprocess.run(
+        ['ip', '-n', rig.namespace, '-j', 'link', 'show', rig.device], capture_output=True, text=True, check=True
+    )
+    return rig.address, 'lladdr', json.loads(shown.stdout)[0]['address'], 'dev', main.device
+
+
 def test_the_cable_of_the_main_pc_is_out(cable: Hosts, loop: str) -> None:
     cable['main'].remove_address(cable['main'].address)
     found, code = doctor(cable, loop, uri(cable))

@@ -24,7 +24,7 @@ async def test_the_rig_has_another_key_than_we(lab: Lab, transport: str, key: by
     rig = await lab.server(transport, key=KEY)
     found = await diagnosed(rig.server_uri, key=key)
     assert faults(found) == ['program silent']
-    assert ('its key is another one' if key else 'it needs a key (--key-file)') in found[-1].advice
+    assert ('the key of the rig is another one' if key else 'the rig needs a key (--key-file)') in found[-1].advice
 
 
 async def test_the_rig_has_no_key(lab: Lab, transport: str) -> None:

@@ -15,10 +15,13 @@ from .limits import Limits
 __all__ = ['check_clock']
 
 _WRONG = 0.1  # seconds
+_LEAST = 0.2  # seconds for the pings
 
 
 async def check_clock(uri: Uri, key: bytes | str | None, ssl: ssl_module.SSLContext | None, limits: Limits) -> Finding:
     """Measure the clock of an echorig rig, by pings of a client that is closed again."""
+    if limits.left < _LEAST:
+        return Finding('clock', None, 'no time was left to compare the clocks')
     opening = EchoProtocol.client(str(uri), 'doctor', key=key, ssl=ssl if uri.is_tls else None)
     try:
         client = await wait_for(opening, limits.wait(2))
@@ -40,7 +43,8 @@ def _finding(clock: PeerClock | None) -> Finding:
     facts: dict[str, object] = {'offset': clock.offset, 'error': clock.error}
     size = abs(clock.offset)
     if size - clock.error <= _WRONG:
-        text = f'its clock differs by {size * 1e3:.2f} ms, known to {clock.error * 1e3:.2f} ms'
+        direction = 'ahead' if clock.offset > 0 else 'behind'
+        text = f'its clock is {size * 1e3:.2f} ms {direction} ± {clock.error * 1e3:.2f} ms'
         return Finding('clock', True, text, facts=facts)
     text = f'its clock is {_time(size)} {"ahead" if clock.offset > 0 else "behind"}'
     advice = (

@@ -23,7 +23,9 @@ _ROUTE, _ADDRESS, _NEIGHBOUR = struct.Struct('=8BI'), struct.Struct('=4BI'), str
 _LOCAL_ROUTE = 2
 # States of a neighbour, of <linux/neighbour.h>.
 _ABSENT = 0x01 | 0x20  # incomplete, failed
-_PRESENT = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
+_PRESENT = 0x02 | 0x80  # reachable, permanent
+_UNSURE = 0x04 | 0x08 | 0x10  # stale, delay, probe: it has answered once, and is asked again within seconds of use
+_TICKS = 100  # a second, in the ages that the kernel tells
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class Route:
 class Neighbour:
     """What the system knows of the network card that has an address."""
 
-    is_present: bool  # it has answered; if not, it was asked in vain
+    is_present: bool | None  # it has answered; False: it was asked in vain; None: it will be asked
     card: str  # its hardware address, if known
+    age: float | None  # seconds since it answered
 
 
 class Netlink:
@@ -91,8 +94,11 @@ class Netlink:
             if kind == _NEWNEIGH:
                 state = _NEIGHBOUR.unpack_from(data)[4]
                 attributes = _attributes(data[_NEIGHBOUR.size :])
-                if attributes.get(1) == packed and state & (_PRESENT | _ABSENT):
-                    return Neighbour(bool(state & _PRESENT), attributes.get(2, b'').hex(':'))
+                if attributes.get(1) == packed and state & (_PRESENT | _ABSENT | _UNSURE):
+                    is_present = None if state & _UNSURE else bool(state & _PRESENT)
+                    ages = attributes.get(3, b'')
+                    age = struct.unpack_from('=I', ages)[0] / _TICKS if is_present and len(ages) >= 4 else None
+                    return Neighbour(is_present, attributes.get(2, b'').hex(':'), age)
         return None
 
     def _ask(self, kind: int, body: bytes, flags: int) -> Iterator[tuple[int, bytes]]:

@@ -18,7 +18,7 @@ from .quality import check_quality, no_key
 from .reach import Reached, State, reach_tcp, reach_udp
 from .replies import Kind
 from .reports import dead_address, other_transport, tcp_finding
-from .silence import look_around, unreachable_finding
+from .silence import look_around, silent_program, unreachable_finding
 from .tls import open_tls, speaks_tls, tls_fault
 from .way import Way
 
@@ -57,7 +57,7 @@ async def _silence(result: Reached, finding: Finding, way: Way, limits: Limits) 
     """Return the finding about a silent address, and whether a firewall may be the reason."""
     evidence = await look_around(result.addr, limits)
     if evidence.is_on and result.state is State.SILENT:
-        text = f'{finding.text}, but the computer is on: a firewall drops the packets'
+        text = f'{finding.text}, but the computer {evidence.sign_of_life}: a firewall drops the packets'
         advice = 'open the port in the firewall of the rig, see below'
         return Finding('reach', False, text, advice, {**finding.facts, 'fault': 'firewall'}), True
     if (unreachable := unreachable_finding(way, evidence)) is not None:
@@ -128,11 +128,9 @@ async def _no_echo(uri: Uri, addr: Address, first: Reply, pending: int, has_key:
     if pending:
         text = f'the echo is cut: {pending} bytes of it arrived'
         return Finding('echo', False, text, 'the rig must send back all bytes of a message', {'fault': 'cut'})
-    key = 'its key is another one' if has_key else 'it needs a key (--key-file)'
+    advice = silent_program(has_key, 'ss -tlpn')
     if first.error is not None:
         text = f'{host}:{port} accepts the connection and closes it at once'
-        advice = f'it does not allow this computer (allow=), or {key}: the log of the rig says so; or it is no rig'
         return Finding('reach', False, text, advice, {'fault': 'closed'})
     text = f'{host}:{port} accepts the connection, and does not echo'
-    advice = f'{key}: the log of the rig says so; or its program is blocked, or is no rig'
     return Finding('reach', False, text, advice, {'fault': 'program silent'})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import pairwise
 from statistics import median
 
@@ -35,9 +36,11 @@ async def check_round_trips(prober: Prober, n: int, limits: Limits) -> Finding:
 def _finding(trips: list[float], sent: int, jitter: float) -> Finding:
     lost = sent - len(trips)
     facts: dict[str, object] = {'sent': sent, 'lost': lost}
+    if not sent:
+        return Finding('round trip', None, 'no time was left to measure round trips', facts=facts)
     if not trips:
         return Finding('round trip', False, f'none of {sent} pings came back', 'is the rig still there?', facts)
-    middle, p99 = median(trips), trips[min(int(0.99 * len(trips)), len(trips) - 1)]
+    middle, p99 = median(trips), trips[math.ceil(0.99 * len(trips)) - 1]
     facts |= {'min': trips[0], 'median': middle, 'p99': p99, 'max': trips[-1], 'jitter': jitter}
     text = (
         f'round trip of {sent} pings: min {_ms(trips[0])}, median {_ms(middle)}, p99 {_ms(p99)}, max {_ms(trips[-1])}, '

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 from dataclasses import dataclass
+from time import monotonic
 
 from ..threads import in_thread
 from ..transports.sockets import connect_socket
@@ -13,6 +15,8 @@ from .finding import Finding
 from .netlink import Neighbour, Netlink, Route
 
 __all__ = ['Way', 'find_way', 'neighbour_of', 'way_finding']
+
+_INTERVAL = 0.2  # seconds between two looks at the table of neighbours
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,17 @@ async def find_way(host: str, port: int) -> Way:
     return await in_thread(_find_way, host, port)
 
 
-async def neighbour_of(host: str) -> Neighbour | None:
-    """Return what the system knows of the network card of an address; None if nothing."""
-    return await in_thread(_neighbour, host)
+async def neighbour_of(host: str, wait: float = 0.0) -> Neighbour | None:
+    """Return what the system knows of the network card of an address; None if nothing.
+
+    A card that has not answered for a while is asked again by the system. The outcome is awaited, in seconds.
+    """
+    end = monotonic() + wait
+    while True:
+        found = await in_thread(_neighbour, host)
+        if found is None or found.is_present is not None or monotonic() > end:
+            return found
+        await asyncio.sleep(_INTERVAL)
 
 
 def _neighbour(host: str) -> Neighbour | None:
