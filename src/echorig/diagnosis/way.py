@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from ..threads import in_thread
@@ -44,11 +44,14 @@ async def neighbour_of(host: str, wait: float = 0.0) -> Neighbour | None:
 
     A card that has not answered for a while is asked again by the system. The outcome is awaited, in seconds.
     """
-    end = monotonic() + wait
+    end, before = monotonic() + wait, None
     while True:
         found = await in_thread(_neighbour, host)
+        if found is None and before is not None:  # it was asked in vain, and forgotten
+            return replace(before, is_present=False)
         if found is None or found.is_present is not None or monotonic() > end:
             return found
+        before = found
         await asyncio.sleep(_INTERVAL)
 
 
