@@ -45,6 +45,8 @@ def _finding(clock: PeerClock | None) -> Finding:
     if size - clock.error <= _WRONG:
         direction = 'ahead' if clock.offset > 0 else 'behind'
         text = f'its clock is {size * 1e3:.2f} ms {direction} ± {clock.error * 1e3:.2f} ms'
+        if size <= clock.error:
+            text = f'its clock is that of this computer, ± {clock.error * 1e3:.2f} ms'
         return Finding('clock', True, text, facts=facts)
     text = f'its clock is {_time(size)} {"ahead" if clock.offset > 0 else "behind"}'
     advice = (

@@ -88,6 +88,7 @@ def silence_finding(addr: Address, way: Way, evidence: Evidence, has_key: bool) 
     if evidence.is_on:
         life = evidence.sign_of_life
         text = f'UDP port {port} at {host} is silent, but the computer {life}: a firewall drops the datagrams'
+        text += ', or it was switched off since' if 'ago' in life else ''
         advice = f'open the port in the firewall of the rig, see below\nif it is open: {key}, or its program is blocked'
         return Finding('reach', False, text, advice, facts | {'fault': 'firewall'})
     if (finding := unreachable_finding(way, evidence)) is not None:
