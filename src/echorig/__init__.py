@@ -3,6 +3,8 @@
 Importing the package makes uvloop the event loop of the process (see :mod:`echorig.loop`).
 """
 
+from typing import TYPE_CHECKING
+
 from . import app, base
 from ._version import __version__
 from .app import EchoProtocol, Services, main
@@ -21,7 +23,6 @@ from .base import (
 )
 from .communicator.peer_clocks import PeerClock
 from .delivery.statistics import PeerStatistics
-from .discovery import FoundRig, discover
 from .errors import (
     ConnectionClosedError,
     EchoError,
@@ -37,6 +38,7 @@ from .errors import (
 )
 from .events.notifier import ConnectionEvent
 from .events.stream import Stream
+from .lazy import lazy_attributes as _lazy_attributes
 from .loop import install_policy as _install_policy
 from .loop import loop_name, run
 from .progress import Progress
@@ -46,6 +48,9 @@ from .services.experiment import Experiment
 from .services.presence import Presence, PresenceChange, RigPresence
 from .services.start_together import CallbackTime, StartAnswers
 from .tuning import Tuning
+
+if TYPE_CHECKING:
+    from .discovery import FoundRig, discover
 
 __all__ = [
     'LISTEN_PORT',
@@ -97,6 +102,8 @@ __all__ = [
 ]
 
 _install_policy()
+
+__getattr__ = _lazy_attributes(__name__, {'FoundRig': 'discovery', 'discover': 'discovery'})
 
 
 def __dir__() -> list[str]:

@@ -141,7 +141,8 @@ def test_loops_of_asyncio_can_still_start_processes():
 def test_importing_is_light():
     code = """
         import sys, echorig
-        heavy = ('numpy', 'pandas', 'requests', 'yaml', 'rich', 'one', 'iblutil', 'urllib.request', 'http.client')
+        heavy = ['numpy', 'pandas', 'requests', 'yaml', 'rich', 'one', 'iblutil', 'urllib.request', 'http.client']
+        heavy += ['zeroconf', 'pyarrow', 'pynwb', 'matplotlib', 'echorig.discovery', 'echorig.journal.writer']
         print([m for m in heavy if m in sys.modules])
     """
     assert program(code) == '[]'

@@ -24,9 +24,6 @@ from ..aliases import AddressLike, ClientOptions, ServerOptions, SingleEvent, Un
 from ..checks import flag, number_of, seconds, set_checked, timeout_or_default
 from ..delivery._exchange import Exchange
 from ..delivery.statistics import Peers
-from ..discovery.announcer import Announcer
-from ..discovery.options import announcement
-from ..discovery.package import check_installed
 from ..errors import EchoError
 from ..messages import ExpMessage
 from ..resolver import resolve, resolve_all
@@ -59,6 +56,7 @@ from .scheduled import ScheduledMessages
 from .sender import Failure, Sender
 
 if TYPE_CHECKING:
+    from ..discovery.announcer import Announcer
     from ..journal.writer import Journal
 
 __all__ = ['EchoProtocol']
@@ -218,9 +216,11 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         """
         options: dict[str, Any] = {**kwargs}
         check_options(name, log, options)
-        options['announce'] = announcement(options.get('announce', False), name, 'key' in options)
-        if options['announce'] is not None:
-            check_installed()
+        announcer = None
+        if (announce := options.pop('announce', False)) is not False:
+            from ..discovery.announcer import announcer_for  # most servers are not announced
+
+            announcer = announcer_for(announce, name, 'key' in options)
         allow = await parse_allowlist(options.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
         check_socket(options.get('sock'), uri, 'server')
@@ -232,6 +232,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             com = EchoProtocol(str(uri), 'server', name, log, **pop_options(options))
             with sockets.naming_errors(name, uri):
                 await com._open_server(given.host, uri, allow, own is not None or not sock, options)
+            if announcer is not None:
+                com._announcer = announcer(uri, com._log)
         except BaseException:
             if own is not None:
                 own.close()
@@ -300,7 +302,6 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         try:
             await self._journal_link.open(kwargs.pop('journal', None))
             self.busy_poll = kwargs.pop('busy_poll', 0.0)
-            announced = kwargs.pop('announce')
             self._flow_control.pause()
             await self._endpoint.listen(self, uri, kwargs, is_own_socket)
             self._journal_link.note_opened()
@@ -309,8 +310,6 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             raise
         self._log.info('Listening on %s', self.server_uri)
         self._flow_control.resume_soon()
-        if announced is not None:
-            self._announcer = Announcer(announced, uri, self._log)
 
     async def _open_client(
         self, host: str, uris: list[Uri], lookup: Lookup, allow: AllowList | None, kwargs: dict[str, Any]

@@ -24,7 +24,9 @@ _EXTRAS = {
     'yaml': ('PyYAML',),
     'alyx': ('ONE-api',),
     'discovery': ('zeroconf',),
-    'journal': ('pyarrow', 'pynwb'),
+    'parquet': ('pyarrow',),
+    'nwb': ('pynwb',),
+    'plot': ('matplotlib',),
 }
 _LOOPS = ('uvloop', 'winloop')
 

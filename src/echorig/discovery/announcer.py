@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from ..security.safe_log import SafeLog
@@ -18,15 +20,22 @@ from ..threads import in_thread
 from ..uri import Uri
 from .found_rig import service_type, txt_records
 from .interfaces import Place, local_networks, place_of
-from .options import Announcement
-from .package import import_zeroconf
+from .options import Announcement, announcement
+from .package import check_installed, import_zeroconf
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-__all__ = ['INTERVAL', 'Announcer']
+__all__ = ['INTERVAL', 'Announcer', 'announcer_for']
 
 INTERVAL = 10.0  # seconds between two looks at the addresses of this computer
+
+
+def announcer_for(option: Any, name: str | None, has_key: bool) -> Callable[[Uri, SafeLog], Announcer]:
+    """Return what announces a server with that option `announce` once it is open."""
+    checked = announcement(option, name, has_key)
+    check_installed()
+    return partial(Announcer, checked)
 
 
 class Announcer:

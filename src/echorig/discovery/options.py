@@ -29,10 +29,8 @@ class Announcement:
     interfaces: tuple[str, ...] | None
 
 
-def announcement(value: Any, name: str | None, has_key: bool) -> Announcement | None:
-    """Return what the option `announce` of a server called `name` asks for; None for nothing."""
-    if value is False:
-        return None
+def announcement(value: Any, name: str | None, has_key: bool) -> Announcement:
+    """Return what the option `announce` of a server called `name` asks for."""
     if value is not True and not isinstance(value, Mapping):
         raise TypeError(f"announce must be True or a mapping such as {{'group': 'room-2'}}, not {described(value)}")
     options = {} if value is True else dict(value)

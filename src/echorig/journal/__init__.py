@@ -5,8 +5,9 @@ See docs/journal.md. Each part is imported when it is used, since most programs 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from .checking import JournalCheck, check
@@ -30,26 +31,21 @@ __all__ = [
     'to_frame',
 ]
 
-_MODULES = {
-    'Journal': 'writer',
-    'JournalCheck': 'checking',
-    'check': 'checking',
-    'export': 'exporting',
-    'plot': 'plotting',
-    'JournalReader': 'reader',
-    'read': 'reader',
-    'Start': 'start_times',
-    'starts': 'start_times',
-    'to_frame': 'tables',
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = getattr(import_module(f'.{_MODULES[name]}', __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        'Journal': 'writer',
+        'JournalCheck': 'checking',
+        'check': 'checking',
+        'export': 'exporting',
+        'plot': 'plotting',
+        'JournalReader': 'reader',
+        'read': 'reader',
+        'Start': 'start_times',
+        'starts': 'start_times',
+        'to_frame': 'tables',
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -43,7 +43,6 @@ from ..threads import in_thread
 from ..tuning import DEFAULT_TUNING
 from ..uri import Address
 from .connect import connect_all
-from .discover import find, resolve_mdns
 from .experiment import Experiment
 from .fan_out import checked_rigs, described_rigs, result_or_error, results
 from .online import wait_until_online
@@ -215,7 +214,11 @@ class Services(Service, FixedDict[EchoProtocol]):
             where = 'rigs' if isinstance(rigs, Mapping) else str(rigs)
             raise ValueError(f'{where} names no rigs: it must have at least one name with a URI')
         flag(wait, 'wait')
-        return cls(await connect_all(await resolve_mdns(uris, timeout, kwargs), timeout, {**kwargs}, wait), timeout)
+        if any(isinstance(uri, str) and uri.lower().startswith('mdns:') for uri in uris.values()):
+            from .discover import resolve_mdns  # most programs discover nothing
+
+            uris = await resolve_mdns(uris, timeout, kwargs)
+        return cls(await connect_all(uris, timeout, {**kwargs}, wait), timeout)
 
     @classmethod
     async def discover(
@@ -272,6 +275,8 @@ class Services(Service, FixedDict[EchoProtocol]):
         """
         limit(timeout, 'timeout')
         flag(wait, 'wait')
+        from .discover import find
+
         found = await find(names, group, timeout, interfaces, kwargs)
         return cls(await connect_all(found, timeout, {**kwargs}, wait), timeout)
 

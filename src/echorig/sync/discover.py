@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ..discovery import FoundRig
-from ..discovery import discover as asynchronous
 from .portal import current_portal
+
+if TYPE_CHECKING:
+    from ..discovery import FoundRig
 
 __all__ = ['discover']
 
 
 def discover(group: str | None = None, timeout: float = 2.0, interfaces: Iterable[str] | None = None) -> list[FoundRig]:
     """Find the rigs that announce themselves, as :func:`echorig.discover`."""
+    from ..discovery import discover as asynchronous  # most programs discover nothing
+
     return current_portal().call('discover', partial(asynchronous, group, timeout, interfaces))
