@@ -32,6 +32,7 @@ MAY_IMPORT = {
     'discovery': {'security', 'level 1'},
     'transports': {'wire', 'security', 'events', 'level 1'},
     'communicator': {'wire', 'delivery', 'security', 'events', 'journal', 'transports', 'discovery', 'level 1'},
+    'diagnosis': {'wire', 'security', 'transports', 'communicator', 'level 1'},
     'services': {'wire', 'security', 'events', 'journal', 'discovery', 'communicator', 'level 1'},
     'rig': {'security', 'events', 'communicator', 'level 1'},
     'programs': {'wire', 'security', 'events', 'communicator', 'services', 'level 1'},
@@ -39,8 +40,8 @@ MAY_IMPORT = {
     'testing': {'wire', 'security', 'events', 'transports', 'communicator', 'services', 'sync', 'level 1'},
     'demo': {'communicator', 'services', 'level 1'},
     'cli': {
-        *('wire', 'security', 'events', 'journal', 'discovery', 'communicator', 'services', 'rig', 'programs', 'demo'),
-        'level 1',
+        *('wire', 'security', 'events', 'journal', 'discovery', 'communicator', 'diagnosis', 'services', 'rig'),
+        *('programs', 'demo', 'level 1'),
     },
     '__init__': {
         *('delivery', 'security', 'events', 'discovery', 'communicator', 'services', 'rig', 'programs', 'level 1')

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from ..communicator.protocol import EchoProtocol
 from ..errors import EchoError
+from ..services.discover import resolve_mdns
 from .options import chosen_rigs, connection_options
 
 __all__ = ['clients_of', 'kind_of']
@@ -21,7 +22,7 @@ _KINDS = {'legacy': 'iblutil or MATLAB'}
 async def clients_of(options: argparse.Namespace) -> AsyncIterator[dict[str, EchoProtocol | Exception]]:
     """Open the clients of the rigs that the options name, and close them at the end."""
     kwargs = connection_options(options, is_client=True)
-    rigs = chosen_rigs(options)
+    rigs = await resolve_mdns(chosen_rigs(options), _CONNECT_TIMEOUT, kwargs)
 
     async def open_client(name: str, uri: str) -> EchoProtocol | Exception:
         try:
