@@ -20,7 +20,8 @@ __all__ = ['VARIABLE', 'acquire', 'check_journal', 'release']
 VARIABLE = 'ECHORIG_JOURNAL'
 """str: The environment variable with the folder for the journals of programs that are not to be changed."""
 
-_lock = threading.Lock()
+_lock = threading.Lock()  # never held while a file is opened, so that event loops may wait for it
+_opening = threading.Lock()
 _shared: dict[str, tuple[Journal, int]] = {}  # by path, with the number of users
 _of_process: list[Journal] = []  # that of the environment variable
 
@@ -47,11 +48,15 @@ def acquire(journal: Journal | str | os.PathLike[str] | None) -> Journal | None:
     if isinstance(journal, Journal):
         return journal
     path = os.path.abspath(checked_path(journal, 'journal'))
-    with _lock:
-        found, users = _shared.get(path, (None, 0))
-        if found is None:
-            found = Journal(path)
-        _shared[path] = found, users + 1
+    with _opening:
+        with _lock:
+            found, users = _shared.get(path, (None, 0))
+            if found is not None:
+                _shared[path] = found, users + 1
+                return found
+        found = Journal(path)
+        with _lock:
+            _shared[path] = found, 1
         return found
 
 
@@ -76,7 +81,7 @@ def _process_journal() -> Journal | None:
     folder = os.environ.get(VARIABLE)
     if not folder:
         return None
-    with _lock:
+    with _opening:
         if not _of_process:
             try:
                 os.makedirs(folder, exist_ok=True)
@@ -88,8 +93,8 @@ def _process_journal() -> Journal | None:
 
 def _after_fork() -> None:
     """Forget what other threads of the parent held; communicators of the child get a file of its own."""
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _opening
+    _lock, _opening = threading.Lock(), threading.Lock()
     _of_process.clear()
 
 

@@ -84,7 +84,7 @@ class Journal:
         self._queue = RecordQueue(MOST_RECORDS)
         self._failed_lines = 0  # that could not be written
         self._reported = 0  # lost records that a line reports
-        self._has_logged = False
+        self._logged: set[str] = set()
         self._id = ''
         self._number = 0
         self._piece_bytes = min(_PIECE, self._max_bytes or _PIECE)
@@ -250,10 +250,11 @@ class Journal:
                 self._complain(ex)
 
     def _complain(self, error: Exception) -> None:
-        if not self._has_logged:
-            self._has_logged = True
+        kind = _kind(error)
+        if kind not in self._logged:
+            self._logged.add(kind)
             self._log.error(
-                'The journal %s cannot be written, and the session goes on: %s: %s', *(self.path, _kind(error), error)
+                'The journal %s cannot be written, and the session goes on: %s: %s', *(self.path, kind, error)
             )
 
     def _first_fields(self) -> dict[str, object]:
