@@ -3,7 +3,7 @@
 Importing the package makes uvloop the event loop of the process (see :mod:`echorig.loop`).
 """
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from . import app, base
 from ._version import __version__
@@ -49,7 +49,7 @@ from .services.presence import Presence, PresenceChange, RigPresence
 from .services.start_together import CallbackTime, StartAnswers
 from .tuning import Tuning
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .discovery import FoundRig, discover
 
 __all__ = [

@@ -46,6 +46,7 @@ ASYNCHRONOUS: dict[str, Callable[..., Any]] = {
     'Services': lambda e, value: Services([e.client], timeout=value),
     'EchoProtocol.call': lambda e, value: called(e, value),
     'Services.connect': lambda e, value: connected(e, value),
+    'EchoProtocol.measure_clock': lambda e, value: e.client.measure_clock(timeout=value),
     'Services.wait_online': lambda e, value: Services([e.client]).wait_online(timeout=value),
     'Services.ping': lambda e, value: Services([e.client]).ping(timeout=value),
     'Services.watch': lambda e, value: Services([e.client]).watch(timeout=value),
@@ -61,6 +62,8 @@ BLOCKING: dict[str, Callable[..., Any]] = {
     'sync.EchoProtocol.call': lambda e, value: called_blocking(value, lambda com: com),
     'sync.SubmitEchoProtocol.call': lambda e, value: called_blocking(value, lambda com: com.submit),
     'sync.Services.connect': lambda e, value: sync.Services.connect({'rig': e.server.server_uri}, value).close(),
+    'sync.EchoProtocol.measure_clock': ASYNCHRONOUS['EchoProtocol.measure_clock'],
+    'sync.SubmitEchoProtocol.measure_clock': lambda e, value: e.client.submit.measure_clock(timeout=value),
     'sync.Services.wait_online': lambda e, value: sync.Services([e.client]).wait_online(timeout=value),
     'sync.SubmitServices.wait_online': lambda e, value: sync.Services([e.client]).submit.wait_online(timeout=value),
     'sync.Services.ping': lambda e, value: sync.Services([e.client]).ping(timeout=value),
@@ -84,7 +87,9 @@ TAKES_ZERO = {
 NEEDS_NUMBER = {
     name for name in {*ASYNCHRONOUS, *BLOCKING} if name.endswith(('.watch', '.call', 'Rig.wait_for', 'Rig.send'))
 }
-OTHERS = {'Communicator.confirmed_send', 'Presence'}  # abstract, and made by `watch`
+# Abstract, and made by `watch`; for the search of rigs see tests/discovery.
+OTHERS = {'Communicator.confirmed_send', 'Presence', 'discover', 'Services.discover'}
+OTHERS |= {'sync.discover', 'sync.Services.discover'}
 IN_KWARGS = {'main'}
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .._version import __version__
+from ..checks import path as checked_path
 from .command import UsageError
 
 __all__ = ['load_medians', 'save_run']
@@ -36,16 +37,16 @@ def save_run(path: str, times: Mapping[str, Sequence[float]], facts: Mapping[str
         'version': _VERSION,
     }
     try:
-        with open(path, 'w', encoding='utf-8') as file:
+        with open(checked_path(path, '--save'), 'w', encoding='utf-8') as file:
             json.dump(content, file, indent=2)
-    except OSError as ex:
+    except (OSError, ValueError) as ex:
         raise UsageError(f'cannot save the run: {ex}') from None
 
 
 def load_medians(path: str) -> dict[str, float]:
     """Return the median of each measurement in a file, in seconds."""
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(checked_path(path, '--compare'), encoding='utf-8') as file:
             return {one['name']: float(one['stats']['median']) for one in json.load(file)['benchmarks']}
     except (OSError, ValueError, KeyError, TypeError) as ex:
         raise UsageError(f'cannot compare with {path}: {type(ex).__name__}: {ex}') from None

@@ -31,6 +31,7 @@ from ..security.access import AccessPolicy, signer_for
 from ..security.allowlist import AllowList, check_server, parse_allowlist
 from ..security.redaction import LazyFrame
 from ..security.rejections import Rejected
+from ..security.safe_log import SafeLog
 from ..transports import sockets, udp
 from ..transports.stream_server import StreamServer
 from ..tuning import DEFAULT_TUNING, Tuning
@@ -231,9 +232,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         try:
             com = EchoProtocol(str(uri), 'server', name, log, **pop_options(options))
             with sockets.naming_errors(name, uri):
-                await com._open_server(given.host, uri, allow, own is not None or not sock, options)
-            if announcer is not None:
-                com._announcer = announcer(uri, com._log)
+                await com._open_server(given.host, uri, allow, own is not None or not sock, announcer, options)
         except BaseException:
             if own is not None:
                 own.close()
@@ -295,7 +294,13 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         return com
 
     async def _open_server(
-        self, host: str, uri: Uri, allow: AllowList | None, is_own_socket: bool, kwargs: dict[str, Any]
+        self,
+        host: str,
+        uri: Uri,
+        allow: AllowList | None,
+        is_own_socket: bool,
+        announcer: Callable[[Uri, SafeLog], Announcer] | None,
+        kwargs: dict[str, Any],
     ) -> None:
         self._access.allowed = allow
         self._addresses.names[host] = uri.host
@@ -310,6 +315,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             raise
         self._log.info('Listening on %s', self.server_uri)
         self._flow_control.resume_soon()
+        if announcer is not None:
+            self._announcer = announcer(uri, self._log)
 
     async def _open_client(
         self, host: str, uris: list[Uri], lookup: Lookup, allow: AllowList | None, kwargs: dict[str, Any]
