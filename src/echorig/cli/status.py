@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..communicator.protocol import EchoProtocol
 from ..services.presence import Presence, RigPresence
@@ -17,10 +17,15 @@ from .command import run_command, set_up_logging
 from .options import add_connection, add_output, add_rigs, seconds_of
 from .output import Output, clock_text, duration, needs_rich
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 __all__ = ['add_options', 'run']
 
 _COLUMNS = 'Rig', 'Address', 'Kind', 'State', 'Round trip', 'Heard', 'Again', 'Failed', 'Clock'
 _FIGURES = 'Round trip', 'Heard', 'Again', 'Failed', 'Clock'
+_WIDE = {'Kind', 'Heard', 'Again', 'Failed'}  # columns only for wide terminals
+_WIDTH = 120  # columns of text that the whole table needs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -152,16 +157,17 @@ async def _show(clients: dict[str, EchoProtocol | Exception], presence: Presence
 
     from ..live_view import live, new_console, rig_table, state_text
 
-    def table() -> object:
+    def table() -> RenderableType:
+        shown = [name for name in _COLUMNS if console.width >= _WIDTH or name not in _WIDE]
         rows = []
         for row in _rows(clients, presence):
-            cells = row.cells()
-            rows.append([*map(Text, cells[:3]), state_text(cells[3]), *map(Text, cells[4:])])
+            cells = dict(zip(_COLUMNS, row.cells(), strict=True))
+            rows.append([state_text(cells[name]) if name == 'State' else Text(cells[name]) for name in shown])
         online = sum(row.state == 'online' for row in _rows(clients, presence))
-        return rig_table(f'{online} of {len(clients)} rigs online; Ctrl-C ends', _COLUMNS, _FIGURES, rows)
+        return rig_table(f'{online} of {len(clients)} rigs online; Ctrl-C ends', shown, _FIGURES, rows)
 
     console = new_console()
-    with live(table, console, transient=False) as update:  # type: ignore[arg-type]
+    with live(table, console, transient=False) as update:
         while True:
             update()
             await asyncio.sleep(0.2)
