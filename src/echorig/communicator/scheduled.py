@@ -24,6 +24,7 @@ LONGEST_WAIT = 10.0
 """float: How far ahead the time of a message may be, in seconds."""
 
 _LATE = 0.001  # seconds
+_MOST = 1024  # messages that wait; a hostile peer could send any number
 
 
 class _Message(NamedTuple):
@@ -43,22 +44,26 @@ class ScheduledMessages:
         self._loop, self._deliver, self._log = loop, deliver, log
         self.waiting: dict[Address, deque[_Message]] = {}
         self._timers: dict[Address, asyncio.TimerHandle] = {}
+        self._n_waiting = 0
 
     def add(self, frame: bytes, addr: Address, message_id: int, in_reply_to: int, when: int) -> None:
         """Deliver a message at a time in nanoseconds, or behind the messages of this peer that wait."""
         message = _Message(frame, addr, message_id, in_reply_to, when if in_reply_to < 0 else 0)
-        if (queue := self.waiting.get(addr)) is not None:
+        queue = self.waiting.get(addr)
+        if self._n_waiting >= _MOST or (queue is None and not message.time):
+            self._deliver(frame, addr, message_id, in_reply_to, when if in_reply_to >= 0 else 0)
+            return
+        self._n_waiting += 1
+        if queue is not None:
             queue.append(message)
-        elif message.time:
+        else:
             self.waiting[addr] = deque([message])
             self._run(addr)
-        else:
-            self._deliver(frame, addr, message_id, in_reply_to, when)
 
     def _run(self, addr: Address) -> None:
         """Deliver the messages of a peer whose time has come, and wait for that of the next one."""
         queue = self.waiting[addr]
-        while queue:
+        while queue and self.waiting.get(addr) is queue:  # a callback may close the communicator
             message = queue[0]
             left = seconds_until(message.time)
             if message.time and TIMER_ERROR < left <= LONGEST_WAIT:
@@ -69,9 +74,10 @@ class ScheduledMessages:
             elif message.time and not -_LATE < left <= LONGEST_WAIT:
                 self._report(addr, left)
             queue.popleft()
+            self._n_waiting -= 1
             self._deliver(*message[:4], wall_time() if message.time else 0)
         self._timers.pop(addr, None)
-        del self.waiting[addr]
+        self.waiting.pop(addr, None)
 
     def _report(self, addr: Address, left: float) -> None:
         what = f'{-left:.3f} s after' if left < 0 else f'{left:.0f} s, which is too long, before'
@@ -87,3 +93,4 @@ class ScheduledMessages:
             self._log.warning('%d messages that waited for their time were not delivered: closed', len(queue))
         self._timers.clear()
         self.waiting.clear()
+        self._n_waiting = 0

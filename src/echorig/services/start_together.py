@@ -70,6 +70,8 @@ async def start_together(
     rigs: Mapping[str, EchoProtocol], message: tuple[Any, ...], at: float, timeout: float | None
 ) -> tuple[dict[str, Any], dict[str, CallbackTime]]:
     """Start all rigs `at` seconds from now; return the answer or the exception of each, and the times."""
+    if timeout and at >= timeout:
+        raise ValueError(f'at must be less than the timeout of the set, {timeout:g} s, not {at:g} s')
     clocks = dict(zip(rigs, await asyncio.gather(*(_clock(rig) for rig in rigs.values())), strict=True))
     moment = wall_time() + round(at * 1e9)
     known = {name: clock for name, clock in clocks.items() if clock is not None}
