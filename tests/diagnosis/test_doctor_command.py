@@ -143,6 +143,16 @@ def test_several_rigs(program, tmp_path):
     assert {json.loads(record)['rig'] for record in records} == {'camera', 'ephys'}
 
 
+def test_a_rig_that_does_not_announce_itself(program):
+    pytest.importorskip('zeroconf')
+    name = f'no-rig-{free_port()}'
+    done = program.run('doctor', f'mdns:{name}', '--json')
+    assert (done.returncode, done.stderr) == (1, '')
+    [record] = map(json.loads, done.stdout.splitlines())
+    assert (record['step'], record['facts']) == ('name', {'fault': 'not announced'})
+    assert 'announce=True' in record['advice']
+
+
 @posix
 def test_the_reader_of_the_output_goes_away(program):
     with program.started('doctor', f'udp://127.0.0.1:{free_port()}') as process:

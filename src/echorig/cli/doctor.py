@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import AsyncIterator
 from dataclasses import asdict
+from typing import Any
 
 from ..diagnosis import Finding, diagnose
 from ..diagnosis.installation import installation
+from ..errors import EchoError
+from ..services.discover import resolve_mdns
 from .command import run_command, set_up_logging
 from .options import add_connection, add_output, add_rigs, chosen_rigs, connection_options, seconds_of
 from .output import Output
 
 __all__ = ['add_options', 'run']
+
+_SEARCH = 3.0  # seconds
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +55,23 @@ async def _examine(options: argparse.Namespace, output: Output) -> int:
     for name, uri in rigs.items():
         if len(rigs) > 1 and not output.as_json:
             output.line(f'--- {name}', 'bold')
-        async for finding in diagnose(uri, timeout=options.timeout, **kwargs):
+        async for finding in _findings(name, uri, options.timeout, kwargs):
             show(name, finding, output)
             if finding.ok is False:
                 code = max(code, 2 if finding.step == 'uri' else 1)
     return code
+
+
+async def _findings(name: str, uri: str, timeout: float, kwargs: dict[str, Any]) -> AsyncIterator[Finding]:
+    """Find a rig that announces itself (``mdns:NAME``), and yield the findings about it."""
+    try:
+        found = await resolve_mdns({name: uri}, _SEARCH, kwargs)
+    except EchoError as ex:
+        advice = 'start the program of the rig with announce=True; echorig discover lists the rigs that are found'
+        yield Finding('name', False, f'{uri} is not found: {ex}', advice, {'fault': 'not announced'})
+        return
+    async for finding in diagnose(found[name], timeout=timeout, **kwargs):
+        yield finding
 
 
 def show(rig: str, finding: Finding, output: Output) -> None:
