@@ -10,6 +10,7 @@ from typing import Any
 from echorig.wire._codec import as_bytes, compare, decode, encode, peek
 from echorig.wire._tags import (
     add_tag,
+    add_time,
     crc32c,
     is_damaged,
     is_echo,
@@ -18,6 +19,7 @@ from echorig.wire._tags import (
     make_ping,
     read_reply_number,
     read_tag,
+    read_time,
     set_ack,
     strip_tag,
 )
@@ -172,6 +174,7 @@ def check_any_frame(frame: bytes) -> None:
     assert crc32c(frame) == crc32c(frame, True) == plain_tags.crc(frame)
     if found is not None:
         assert is_ping(frame) == plain_tags.is_ping(frame)
+        assert read_time(frame) == plain_tags.time_of(frame)
         check_echo(frame, found)
     else:
         is_ping(frame), is_echo(frame, frame), is_same(frame, frame)
@@ -202,8 +205,12 @@ def check_tags(reader: ByteReader) -> None:
     assert answer == plain_tags.written(frame, says, answered)
     assert (read_tag(answer), read_reply_number(answer)) == (says, answered)
     check_any_frame(answer)
-    assert make_ping(run, number) == plain_tags.written(b'[' + b' ' * 64 + b']', says._replace(life=0))
+    assert make_ping(run, number) == plain_tags.written(b'[' + b' ' * 129 + b']', says._replace(life=0))
     assert make_ping(run, number, answered) == plain_tags.written(b'[]', says._replace(life=0), answered)
+    timed = add_tag(add_time(frame, answered), run, number, life)
+    assert timed == plain_tags.written(frame[:-1] + plain_tags.blanks(answered, 64) + b']', says)
+    assert read_time(timed) == answered
+    check_any_frame(timed)
     check_copies(tagged, add_tag(frame, run, number, life ^ answered % WORDS), life ^ answered % WORDS == life)
     check_changed(tagged, place, mask)
 

@@ -78,6 +78,15 @@ def answered_by(frame: bytes) -> int:
     return number_of(field) - 2**63
 
 
+def time_of(frame: bytes) -> int:
+    """Return the time in a tagged message, 0 for none."""
+    end = len(frame) - 1 - SIZE - (FIELD if frame[-1 - SIZE - FIELD : -SIZE - FIELD] == b'\t' else 0)
+    field = frame[max(0, end - FIELD) : max(0, end)]
+    if end - FIELD < 1 or field[:1] != b' ' or field.strip(b' \t'):
+        return 0
+    return number_of(field)
+
+
 def is_damaged(frame: bytes) -> bool:
     """Tell whether a tag was damaged, or its check is wrong."""
     tag = read(frame)
@@ -104,7 +113,7 @@ def stripped(frame: bytes) -> bytes:
         return frame
     if is_ping(frame):
         return b'[]'
-    size = SIZE if answered_by(frame) < 0 else SIZE + FIELD
+    size = SIZE + FIELD * ((answered_by(frame) >= 0) + (time_of(frame) > 0))
     if len(frame) > SIGNED + 1 and not frame[-1 - SIGNED : -1].strip(b' \t'):
         size = SIGNED
     return frame[: -1 - size] + b']'

@@ -260,7 +260,7 @@ cdef bytes reply_to_ping(bytes frame, const Tag *tag, unsigned int run, unsigned
     cdef Py_ssize_t n = PyBytes_GET_SIZE(frame)
     if n != PING_SIZE and n != CLOCK_PING_SIZE:
         return set_ack(frame)
-    return set_ack(add_tag(b'[]' if n == PING_SIZE else add_time(b'[]', time), tag.run, tag.number, tag.lifetime, <long long>run << 32 | wanted))
+    return set_ack(add_tag(b'[]' if n == PING_SIZE else add_time(b'[ ]', time), tag.run, tag.number, tag.lifetime, <long long>run << 32 | wanted))
 
 
 # --- the same for Python ---

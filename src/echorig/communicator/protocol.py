@@ -101,7 +101,6 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     default_echo_timeout: float = 1.0
     max_message_size: int = 65535
     __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
-    _announcer: Announcer | None = None
     last_failure: Failure | None = None  # the last confirmed send that failed
 
     def __init__(
@@ -119,6 +118,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning, call_later=loop.call_later)
         self.tuning = tuning
         self._is_client, self._has_backlog = self._role == 'client', self._role == 'server'
+        self._announcer: Announcer | None = None
         self._create_parts(key)
 
     def _create_parts(self, key: bytes | str | None) -> None:
