@@ -95,7 +95,7 @@ async def guards(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     blockbuster = BlockBuster()
     # The last milliseconds before callbacks that run at a certain time; timers are not that exact.
-    blockbuster.functions['time.sleep'].can_block_in('echorig/wall_clock.py', 'block_until')
+    blockbuster.functions['time.sleep'].can_block_in('echorig/wall_clock.py', 'block_for')
     watch = not request.node.get_closest_marker('blocks')
     if watch:
         blockbuster.activate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-__all__ = ['TIMER_ERROR', 'block_until', 'seconds_until', 'wall_time']
+__all__ = ['TIMER_ERROR', 'block_for', 'seconds_until', 'wall_time']
 
 TIMER_ERROR = 0.002
 """float: More than the error of the timers of event loops, which count milliseconds, in seconds."""
@@ -20,7 +20,7 @@ def seconds_until(moment: int) -> float:
     return (moment - wall_time()) / 1e9
 
 
-def block_until(moment: int) -> None:
-    """Block the thread until a time in nanoseconds, but for at most `TIMER_ERROR` seconds."""
-    if (left := seconds_until(moment)) > 0.0:
+def block_for(left: float) -> None:
+    """Block the thread for a time in seconds, but for at most `TIMER_ERROR`."""
+    if left > 0.0:
         time.sleep(min(left, TIMER_ERROR))

@@ -8,8 +8,9 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ class Scheduled:
 
     def __init__(self) -> None:
         self.delivered: list[tuple[bytes, int]] = []
-        self.on_delivery = lambda: None
+        self.on_delivery: Callable[[], object] = lambda: None
         self.messages = ScheduledMessages(asyncio.get_running_loop(), self._deliver, logging.getLogger('test'))
 
     def _deliver(self, frame: bytes, addr: Any, message_id: int, in_reply_to: int, ran: int) -> None:
@@ -225,3 +226,76 @@ async def test_closing_drops_what_waits(caplog):
     scheduled.messages.close()
     assert scheduled.messages.waiting == {}
     assert '1 messages that waited' in caplog.text
+
+
+async def test_a_callback_may_close_the_communicator(caplog):
+    scheduled = Scheduled()
+    scheduled.on_delivery = scheduled.messages.close
+    moment = wall_time() + 10**8
+    scheduled.messages.add(b'start', ONE, 1, -1, moment)
+    scheduled.messages.add(b'stop', ONE, 2, -1, 0)
+    await eventually(lambda: scheduled.delivered, 'the first is delivered')
+    await asyncio.sleep(0)
+    assert [frame for frame, _ in scheduled.delivered] == [b'start']
+    assert '1 messages that waited' in caplog.text
+    assert 'Exception in callback' not in caplog.text
+
+
+async def test_an_answer_does_not_wait_behind_a_message():
+    scheduled = Scheduled()
+    scheduled.messages.add(b'start', ONE, 1, -1, wall_time() + 10**9)
+    scheduled.messages.add(b'answer', ONE, 2, 7, 5)
+    assert scheduled.delivered == [(b'answer', 5)]
+    scheduled.messages.close()
+
+
+async def test_the_loop_goes_on_between_moments(monkeypatch):
+    scheduled, now, in_between = Scheduled(), [0.0], []
+    monkeypatch.setattr('echorig.communicator.scheduled.monotonic', lambda: now[0])
+    monkeypatch.setattr('echorig.communicator.scheduled.seconds_until', lambda when: when / 1e9 - now[0])
+    monkeypatch.setattr('echorig.communicator.scheduled.block_for', lambda left: now.__setitem__(0, now[0] + left))
+    loop = asyncio.get_running_loop()
+
+    def on_delivery() -> None:
+        loop.call_soon(lambda: in_between.append(len(scheduled.delivered)))
+        if len(scheduled.delivered) == 1:
+            for number in range(5):
+                scheduled.messages.add(b'%d' % number, ONE, number, -1, (number + 2) * 10**6)
+
+    scheduled.on_delivery = on_delivery
+    scheduled.messages.add(b'first', ONE, 0, -1, 10**6)
+    assert len(scheduled.delivered) == 1
+    await eventually(lambda: len(scheduled.delivered) == 6, 'all are delivered')
+    assert in_between[:5] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize('step', [-3600 * 10**9, -3 * 10**9, 3600 * 10**9])
+async def test_a_clock_that_is_set_does_not_move_the_moment(monkeypatch, step):
+    scheduled, started = Scheduled(), monotonic()
+    scheduled.messages.add(b'start', ONE, 1, -1, wall_time() + 3 * 10**8)
+    monkeypatch.setattr('echorig.wall_clock.wall_time', lambda: time.time_ns() + step)
+    await eventually(lambda: scheduled.delivered, 'it is delivered', within=2.5)
+    assert monotonic() - started >= 0.3
+
+
+async def test_what_waits_is_bounded(caplog):
+    scheduled = Scheduled()
+    scheduled.messages.add(b'start', OTHER, 1, -1, wall_time() + 9 * 10**9)
+    scheduled.messages.add(b'start', ONE, 1, -1, wall_time() + 9 * 10**9)
+    sent = 1
+    while not scheduled.delivered and sent < 1000:
+        sent += 1
+        scheduled.messages.add(b'x' * 100_000, ONE, sent, -1, 0)
+    assert 100 < sent < 200
+    assert [len(frame) for frame, _ in scheduled.delivered] == [5] + [100_000] * (sent - 1)
+    assert list(scheduled.messages.waiting) == [OTHER]
+    assert 'Too many messages wait for their time: the callbacks for those of 10.0.0.1:1 run at once' in caplog.text
+    scheduled.messages.close()
+
+
+async def test_the_time_out_of_the_answers_starts_at_the_moment(lab):
+    server = await lab.answering()
+    async with await Services.connect({'rig': server.server_uri}, wait=True) as rigs:
+        rigs.timeout = 0.9
+        answers = await rigs.start(REF, at=1.0)
+    assert answers == {'rig': [REF, None]}

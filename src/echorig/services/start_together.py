@@ -21,7 +21,7 @@ from ..communicator.protocol import EchoProtocol
 from ..communicator.scheduled import LONGEST_WAIT
 from ..errors import EchoError
 from ..messages import ExpMessage
-from ..wall_clock import TIMER_ERROR, block_until, seconds_until, wall_time
+from ..wall_clock import TIMER_ERROR, block_for, seconds_until, wall_time
 
 __all__ = ['CallbackTime', 'StartAnswers', 'checked_at', 'start_together']
 
@@ -69,15 +69,18 @@ def checked_at(value: float) -> float:
 async def start_together(
     rigs: Mapping[str, EchoProtocol], message: tuple[Any, ...], at: float, timeout: float | None
 ) -> tuple[dict[str, Any], dict[str, CallbackTime]]:
-    """Start all rigs `at` seconds from now; return the answer or the exception of each, and the times."""
-    if timeout and at >= timeout:
-        raise ValueError(f'at must be less than the timeout of the set, {timeout:g} s, not {at:g} s')
+    """Start all rigs `at` seconds from now; return the answer or the exception of each, and the times.
+
+    The time-out of the answers starts at the moment.
+    """
     clocks = dict(zip(rigs, await asyncio.gather(*(_clock(rig) for rig in rigs.values())), strict=True))
     moment = wall_time() + round(at * 1e9)
     known = {name: clock for name, clock in clocks.items() if clock is not None}
     timing = Timing({name: moment + round(clock.offset * 1e9) for name, clock in known.items()})
     call: tuple[str, tuple[Any, ...], dict[str, Any]] = ('start', message, {})
-    sends = [outcomes([rigs[name] for name in known], ExpMessage.EXPSTART, call, timeout, timing=timing)]
+    sends = [
+        outcomes([rigs[name] for name in known], ExpMessage.EXPSTART, call, timeout and timeout + at, timing=timing)
+    ]
     sends += [_send_at(rig, moment, call, timeout) for name, rig in rigs.items() if name not in known]
     found: dict[str, Any] = {}
     for part in await asyncio.gather(*sends):
@@ -111,5 +114,5 @@ async def _send_at(rig: EchoProtocol, moment: int, call: tuple[str, Any, Any], t
     round_trips = [peer.srtt for peer in peers.values() if peer.srtt] if isinstance(peers, Mapping) else []
     moment -= round(max(round_trips, default=0.0) / 2 * 1e9)
     await asyncio.sleep(max(0.0, seconds_until(moment) - TIMER_ERROR))
-    block_until(moment)
+    block_for(seconds_until(moment))
     return await outcomes([rig], ExpMessage.EXPSTART, call, timeout)
