@@ -133,9 +133,6 @@ async def test_arguments(lab):
                 await rigs.start(REF, at=at)
             with pytest.raises(error, match='at must be'):
                 rigs.experiment(REF, at=at)
-        rigs.timeout = 1.0
-        with pytest.raises(ValueError, match='less than the timeout of the set'):
-            await rigs.start(REF, at=1.0)
 
 
 @pytest.mark.blocks
@@ -197,27 +194,6 @@ async def test_an_answer_is_not_delayed():
     scheduled = Scheduled()
     scheduled.messages.add(b'answer', ONE, 1, 7, 5)
     assert scheduled.delivered == [(b'answer', 5)]
-
-
-async def test_a_callback_may_close():
-    scheduled = Scheduled()
-    moment = wall_time() + 10**7
-    scheduled.messages.add(b'start', ONE, 1, -1, moment)
-    scheduled.messages.add(b'stop', ONE, 2, -1, 0)
-    scheduled.on_delivery = scheduled.messages.close
-    await eventually(lambda: scheduled.delivered, 'the start is delivered')
-    assert [frame for frame, _ in scheduled.delivered] == [b'start']
-    assert scheduled.messages.waiting == {}
-
-
-async def test_the_number_of_messages_that_wait_is_limited():
-    scheduled = Scheduled()
-    moment = wall_time() + 5 * 10**9
-    for number in range(2000):
-        scheduled.messages.add(b'start', ('10.0.0.1', number), 1, -1, moment)
-    assert len(scheduled.messages.waiting) == 1024
-    assert scheduled.delivered == [(b'start', 0)] * 976
-    scheduled.messages.close()
 
 
 async def test_closing_drops_what_waits(caplog):
