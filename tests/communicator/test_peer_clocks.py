@@ -158,3 +158,18 @@ async def test_the_bound_is_right_under_load(lab):
 
 def test_names():
     assert echorig.PeerClock is PeerClock
+
+
+@pytest.mark.parametrize('step', [-HOUR, -(10**9), 10**9, HOUR])
+def test_a_clock_of_this_computer_that_was_set_makes_the_others_unknown(monkeypatch, step):
+    clocks = PeerClocks()
+    add(clocks, 5.0, 0.001)
+    assert known(clocks).offset == pytest.approx(5.0, abs=0.01)
+    monkeypatch.setattr(peer_clocks, 'wall_time', lambda: time.time_ns() + step)
+    assert clocks.get(A) is None
+    add(clocks, 5.0, 0.001)
+    assert known(clocks).offset == pytest.approx(5.0 - step / 1e9, abs=0.01)
+    add(clocks, 5.0, 10 * abs(step) / 1e9)  # its error is larger than the step
+    monkeypatch.setattr(peer_clocks, 'wall_time', time.time_ns)
+    add(clocks, 5.0, 10 * abs(step) / 1e9)
+    assert clocks.get(A) is not None

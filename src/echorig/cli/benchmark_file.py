@@ -47,8 +47,11 @@ def load_medians(path: str) -> dict[str, float]:
     """Return the median of each measurement in a file, in seconds."""
     try:
         with open(checked_path(path, '--compare'), encoding='utf-8') as file:
-            return {one['name']: float(one['stats']['median']) for one in json.load(file)['benchmarks']}
-    except (OSError, ValueError, KeyError, TypeError) as ex:
+            found = {one['name']: float(one['stats']['median']) for one in json.load(file)['benchmarks']}
+            if not all(median > 0.0 for median in found.values()):  # also not-a-number
+                raise ValueError('a median is not positive')
+            return found
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as ex:
         raise UsageError(f'cannot compare with {path}: {type(ex).__name__}: {ex}') from None
 
 

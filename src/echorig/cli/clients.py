@@ -33,6 +33,10 @@ async def clients_of(options: argparse.Namespace) -> AsyncIterator[dict[str, Ech
             return TimeoutError(f'{name} ({uri}) accepted no connection within {_CONNECT_TIMEOUT:g} s')
         except OSError as ex:
             return ex
+        except ValueError as ex:
+            if isinstance(ex.__cause__, OSError):  # the name does not resolve: the computer may be off
+                return ex
+            raise
 
     opened = await asyncio.gather(*(open_client(name, uri) for name, uri in rigs.items()))
     clients = dict(zip(rigs, opened, strict=True))

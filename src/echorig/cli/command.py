@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import EchoError
 from ..loop import run
 from ..signals import Interrupted, interruptible
+from .output import visible
 
 __all__ = ['EXIT_CODES', 'UsageError', 'fail', 'run_command', 'set_up_logging']
 
@@ -52,7 +53,7 @@ def run_command(
 
 def fail(text: str, code: int) -> int:
     """Print an error as one line, and return the exit code."""
-    print(f'echorig: {" ".join(text.split())}', file=sys.stderr)
+    print(f'echorig: {visible(" ".join(text.split()))}', file=sys.stderr)
     return code
 
 

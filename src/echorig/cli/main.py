@@ -17,6 +17,7 @@ from ..checks import arguments
 from ..loop import loop_name
 from .command import EXIT_CODES
 from .options import CommandParser
+from .output import set_up_streams
 
 __all__ = ['COMMANDS', 'main']
 
@@ -38,6 +39,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with the given arguments, or those of the process; return the exit code."""
+    set_up_streams()
     argv = sys.argv[1:] if argv is None else arguments(argv)
     command = next((argument for argument in argv if not argument.startswith('-')), None)
     parser = _parser(command)

@@ -91,6 +91,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
 def connection_options(options: argparse.Namespace, is_client: bool) -> dict[str, Any]:
     """Return the keyword arguments of `EchoProtocol.client` or `EchoProtocol.server` for these options."""
     kwargs: dict[str, Any] = {'allow': options.allow}
+    for name in ('key_file', 'cafile', 'cert', 'key'):  # an empty variable of a script must not mean "unsigned"
+        if getattr(options, name) == '':
+            raise UsageError(f'--{name.replace("_", "-")} needs the name of a file')
     given = [f'--{name} {getattr(options, name)}' for name in ('cafile', 'cert', 'key') if getattr(options, name)]
     try:
         if given:

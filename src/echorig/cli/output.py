@@ -5,8 +5,11 @@ Colours need rich and a terminal; without either the text is the same.
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
+import io
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +18,40 @@ import orjson
 
 from ..communicator.peer_clocks import PeerClock
 
-__all__ = ['Output', 'clock_text', 'duration', 'needs_rich', 'percentile']
+__all__ = ['Output', 'clock_text', 'duration', 'needs_rich', 'percentile', 'set_up_streams', 'visible']
+
+_IN_ASCII = {'µ': 'u', '±': '+/-', '→': '->', '…': '...'}
+# What a rig sends must not control the terminal.
+_CONTROLS = {code: f'\\x{code:02x}' for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+def set_up_streams() -> None:
+    """Let the output have characters that its encoding lacks, and replace standard streams that are closed."""
+    for descriptor in range(3):  # else a socket gets the number, which the event loop refuses
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    codecs.register_error('echorig', _replaced)
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
+            stream.reconfigure(errors='echorig')
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """Return a text for characters that an encoding lacks, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return ''.join(_IN_ASCII.get(character, '?') for character in lacking), error.end
+
+
+def visible(text: str) -> str:
+    """Return a text with escapes in place of control characters, except the ends of lines and tabs."""
+    return text.translate(_CONTROLS)
 
 
 class Output:
@@ -36,7 +72,9 @@ class Output:
         if self.as_json:
             if record:
                 print(orjson.dumps(record, default=str).decode(), flush=True)
-        elif self._is_coloured and style:
+            return
+        text = visible(text)
+        if self._is_coloured and style:
             from rich.console import Console
             from rich.text import Text
 
@@ -59,7 +97,7 @@ class Output:
                 cell.rjust(width) if column in right else cell.ljust(width)
                 for column, cell, width in zip(columns, row, widths, strict=True)
             ]
-            print('  '.join(cells).rstrip(), flush=True)
+            print(visible('  '.join(cells).rstrip()), flush=True)
 
 
 def needs_rich(command: str) -> None:

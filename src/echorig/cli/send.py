@@ -94,7 +94,7 @@ def _message(options: argparse.Namespace, event: ExpMessage, reference: str | No
     """Return the message that the options describe."""
     try:
         data = None if options.data is None else json.loads(options.data)
-    except ValueError as ex:
+    except (ValueError, RecursionError) as ex:
         raise UsageError(f'--data is no JSON: {ex}') from None
     if event == ExpMessage.ALYX:
         raise UsageError('a token must not be given on a command line: use Services.alyx() in a program')

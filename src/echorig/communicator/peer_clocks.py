@@ -23,6 +23,8 @@ _HISTORY = 600.0  # seconds over which the drift is estimated
 _HISTORY_STEP = 1.0  # seconds between two samples of it
 _SHORTEST_HISTORY = 30.0  # seconds
 _MAX_PEERS = 4096
+_SLEWING = 1e-3  # seconds a second; more than a system slews its clock
+_STEP = 2e-3  # seconds; more than two clocks of this computer are read apart
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class _Sample(NamedTuple):
     at: float  # seconds, monotonic
     offset: float
     error: float
+    base: float  # the clock of this computer less the monotonic one, in seconds
+
+    def is_valid(self, now: float, base: float) -> bool:
+        """Return whether the clock of this computer was not set since then."""
+        return abs(base - self.base) <= _STEP + self.error + (now - self.at) * _SLEWING
 
     def bound(self, now: float) -> float:
         """Return the bound of the error at a later time."""
@@ -60,7 +67,8 @@ class _Samples:
         """Add a measurement; earlier ones are dropped if a clock was set since then."""
         if self._newest:
             best = self.best(sample.at)
-            if abs(sample.offset - best.offset) > sample.error + best.bound(sample.at):
+            is_same_clock = best.is_valid(sample.at, sample.base)
+            if not is_same_clock or abs(sample.offset - best.offset) > sample.error + best.bound(sample.at):
                 self._newest.clear()
                 self._history.clear()
         self._newest.append(sample)
@@ -105,13 +113,16 @@ class PeerClocks:
         if addr not in self._samples and len(self._samples) >= _MAX_PEERS:
             del self._samples[next(iter(self._samples))]
         samples = self._samples.setdefault(addr, _Samples())
-        samples.add(_Sample(echoed_at, offset, round_trip / 2 + (after - before) / 2))
+        base = now / 1e9 - (before + after) / 2
+        samples.add(_Sample(echoed_at, offset, round_trip / 2 + (after - before) / 2, base))
 
     def get(self, addr: Address) -> PeerClock | None:
-        """Return the clock of a peer, or None if it is not known."""
+        """Return the clock of a peer, or None if it is not known, or the clock of this computer was set since then."""
         samples = self._samples.get(addr)
         if samples is None:
             return None
-        now = monotonic()
+        before, wall, now = monotonic(), wall_time(), monotonic()
         best = samples.best(now)
+        if now - before < _STEP and not best.is_valid(now, wall / 1e9 - now):
+            return None
         return PeerClock(best.offset, best.bound(now), samples.drift(), now - best.at)
