@@ -28,7 +28,7 @@ from ..stall import wait
 from .fan_out import result_or_error, services_error
 from .interrupt import interrupt_all
 from .presence import Presence, PresenceChange
-from .start_together import checked_at
+from .start_together import StartAnswers, checked_at
 
 __all__ = ['Experiment']
 
@@ -48,7 +48,7 @@ class _RigSet(Protocol):
     async def init(self, data: Any) -> dict[str, Any]: ...
     async def start(
         self, exp_ref: Any, data: Any, concurrent: bool = True, *, at: float | None = None
-    ) -> dict[str, Any]: ...
+    ) -> StartAnswers: ...
     def clock(self) -> dict[str, PeerClock | None]: ...
     async def stop(self) -> dict[str, Any]: ...
     async def cleanup(self) -> dict[str, Any]: ...
@@ -67,7 +67,7 @@ class Experiment:
     Attributes
     ----------
     answers : dict of str to list
-        The answer of each rig to the start, by name; with `at` a `StartAnswers`.
+        The answer of each rig to the start, by name.
     watch : Presence
         The presence of the rigs, by name.
     """
@@ -106,7 +106,7 @@ class Experiment:
         self._interrupting: asyncio.Future[None] | None = None
         self._signals: CancelOnSignal | None = None
         self._is_entered = self._runs = self._cancels = self._sleeps = False
-        self.answers: dict[str, Any] = {}
+        self.answers = StartAnswers({}, {})
         self.watch: Presence
 
     def __repr__(self) -> str:
@@ -240,7 +240,7 @@ class Experiment:
         for name in gone:
             self._on_change(PresenceChange(name, 'offline', self.watch[name]))
 
-    async def _start(self) -> dict[str, Any]:
+    async def _start(self) -> StartAnswers:
         if self._at is None:
             return await self._rigs.start(self._exp_ref, self._data)
         return await self._rigs.start(self._exp_ref, self._data, at=self._at)

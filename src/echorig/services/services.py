@@ -61,8 +61,8 @@ _Method = TypeVar('_Method', bound=Callable[..., Any])
 
 _AT = """
         at : float, optional
-            Run the callbacks of all rigs at one moment, so many seconds from now: at most 5. The result is then a
-            `StartAnswers`; its attribute `times` has when the callbacks of each echorig rig ran. Other rigs are sent
+            Run the callbacks of all rigs at one moment, so many seconds from now: at most 5. The attribute
+            `times` of the result, a `StartAnswers`, has when the callbacks of each echorig rig ran. Other rigs are sent
             the message so that it arrives at that moment.
         """
 
@@ -532,12 +532,13 @@ class Services(Service, FixedDict[EchoProtocol]):
     @_sends_to_all('start', more=_AT)
     async def start(
         self, exp_ref: ExpRef, data: object = None, concurrent: bool = True, *, at: float | None = None
-    ) -> dict[str, Data]:
+    ) -> StartAnswers:
         Service.start(self, exp_ref)  # checks the reference before anything is sent
         if at is not None:
             found, times = await start_together(self, (exp_ref, data), checked_at(at), self.timeout)
             return StartAnswers(self._result(found), times)
-        return await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
+        answers = await self._signal(ExpMessage.EXPSTART, 'start', exp_ref, data=data, concurrent=concurrent)
+        return StartAnswers(answers, {})
 
     @_sends_to_all('stop', ', the last rig first')
     async def stop(

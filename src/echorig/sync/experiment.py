@@ -10,6 +10,7 @@ from typing import Any
 
 from ..progress import Progress
 from ..services.experiment import Experiment as Asynchronous
+from ..services.start_together import StartAnswers
 from .blocking import blocking
 from .portal import Portal
 from .proxy import Attribute
@@ -40,7 +41,7 @@ class Experiment:
     end of ``with``.
     """
 
-    answers = Attribute[dict[str, Any]]()  #: The answer of each rig to the start, by name.
+    answers = Attribute[StartAnswers]()  #: The answer of each rig to the start, by name.
     watch = Attribute[Any]()  #: The presence of the rigs, by name.
     progress = Attribute[MappingProxyType[str, Progress]]()  #: The last progress of each rig, by name.
 
