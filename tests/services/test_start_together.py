@@ -275,3 +275,16 @@ async def test_the_time_out_of_the_answers_starts_at_the_moment(lab):
         rigs.timeout = 0.9
         answers = await rigs.start(REF, at=1.0)
     assert answers == {'rig': [REF, None]}
+
+
+async def test_an_interrupt_drops_the_start_that_waits(caplog):
+    scheduled = Scheduled()
+    scheduled.messages.add(b'[2, "ref", null]', ONE, 1, -1, wall_time() + 9 * 10**9)
+    scheduled.messages.add(b'[4, null]', ONE, 2, -1, 0)
+    scheduled.messages.add(b'[2, "other", null]', OTHER, 1, -1, wall_time() + 9 * 10**9)
+    scheduled.messages.add(b'[32, 0]', ONE, 3, -1, 0)
+    scheduled.messages.add(b'[16, null]', ONE, 4, -1, 0)
+    assert [frame for frame, _ in scheduled.delivered] == [b'[32, 0]', b'[4, null]', b'[16, null]']
+    assert list(scheduled.messages.waiting) == [OTHER]
+    assert 'its callbacks do not run' in caplog.text
+    scheduled.messages.close()

@@ -1,7 +1,7 @@
 """`ScheduledMessages`: messages that were confirmed at once, and whose callbacks run at a certain time.
 
 1. Later messages of the same peer wait behind: a stop must not overtake its start. An answer to one of our messages
-   does not wait.
+   does not wait, nor do EXPSTATUS and EXPINFO. EXPINTERRUPT drops the messages that wait for their time.
 2. The timers of event loops count milliseconds. The last part of the wait therefore blocks the loop, for at most
    `TIMER_ERROR` seconds. The loop runs other work before it is blocked again.
 3. A time that is over, or too far ahead to be meant, is no reason to lose the message: its callbacks run at once. The
@@ -18,15 +18,18 @@ from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
+from ..messages import ExpMessage
 from ..security.safe_log import SafeLog
 from ..uri import Address
 from ..wall_clock import TIMER_ERROR, block_for, seconds_until, wall_time
+from ..wire._codec import peek
 
 __all__ = ['LONGEST_WAIT', 'ScheduledMessages']
 
 LONGEST_WAIT = 10.0
 """float: How far ahead the time of a message may be, in seconds."""
 
+_AT_ONCE = (ExpMessage.EXPSTATUS, ExpMessage.EXPINFO)
 _LATE = 0.001  # seconds
 _MOST_BYTES = 16 * 2**20
 _OVERHEAD = 256  # bytes that a waiting message takes besides its frame
@@ -59,7 +62,11 @@ class ScheduledMessages:
     def add(self, frame: bytes, addr: Address, message_id: int, in_reply_to: int, when: int) -> None:
         """Deliver a message at a time in nanoseconds, or behind the messages of this peer that wait."""
         queue = self.waiting.get(addr)
-        if in_reply_to >= 0 or (queue is None and not when):
+        event = peek(frame)
+        if event == ExpMessage.EXPINTERRUPT and queue is not None:
+            self._drop(addr)
+            queue = None
+        if in_reply_to >= 0 or event in _AT_ONCE or (queue is None and not when):
             self._deliver(frame, addr, message_id, in_reply_to, when)
             return
         message = _Message(frame, addr, message_id, in_reply_to, self._due(addr, when) if when else None)
@@ -71,6 +78,20 @@ class ScheduledMessages:
             self._run(addr)
         if self._n_bytes > _MOST_BYTES:
             self._release_most()
+
+    def _drop(self, addr: Address) -> None:
+        """Drop the messages of a peer that wait for their time, and deliver those behind them."""
+        if (timer := self._timers.pop(addr, None)) is not None:
+            timer.cancel()
+        queue = self.waiting.pop(addr)
+        while queue:
+            if queue[0].due is None:
+                self._deliver_first(queue)
+            else:
+                self._n_bytes -= queue.popleft().size
+                self._log.warning(
+                    'EXPINTERRUPT of %s:%s arrived before the time of a message: its callbacks do not run', *addr[:2]
+                )
 
     def _due(self, addr: Address, when: int) -> float:
         """Return when to run the callbacks of a message, on the monotonic clock."""
