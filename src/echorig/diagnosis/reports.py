@@ -8,6 +8,11 @@ from .reach import Reached, State
 
 __all__ = ['answer_finding', 'dead_address', 'other_transport', 'sender_finding', 'tcp_finding', 'udp_finding']
 
+_REFUSED = (
+    'start the program of the rig, or mend the port: a rig prints at its start where it listens\n'
+    'a rig that listens on 127.0.0.1 is reached by its own computer only: let it listen on 0.0.0.0'
+)
+
 
 def answer_finding(reached: Reached, scheme: str) -> Finding:
     """Return the finding about an address that answers."""
@@ -25,7 +30,7 @@ def udp_finding(reached: Reached) -> Finding:
             'reach',
             False,
             f'UDP port {port} at {host} is refused: the computer is there, and no program listens on the port',
-            'start the program of the rig, or mend the port: a rig prints at its start where it listens',
+            _REFUSED,
             facts | {'fault': 'refused'},
         )
     return Finding(
@@ -45,7 +50,7 @@ def tcp_finding(reached: Reached, others_answer: bool) -> Finding:
         return Finding('reach', True, f'TCP port {port} at {host} accepts connections', facts=facts)
     if reached.state is State.REFUSED:
         text = f'TCP port {port} at {host} is refused: the computer is there, and no program listens on the port'
-        advice = 'start the program of the rig, or mend the port: a rig prints at its start where it listens'
+        advice = _REFUSED
         return Finding('reach', False, text, advice, facts | {'fault': 'refused'})
     if reached.state is State.UNREACHABLE:
         text = f'there is no way to {host}: {reached.reason}'

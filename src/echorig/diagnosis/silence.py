@@ -89,7 +89,10 @@ def silence_finding(addr: Address, way: Way, evidence: Evidence, has_key: bool) 
         life = evidence.sign_of_life
         text = f'UDP port {port} at {host} is silent, but the computer {life}: a firewall drops the datagrams'
         text += ', or it was switched off since' if 'ago' in life else ''
-        advice = f'open the port in the firewall of the rig, see below\nif it is open: {key}, or its program is blocked'
+        advice = (
+            f'open the port in the firewall of the rig, see below\nif it is open: {key}, its program is blocked, or '
+            'the rig has no way back to this computer (its netmask and routes; its log says so)'
+        )
         return Finding('reach', False, text, advice, facts | {'fault': 'firewall'})
     if (finding := unreachable_finding(way, evidence)) is not None:
         return replace(finding, facts=facts | finding.facts)

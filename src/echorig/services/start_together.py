@@ -26,6 +26,7 @@ from ..wall_clock import TIMER_ERROR, block_for, seconds_until, wall_time
 __all__ = ['CallbackTime', 'StartAnswers', 'checked_at', 'start_together']
 
 _LONGEST = LONGEST_WAIT / 2  # seconds; a rig whose clock is set meanwhile still accepts it
+_PATIENCE = 0.25  # seconds for each ping: a silent rig must not delay the others
 _OLDEST = 10.0  # seconds; an older measurement of a clock is repeated
 
 
@@ -102,7 +103,7 @@ async def _clock(rig: EchoProtocol) -> PeerClock | None:
     clock = rig.clock()
     if clock is None or clock.age > _OLDEST:
         try:
-            return await rig.measure_clock()
+            return await rig.measure_clock(timeout=_PATIENCE)
         except (EchoError, OSError):  # the message itself will tell
             return None
     return clock
