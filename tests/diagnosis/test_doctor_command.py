@@ -57,9 +57,10 @@ def test_json(program):
 def test_a_closed_port_has_advice(program, transport):
     done = program.run('doctor', f'{transport}://127.0.0.1:{free_port()}')
     assert (done.returncode, done.stderr) == (1, '')
-    *_, fault, advice = done.stdout.splitlines()
+    *_, fault, advice, hint = done.stdout.splitlines()
     assert fault.startswith('✗ ')
     assert advice.startswith('  → start the program of the rig')
+    assert '127.0.0.1' in hint
 
 
 def test_keys(program, tmp_path):
