@@ -20,6 +20,7 @@ import pytest
 from command_program import REPLY, Program, ended, listens_on
 from conftest import LOOPS
 from echorig.cli.main import COMMANDS
+from echorig.cli.options import chosen_rigs
 from lab import REF, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -227,6 +228,15 @@ def test_pytest_benchmark_reads_a_saved_run(program, tmp_path):
     assert 'camera' in done.stdout
 
 
+def test_an_announced_rig_is_no_name_with_a_uri():
+    for given, rigs in (
+        ('mdns:camera?group=room-2', {'mdns:camera?group=room-2': 'mdns:camera?group=room-2'}),
+        ('camera=mdns:camera?group=room-2', {'camera': 'mdns:camera?group=room-2'}),
+        ('udp://10.0.0.5', {'udp://10.0.0.5': 'udp://10.0.0.5'}),
+    ):
+        assert chosen_rigs(argparse.Namespace(rigs_file=None, uris=[given])) == rigs
+
+
 # --- wrong use ---
 
 
@@ -249,6 +259,7 @@ def test_pytest_benchmark_reads_a_saved_run(program, tmp_path):
         (['listen', 'udp://192.0.2.1:0'], 'cannot listen on udp://192.0.2.1:0'),
         (['bench', 'udp://127.0.0.1', '--compare', 'missing.json'], 'cannot compare with missing.json'),
         (['ping', 'udp://127.0.0.1', '-c', '0'], '0 is not in 1 to'),
+        (['journal', 'x', '--export', 'x.csv', '--rig', 'a'], '--export and --plot take everything'),
         (['fly'], "invalid choice: 'fly'"),
     ],
 )

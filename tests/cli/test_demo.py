@@ -18,7 +18,7 @@ from conftest import LOOPS
 
 pytest.importorskip('rich')
 from echorig.demo.session import EVENTS
-from echorig.demo.view import histogram, percentile
+from echorig.distribution import histogram, percentile
 
 pytestmark = pytest.mark.slow
 

@@ -13,18 +13,18 @@ import statistics
 from time import perf_counter
 
 from ..communicator.protocol import EchoProtocol
+from ..distribution import histogram, percentile
 from ..errors import EchoError
 from ..loop import loop_name
 from .benchmark_file import load_medians, save_run
 from .clients import clients_of
 from .command import run_command, set_up_logging
-from .options import add_connection, add_output, add_rigs, count_of, seconds_of
-from .output import Output, duration, percentile
+from .options import add_connection, add_output, add_rigs, add_timeout, count_of
+from .output import Output, duration
 
 __all__ = ['add_options', 'run']
 
 _COLUMNS = 'Rig', 'Min', 'Median', 'p99', 'Max', 'Lost', 'Messages/s'
-_BINS = 12
 _BAR = 40  # columns
 _SPREAD = 'start skew'
 
@@ -39,13 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='pings to each rig (default: %(default)s)',
     )
-    parser.add_argument(
-        *('-t', '--timeout'),
-        type=seconds_of('--timeout'),
-        default=1.0,
-        metavar='SECONDS',
-        help='how long to wait for an echo (default: %(default)s)',
-    )
+    add_timeout(parser)
     parser.add_argument('--save', metavar='FILE', help='save the run, in the JSON of pytest-benchmark')
     parser.add_argument('--compare', metavar='FILE', help='compare the medians with a saved run')
     add_output(parser)
@@ -144,13 +138,9 @@ def _record(name: str, times: list[float], lost: int) -> dict[str, object]:
 
 
 def _print_histogram(times: list[float], out: Output) -> None:
-    """Print the distribution of the round trips, in bins of logarithmic width."""
-    low, high = math.log(min(times)), math.log(max(times))
-    width = (high - low) / _BINS or 1.0
-    counts = [0] * _BINS
-    for value in times:
-        counts[min(_BINS - 1, int((math.log(value) - low) / width))] += 1
-    out.line('Round trips:')
-    for number, count in enumerate(counts):
-        start, end = (duration(math.exp(low + width * edge)) for edge in (number, number + 1))
-        out.line(f'  {start:>8} - {end:<8} {"#" * math.ceil(count / max(counts) * _BAR):{_BAR}} {count:,}')
+    """Print the distribution of the round trips."""
+    bins = histogram([value * 1e3 for value in times])
+    most = max(count for _, _, count in bins)
+    out.line('Round trips in ms:')
+    for low, high, count in bins:
+        out.line(f'{low:8g} - {high:<6g} {"#" * math.ceil(count / most * _BAR):{_BAR}} {count:,}')

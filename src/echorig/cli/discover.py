@@ -6,7 +6,7 @@ import argparse
 
 from ..discovery import discover
 from .command import run_command
-from .options import add_output, seconds_of
+from .options import add_output, add_timeout
 from .output import Output
 
 __all__ = ['add_options', 'run']
@@ -15,13 +15,7 @@ __all__ = ['add_options', 'run']
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument('--group', metavar='NAME', help='only the rigs of this group, such as a room')
-    parser.add_argument(
-        *('-t', '--timeout'),
-        type=seconds_of('--timeout'),
-        default=2.0,
-        metavar='SECONDS',
-        help='how long to listen for announcements (default: %(default)s)',
-    )
+    add_timeout(parser, 'how long to listen for announcements (default: %(default)s)', 2.0)
     add_output(parser)
 
 

@@ -12,7 +12,7 @@ from ..diagnosis.installation import installation
 from ..errors import EchoError
 from ..services.discover import resolve_mdns
 from .command import run_command, set_up_logging
-from .options import add_connection, add_output, add_rigs, chosen_rigs, connection_options, seconds_of
+from .options import add_connection, add_output, add_rigs, add_timeout, chosen_rigs, connection_options
 from .output import Output
 
 __all__ = ['add_options', 'run']
@@ -26,13 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--self', dest='shows_self', action='store_true', help='show this installation, for bug reports'
     )
-    parser.add_argument(
-        *('-t', '--timeout'),
-        type=seconds_of('--timeout'),
-        default=1.0,
-        metavar='SECONDS',
-        help='how long a step waits for an answer (default: %(default)s); all steps of a rig end within about 15 s',
-    )
+    what = 'how long a step waits for an answer (default: %(default)s); all steps of a rig end within about 15 s'
+    add_timeout(parser, what)
     add_output(parser)
     add_connection(parser)
 

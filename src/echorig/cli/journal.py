@@ -45,6 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return the exit code."""
     output = Output(options.json)
+    if (options.export or options.plot) and (options.event or options.rig or options.kind or options.since):
+        return fail('--event, --rig, --kind and --since are for showing: --export and --plot take everything', 2)
     try:
         code = _check(options.files, output) if options.check else 0
         if options.export or options.plot:

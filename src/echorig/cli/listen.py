@@ -10,27 +10,20 @@ from ..communicator.protocol import EchoProtocol
 from ..messages import ExpMessage
 from ..rig import Rig
 from ..security.redaction import redact_frame
-from ..uri import LISTEN_PORT, Address
+from ..uri import Address
 from ..wire._codec import encode
 from .command import UsageError, run_command, set_up_logging
-from .options import add_connection, add_output, connection_options, event_of
+from .options import add_connection, add_output, add_own_address, connection_options, event_of
 from .output import Output
 
 __all__ = ['add_options', 'run']
 
 _NOTICE = ExpMessage(0)
-_ALL_ADDRESSES = f'udp://0.0.0.0:{LISTEN_PORT}'
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        *('uri',),
-        nargs='?',
-        default=_ALL_ADDRESSES,
-        metavar='URI',
-        help='the address to listen on (default: %(default)s, all addresses of this computer)',
-    )
+    add_own_address(parser)
     parser.add_argument('--name', default='rig', help='the name of the rig (default: %(default)s)')
     parser.add_argument(
         '--answer', action='store_true', help='answer each message, so that a main program can be tried without rigs'

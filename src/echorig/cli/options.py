@@ -11,14 +11,18 @@ from typing import Any, NoReturn
 from ..checks import path, seconds
 from ..messages import ExpMessage
 from ..services.rigs_file import read_rigs
+from ..uri import LISTEN_PORT
 from .command import UsageError
 
 __all__ = [
     'CommandParser',
     'add_connection',
+    'add_interval',
     'add_output',
+    'add_own_address',
     'add_rigs',
     'add_rigs_file',
+    'add_timeout',
     'chosen_rigs',
     'connection_options',
     'count_of',
@@ -58,11 +62,11 @@ def chosen_rigs(options: argparse.Namespace) -> dict[str, str]:
         raise UsageError(f'cannot read the rigs: {ex}') from None
     chosen: dict[str, str] = {}
     for given in options.uris:
-        name, _, uri = given.rpartition('=')
+        name, mark, uri = given.partition('=')
         if given in known:
             name, uri = given, known[given]
-        elif not name:
-            name = uri
+        elif not mark or ':' in name:  # such as mdns:camera?group=room-2
+            name = uri = given
         if name in chosen:
             raise UsageError(f'the rig {name} is given twice')
         chosen[name] = uri
@@ -139,6 +143,28 @@ def event_of(text: str) -> ExpMessage:
         known = ', '.join(sorted(event.name.removeprefix('EXP').lower() for event in ExpMessage if event.name))
         raise argparse.ArgumentTypeError(f'{text} is no event: use one of {known}')
     return event
+
+
+def add_timeout(
+    parser: argparse.ArgumentParser,
+    what: str = 'how long to wait for an echo (default: %(default)s)',
+    default: float = 1.0,
+) -> None:
+    """Add how long to wait."""
+    read = seconds_of('--timeout')
+    parser.add_argument('-t', '--timeout', type=read, default=default, metavar='SECONDS', help=what)
+
+
+def add_interval(parser: argparse.ArgumentParser, zero: bool) -> None:
+    """Add the time between two pings; `zero` is whether there may be none."""
+    read, what = seconds_of('--interval', zero), 'the time between two pings of a rig (default: %(default)s)'
+    parser.add_argument('-i', '--interval', type=read, default=1.0, metavar='SECONDS', help=what)
+
+
+def add_own_address(parser: argparse.ArgumentParser) -> None:
+    """Add the address on which a command listens."""
+    what = 'the address to listen on (default: %(default)s, all addresses of this computer)'
+    parser.add_argument('uri', nargs='?', default=f'udp://0.0.0.0:{LISTEN_PORT}', metavar='URI', help=what)
 
 
 def seconds_of(what: str, zero: bool = False) -> Callable[[str], float]:

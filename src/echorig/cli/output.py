@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import importlib.util
 import io
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import orjson
 
 from ..communicator.peer_clocks import PeerClock
 
-__all__ = ['Output', 'clock_text', 'duration', 'needs_rich', 'percentile', 'set_up_streams', 'visible']
+__all__ = ['Output', 'clock_text', 'duration', 'needs_rich', 'set_up_streams', 'visible']
 
 _IN_ASCII = {'µ': 'u', '±': '+/-', '→': '->', '…': '...'}
 # What a rig sends must not control the terminal.
@@ -121,8 +120,3 @@ def clock_text(clock: PeerClock | None) -> str:
     if clock is None:
         return ''
     return f', clock {"+" if clock.offset >= 0 else ""}{duration(clock.offset)} ± {duration(clock.error)}'
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return a percentile of sorted values, by nearest rank; `share` is from 0 to 1."""
-    return values[max(0, math.ceil(share * len(values)) - 1)]

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from ..communicator.peer_clocks import PeerClock
 from ..communicator.protocol import EchoProtocol
+from ..distribution import percentile
 from ..errors import EchoError
 from .clients import clients_of, kind_of
 from .command import run_command, set_up_logging
-from .options import add_connection, add_output, add_rigs, count_of, seconds_of
-from .output import Output, clock_text, duration, percentile
+from .options import add_connection, add_interval, add_output, add_rigs, add_timeout, count_of
+from .output import Output, clock_text, duration
 
 __all__ = ['add_options', 'run']
 
@@ -23,20 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '-c', '--count', type=count_of(1, 2**31), metavar='N', help='stop after N pings (default: Ctrl-C stops)'
     )
-    parser.add_argument(
-        *('-i', '--interval'),
-        type=seconds_of('--interval', zero=True),
-        default=1.0,
-        metavar='SECONDS',
-        help='the time between two pings (default: %(default)s)',
-    )
-    parser.add_argument(
-        *('-t', '--timeout'),
-        type=seconds_of('--timeout'),
-        default=1.0,
-        metavar='SECONDS',
-        help='how long to wait for an echo (default: %(default)s)',
-    )
+    add_interval(parser, zero=True)
+    add_timeout(parser)
     add_output(parser)
     add_connection(parser)
 

@@ -5,24 +5,15 @@ from __future__ import annotations
 import argparse
 
 from ..main import main
-from ..uri import LISTEN_PORT
 from .command import UsageError, run_command, set_up_logging
-from .options import add_connection, connection_options
+from .options import add_connection, add_own_address, connection_options
 
 __all__ = ['add_options', 'run']
-
-_ALL_ADDRESSES = f'udp://0.0.0.0:{LISTEN_PORT}'
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        *('uri',),
-        nargs='?',
-        default=_ALL_ADDRESSES,
-        metavar='URI',
-        help='the address to listen on (default: %(default)s, all addresses of this computer)',
-    )
+    add_own_address(parser)
     parser.add_argument('--name', help='a label for the rig, in messages and logs')
     add_connection(parser)
 

@@ -14,7 +14,7 @@ from ..services.presence import Presence, RigPresence
 from ..services.services import Services
 from .clients import clients_of, kind_of
 from .command import run_command, set_up_logging
-from .options import add_connection, add_output, add_rigs, seconds_of
+from .options import add_connection, add_interval, add_output, add_rigs, add_timeout
 from .output import Output, clock_text, duration, needs_rich
 
 if TYPE_CHECKING:
@@ -32,20 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_rigs(parser)
     parser.add_argument('--once', action='store_true', help='print the table once; exit 1 if a rig is not online')
-    parser.add_argument(
-        *('-i', '--interval'),
-        type=seconds_of('--interval'),
-        default=1.0,
-        metavar='SECONDS',
-        help='the time between two pings of a rig (default: %(default)s)',
-    )
-    parser.add_argument(
-        *('-t', '--timeout'),
-        type=seconds_of('--timeout'),
-        default=1.0,
-        metavar='SECONDS',
-        help='how long to wait for an echo (default: %(default)s)',
-    )
+    add_interval(parser, zero=False)
+    add_timeout(parser)
     add_output(parser)
     add_connection(parser)
 

@@ -91,9 +91,9 @@ class _Samples:
             return None
         weights = [1.0 / max(sample.error, 1e-9) ** 2 for sample in history]
         total = sum(weights)
-        mean_at = sum(weight * sample.at for weight, sample in zip(weights, history, strict=True)) / total
-        mean_offset = sum(weight * sample.offset for weight, sample in zip(weights, history, strict=True)) / total
         pairs = list(zip(weights, history, strict=True))
+        mean_at = sum(weight * sample.at for weight, sample in pairs) / total
+        mean_offset = sum(weight * sample.offset for weight, sample in pairs) / total
         square = sum(weight * (sample.at - mean_at) ** 2 for weight, sample in pairs)
         product = sum(weight * (sample.at - mean_at) * (sample.offset - mean_offset) for weight, sample in pairs)
         return product / square if square > 0.0 else None

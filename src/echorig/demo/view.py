@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 import io
 import math
 import platform
 import re
 import statistics
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -19,17 +17,17 @@ from rich.text import Text
 from .. import live_view
 from .._version import __version__
 from ..checks import path as checked_path
+from ..distribution import histogram, percentile
 from ..live_view import WIDTH, new_console, rig_table, state_text
 from ..loop import loop_name
 from .rig_process import RigProcess
 from .session import EVENTS, Session
 
-__all__ = ['histogram', 'live', 'new_console', 'percentile', 'report', 'save_svg']
+__all__ = ['live', 'new_console', 'report', 'save_svg']
 
 NEWEST = 5000  # messages of each rig, in the live table
 BAR = 40  # columns
 KINDS = {'legacy': 'iblutil/MATLAB'}
-_STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
 
 @contextmanager
@@ -110,15 +108,3 @@ def chart(session: Session, mark: str) -> list[RenderableType]:
         bar = mark * math.ceil(count / most * BAR)
         lines.append(Text.assemble(f'{low:8g} - {high:<6g} ', (bar.ljust(BAR), 'cyan'), f' {count:,}'))
     return lines
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return a percentile of sorted values, by nearest rank; `share` is from 0 to 1."""
-    return values[max(0, math.ceil(share * len(values)) - 1)]
-
-
-def histogram(values: Sequence[float]) -> list[tuple[float, float, int]]:
-    """Count positive values in bins of logarithmic width: (from, to, count), from the least to the largest."""
-    edges = [float(f'{step}e{power}') for power in range(-6, 7) for step in _STEPS]
-    counts = Counter(bisect.bisect_right(edges, value, 1, len(edges) - 1) for value in values)
-    return [(edges[i - 1], edges[i], counts[i]) for i in range(min(counts), max(counts) + 1)]

@@ -226,7 +226,7 @@ class Experiment:
             await self.watch.__aenter__()
             await self._rigs.init(self._data)
             self._compare_clocks()
-            self.answers = await self._start()
+            self.answers = await self._rigs.start(self._exp_ref, self._data, at=self._at)
             gone = await self._offline()
         except BaseException as ex:
             self._foreign = _running_another(ex)
@@ -239,11 +239,6 @@ class Experiment:
             self._lose(change, text)
         for name in gone:
             self._on_change(PresenceChange(name, 'offline', self.watch[name]))
-
-    async def _start(self) -> StartAnswers:
-        if self._at is None:
-            return await self._rigs.start(self._exp_ref, self._data)
-        return await self._rigs.start(self._exp_ref, self._data, at=self._at)
 
     def _compare_clocks(self) -> None:
         """Warn of clocks that differ from that of this computer: times in files would not fit together."""
