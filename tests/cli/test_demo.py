@@ -98,8 +98,16 @@ def test_without_iblutil(tmp_path):
 
 
 def test_without_rich():
-    code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import main; sys.exit(main(["demo"]))'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
+    code = 'import sys; sys.modules["rich"] = None; from echorig.cli.main import main; sys.exit(main(sys.argv[1:]))'
+    command = [sys.executable, '-c', code, 'demo', '--rigs', '1', '--tcp', '1', '--rounds', '2']
+    done = subprocess.run(command, env=environment(), capture_output=True, encoding='utf-8', timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith('Round 2 of 2\n')
+    assert [cells[4] for cells in rows(done.stdout).values()] == ['14', '14']
+    assert '28 of 28 confirmed; each rig received each of them once' in done.stdout
+    bars = re.findall(r'^ +\S+ - \S+ +█* +(\d+)$', done.stdout, re.MULTILINE)
+    assert sum(map(int, bars)) == 28
+    done = subprocess.run([*command, '--svg', 'x.svg'], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout) == (2, '')
     assert "pip install 'echorig[cli]'" in done.stderr
     assert 'Traceback' not in done.stderr

@@ -12,6 +12,7 @@ pytest.importorskip('rich')
 from rich.console import Console
 
 from echorig import EchoProtocol, ExpMessage
+from echorig.demo import results
 from echorig.demo.rig_process import RigProcess
 from echorig.demo.session import EVENTS, Session
 from echorig.demo.view import report
@@ -47,7 +48,12 @@ class LateRig(RigProcess):
 def shown(session: Session) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(report(session, console))
-    return console.file.getvalue()
+    text = console.file.getvalue()
+    plain = results.report(session, '#')
+    for fact in results.facts(session):  # both show the same
+        assert fact.text in text
+        assert fact.text in plain
+    return text
 
 
 @pytest.mark.parametrize('mute', [ExpMessage.EXPINIT, ExpMessage.EXPSTART, ExpMessage.EXPCLEANUP])

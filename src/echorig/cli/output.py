@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from ..communicator.peer_clocks import PeerClock
+from ..text_table import aligned
 
 __all__ = ['Output', 'clock_text', 'duration', 'needs_rich', 'set_up_streams', 'visible']
 
@@ -90,13 +91,8 @@ class Output:
         """Print a table; the columns named in `right` are aligned to the right."""
         if self.as_json:
             return
-        widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
-        for row in (columns, *rows):
-            cells = [
-                cell.rjust(width) if column in right else cell.ljust(width)
-                for column, cell, width in zip(columns, row, widths, strict=True)
-            ]
-            print(visible('  '.join(cells).rstrip()), flush=True)
+        for line in aligned([columns, *rows], [columns.index(column) for column in right]):
+            print(visible(line), flush=True)
 
 
 def needs_rich(command: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ..checks import arguments
 from ..loop import run as run_loop
 from ..signals import Interrupted, interruptible
+from . import results
 from .rig_process import RigProcess, has_iblutil
 from .session import Session
 
@@ -21,7 +22,7 @@ _EPILOG = """\
 exit codes:
   0  every message was confirmed, and every rig received each of them exactly once
   1  a message was not confirmed or a rig failed (the summary names it), or the demo was ended before the last round
-  2  bad usage, or rich is not installed
+  2  bad usage, or no picture could be written
 """
 
 
@@ -39,8 +40,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo with the given options and return the exit code."""
     if not 1 <= options.rigs + options.tcp <= _MAX_PROCESSES:
         return _fail(f'echorig demo: --rigs and --tcp together must be 1 to {_MAX_PROCESSES}', 2)
-    if importlib.util.find_spec('rich') is None:
-        return _fail("The demo shows its tables with rich, which is not installed: pip install 'echorig[cli]'", 2)
+    has_rich = importlib.util.find_spec('rich') is not None
+    if options.svg and not has_rich:
+        return _fail("The picture of --svg needs rich, which is not installed: pip install 'echorig[cli]'", 2)
     # The summary names every failure, and log lines would break the table.
     logging.getLogger('echorig.demo').addHandler(logging.NullHandler())
     rigs = [RigProcess(f'udp-{i + 1}', 'udp') for i in range(options.rigs)]
@@ -49,28 +51,47 @@ def run(options: argparse.Namespace) -> int:
         rigs.append(RigProcess('iblutil', 'udp', is_iblutil=True))
     elif options.with_iblutil:
         print('iblutil is not installed (pip install iblutil): the demo runs without it', file=sys.stderr)
-    return _run(Session(rigs, options.rounds), options.svg)
+    session = Session(rigs, options.rounds)
+    return _run(session, options.svg) if has_rich else _run_plain(session)
+
+
+def _run_plain(session: Session) -> int:
+    """Run the session and print the report without rich."""
+    code = _run_session(session)
+    mark = '█' if (sys.stdout.encoding or '').lower().startswith('utf') else '#'
+    print(results.report(session, mark), flush=True)
+    return _ended(session, code)
 
 
 def _run(session: Session, svg: str | None) -> int:
     from . import view
 
     console = view.new_console()
-    code = 0
     with view.live(session, console) as update:
         session.on_change = update
-        try:
-            run_loop(interruptible(session.run()))
-        except (Interrupted, KeyboardInterrupt):
-            code = 1
+        code = _run_session(session)
     console.print(view.report(session, console))
-    if code:
-        _fail('The demo was ended before the last round.', code)
+    code = _ended(session, code)
     if svg:
         try:
             view.save_svg(session, svg)
         except OSError as ex:
             return _fail(f'No picture was written: {ex}', 2)
+    return code
+
+
+def _run_session(session: Session) -> int:
+    try:
+        run_loop(interruptible(session.run()))
+    except (Interrupted, KeyboardInterrupt):
+        return 1
+    return 0
+
+
+def _ended(session: Session, code: int) -> int:
+    """Return the exit code of a session."""
+    if code:
+        _fail('The demo was ended before the last round.', code)
     return code if session.succeeded else 1
 
 
