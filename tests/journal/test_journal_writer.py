@@ -12,14 +12,16 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import orjson
 import pytest
 
-from echorig.journal import Journal, check, read
+from echorig.journal import Journal, check, log_file, read
 from echorig.journal.lines import MOST_BYTES
 from eventually import eventually_blocking
 from programs import Program
+from systems import needs_fork
 
 POSIX = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX only')
 
@@ -384,7 +386,10 @@ def test_file_that_is_renamed_or_removed(tmp_path: Path) -> None:
     assert orjson.loads(path.read_bytes().splitlines()[0])['continued'] is True
 
 
-def test_rotation(tmp_path: Path) -> None:
+@pytest.mark.parametrize('renames_open_files', [True, False])
+def test_rotation(tmp_path: Path, monkeypatch, renames_open_files: bool) -> None:
+    """False is Windows, which renames a file when it is closed."""
+    monkeypatch.setattr(log_file, 'RENAMES_OPEN_FILES', renames_open_files and log_file.RENAMES_OPEN_FILES)
     path = tmp_path / 'j'
     with Journal(path, max_bytes=5000) as journal:
         recorder = journal.recorder('rig', 'server')
@@ -401,6 +406,48 @@ def test_rotation(tmp_path: Path) -> None:
     assert all(orjson.loads(file.read_bytes().splitlines()[0])['kind'] == 'session' for file in files)
     (tmp_path / 'j.2').unlink()
     assert check(path).missing > 0
+
+
+@pytest.mark.parametrize('renames_open_files', [True, False])
+def test_a_file_that_cannot_be_renamed_grows(tmp_path: Path, monkeypatch, renames_open_files: bool) -> None:
+    """On Windows, while another program has it open."""
+    monkeypatch.setattr(log_file, 'RENAMES_OPEN_FILES', renames_open_files)
+    tried = []
+
+    def rename(*paths: str) -> None:
+        tried.append(paths)
+        raise PermissionError(errno.EACCES, 'another program has it open')
+
+    monkeypatch.setattr(os, 'rename', rename)
+    path = tmp_path / 'j'
+    with Journal(path, max_bytes=1000) as journal:
+        recorder = journal.recorder('rig', 'server')
+        for n in range(50):
+            recorder.note('sent', b'[1, %d]' % n)
+            assert journal.flush()
+        assert journal.lost == 0
+    assert tried
+    assert [fields['data'][0] for fields in records(path, 'sent')] == [*range(50)]
+    assert len(records(path, 'session')) == 1
+
+
+def test_a_file_that_cannot_be_opened_again_is_opened_later(tmp_path: Path, monkeypatch) -> None:
+    """On Windows it is closed meanwhile; nothing is written to a file that has its number."""
+    path = str(tmp_path / 'j')
+    file = log_file.LogFile(path, 10)
+    monkeypatch.setattr(log_file, 'RENAMES_OPEN_FILES', False)
+    file.append(b'12345678\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'open', mock.Mock(side_effect=PermissionError(errno.EACCES, 'scanned for viruses', path)))
+        with pytest.raises(OSError, match='scanned for viruses'):
+            file.append(b'12345678\n')
+        with pytest.raises(OSError, match='scanned for viruses'):
+            file.append(b'12345678\n')
+        file.sync()
+    file.append(b'abcdefgh\n')
+    file.close()
+    assert Path(path).read_bytes() == b'abcdefgh\n'
+    assert Path(f'{path}.1').read_bytes() == b'12345678\n'
 
 
 @POSIX
@@ -471,7 +518,7 @@ def _child(recorder: Any, journal: Journal, numbers: list[int]) -> None:
     assert journal.flush()
 
 
-@POSIX
+@needs_fork
 @pytest.mark.filterwarnings('ignore:This process .* is multi-threaded:DeprecationWarning')
 def test_fork(tmp_path: Path) -> None:
     """The child writes none of the records of its parent, and its own ones."""

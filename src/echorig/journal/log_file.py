@@ -20,10 +20,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ['LogFile', 'rotated']
+__all__ = ['RENAMES_OPEN_FILES', 'LogFile', 'rotated']
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_BINARY', 0)
 _TRIES = 4  # writes of one batch
+RENAMES_OPEN_FILES = os.name != 'nt'
+"""bool: Whether the system renames a file that is open."""
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EROFS, errno.ENOTSUP)  # pipes and devices
 
 
@@ -103,6 +105,8 @@ class LogFile:
             self._reopen()
 
     def _is_current(self) -> bool:
+        if self._fd < 0:
+            return False
         try:
             there = os.stat(self.path)
         except FileNotFoundError:
@@ -112,9 +116,10 @@ class LogFile:
 
     def _reopen(self) -> None:
         fd, self._fd = self._fd, self._open()
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-        os.close(fd)
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.fsync(fd)
+            os.close(fd)
         self._write_first_line()
 
     def _write_first_line(self) -> None:
@@ -135,16 +140,14 @@ class LogFile:
                 return
             numbers = rotated(self.path)
             target = f'{self.path}.{numbers[-1][0] + 1 if numbers else 1}'
-            if os.name == 'nt':  # it renames no open file
-                os.close(self._fd)
-                with contextlib.suppress(OSError):  # another program has it open
-                    os.rename(self.path, target)
-                self._fd = self._open()
-                self._write_first_line()
-                return
+            if not RENAMES_OPEN_FILES:
+                self.sync()
+                self.close()
             try:
                 os.rename(self.path, target)
-            except OSError:  # the folder may not be changed: the file grows
+            except OSError:  # the folder may not be changed, or another program has the file open: the file grows
+                if self._fd < 0:
+                    self._fd = self._open()
                 return
         self._reopen()
 
@@ -154,7 +157,7 @@ class LogFile:
 
     def sync(self) -> None:
         """Wait until the disk has what was written."""
-        if not self._is_dirty:
+        if not self._is_dirty or self._fd < 0:
             return
         self._is_dirty = False
         try:
@@ -184,7 +187,7 @@ def _locked(fd: int) -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX)  # type: ignore[attr-defined,unused-ignore]
     except OSError:  # a network drive without locks
         yield
         return
@@ -192,4 +195,4 @@ def _locked(fd: int) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            fcntl.flock(fd, fcntl.LOCK_UN)  # type: ignore[attr-defined,unused-ignore]
