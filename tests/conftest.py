@@ -27,8 +27,11 @@ from eventually import eventually
 from lab import Lab, RawUdp
 
 try:
-    import uvloop
-except ImportError:  # Windows
+    if sys.platform == 'win32':
+        import winloop as uvloop
+    else:
+        import uvloop
+except ImportError:
     uvloop = None  # type: ignore[assignment]
 
 pytest_plugins = ['secrets_watch', 'certificates']
@@ -39,9 +42,11 @@ settings.register_profile(
 settings.register_profile('ci', parent=settings.get_profile('default'), max_examples=200, derandomize=True)
 settings.load_profile('ci' if os.environ.get('CI') else 'default')
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {'asyncio': asyncio.SelectorEventLoop}
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    'asyncio': asyncio.ProactorEventLoop if sys.platform == 'win32' else asyncio.SelectorEventLoop
+}
 if uvloop is not None:
-    LOOPS['uvloop'] = uvloop.new_event_loop
+    LOOPS[uvloop.__name__] = uvloop.new_event_loop
 if _chosen := os.environ.get('ECHORIG_TEST_LOOPS'):
     LOOPS = {name: LOOPS[name] for name in _chosen.split(',')}
 

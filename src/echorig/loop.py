@@ -37,7 +37,7 @@ def _fast_loop() -> ModuleType | None:
             import uvloop as module
     except ImportError:
         return None
-    return module
+    return module  # type: ignore[no-any-return,unused-ignore]
 
 
 def install_policy() -> None:

@@ -42,7 +42,7 @@ _CLOCK_ID = getattr(time, 'CLOCK_BOOTTIME', getattr(time, 'CLOCK_MONOTONIC', Non
 
 
 def _now() -> float:
-    return time.monotonic() if _CLOCK_ID is None else time.clock_gettime(_CLOCK_ID)
+    return time.monotonic() if _CLOCK_ID is None else time.clock_gettime(_CLOCK_ID)  # type: ignore[attr-defined,unused-ignore]
 
 
 class DelayedCall:

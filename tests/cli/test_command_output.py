@@ -13,6 +13,7 @@ import pytest
 from command_program import Program
 from echorig import ExpMessage
 from lab import Lab, free_port
+from systems import NOBODY, REPORTS_REFUSALS
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='POSIX descriptors')
 DEEP = '[' * 20_000
@@ -56,14 +57,15 @@ def test_closed_standard_streams(closed, loop):
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done
     assert 'Traceback' not in done.stderr
-    assert ('a ping was refused' in done.stdout) is (closed != '>&-')
+    text = 'a ping was refused' if REPORTS_REFUSALS else NOBODY
+    assert (text in done.stdout) is (closed != '>&-')
 
 
 def test_a_name_that_does_not_resolve_is_one_rig_that_failed(program):
     refused = f'udp://127.0.0.1:{free_port()}'
     done = program.run('ping', '-c', '1', f'camera={refused}', 'off=udp://off.invalid:1')
     assert done.returncode == 1, done
-    assert 'camera: Nobody listens' in done.stdout
+    assert NOBODY in done.stdout
     assert "off: Failed to resolve the host name 'off.invalid'" in done.stdout
 
 

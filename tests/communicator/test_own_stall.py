@@ -58,12 +58,18 @@ class Meanwhile:
         near, far = socket.socketpair()
 
         def block() -> None:
-            loop.remove_reader(far)
             self.block()
             over.set_result(None)
 
+        def block_once() -> None:
+            loop.remove_reader(far)
+            block()
+
         with near, far:
-            loop.add_reader(far, block)
+            try:
+                loop.add_reader(far, block_once)
+            except NotImplementedError:  # the proactor of Windows
+                loop.call_soon(block)
             near.send(b'x')
             await over
 

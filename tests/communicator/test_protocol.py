@@ -21,6 +21,7 @@ from echorig import (
 )
 from eventually import eventually
 from lab import REF, RawUdp, free_port
+from systems import needs_refusals, needs_reuse_port
 from tagging import ACK, read_tag, run_of, strip_tag, tag
 
 
@@ -217,6 +218,7 @@ async def test_a_cancelled_send_leaves_nothing_behind(lab, transport):
     assert {args[2] for args in received} == {ExpMessage.EXPEND}, 'a late echo was delivered'
 
 
+@needs_refusals
 async def test_nobody_listens(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'camera', log=logging.getLogger('refused'))
     client.default_echo_timeout = 30.0
@@ -229,6 +231,7 @@ async def test_nobody_listens(lab):
     assert isinstance(await client.on_error_received, ConnectionRefusedError)
 
 
+@needs_refusals
 async def test_a_peer_that_was_heard_may_be_restarting(lab):
     peer = await RawUdp.open()
     client = await lab.client(peer.uri)
@@ -421,6 +424,7 @@ async def test_localhost_and_the_documented_properties(lab, transport):
         client.role = 'server'
 
 
+@needs_reuse_port
 async def test_keyword_arguments_reach_the_loop(lab):
     uri = f'127.0.0.1:{free_port()}'
     for name in ('first', 'second'):  # both can bind only if the option has its effect

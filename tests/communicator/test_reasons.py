@@ -14,6 +14,7 @@ import pytest
 from echorig import EchoProtocol, EchoTimeoutError, ExpMessage, Services, ServicesTimeoutError, Tuning
 from eventually import eventually
 from lab import RawUdp, free_port
+from systems import needs_refusals
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,7 @@ async def test_an_address_of_another_computer_names_the_rig(transport):
     assert caught.value.errno or 'could not bind' in str(caught.value)  # asyncio of Python 3.13 gives no number
 
 
+@needs_refusals
 async def test_repeated_refusals_are_one_line(lab, caplog):
     port = free_port()
     client = await lab.client(f'udp://127.0.0.1:{port}', 'camera')

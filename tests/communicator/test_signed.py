@@ -25,6 +25,7 @@ from echorig.tuning import InternalTuning
 from echorig.wire._codec import encode
 from eventually import eventually
 from lab import REF, RawUdp, free_port
+from systems import needs_refusals
 from tagging import set_ack, tag, tag_answer
 
 KEY = 'only the laboratory has this key'
@@ -206,6 +207,7 @@ async def test_a_main_pc_that_starts_anew_at_its_old_port(lab):
     assert received == [('EXPINFO', 20, i) for i in range(3)]
 
 
+@needs_refusals
 async def test_nobody_there_is_still_said(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', key=KEY)
     with pytest.raises(PeerUnreachableError):

@@ -17,6 +17,7 @@ from echorig.journal import Journal, check, read
 from eventually import eventually
 from lab import REF, RawUdp, free_port
 from programs import Program
+from systems import NOBODY
 
 TOKEN = 'deadbeef00deadbeef11deadbeef22deadbeef33'
 pytestmark = pytest.mark.blocks  # the tests read the files
@@ -168,7 +169,7 @@ async def test_failed_by_refusal(lab, path: Path) -> None:
     with pytest.raises(EchoTimeoutError):
         await client.confirmed_send([2, REF], timeout=1.0)
     await closed(client)
-    assert 'Nobody listens' in records(path, 'failed')[0]['reason']
+    assert NOBODY in records(path, 'failed')[0]['reason']
 
 
 async def test_failed_ping_is_not_in_it(lab, path: Path) -> None:

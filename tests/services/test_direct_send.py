@@ -162,7 +162,7 @@ async def test_nothing_is_left_after_many_calls(lab_of_clients):
     tasks = len(asyncio.all_tasks())
     for _ in range(100):
         await rigs.start(REF)
-    assert len(asyncio.all_tasks()) == tasks
+    await eventually(lambda: len(asyncio.all_tasks()) <= tasks, 'no call leaves a task')
     assert not any(entries for client in clients for entries in client._callbacks.values())
     assert not any(client.awaiting_response() for client in clients)
 

@@ -12,6 +12,7 @@ from echorig import EchoError, EchoProtocol, EchoTimeoutError, PeerUnreachableEr
 from echorig.tuning import InternalTuning
 from eventually import eventually
 from lab import REF, RawUdp, free_port
+from systems import RefusedError, needs_refusals
 from tagging import ACK, is_ping, read_tag, set_ack, tag
 
 OFTEN = 0.005
@@ -95,7 +96,7 @@ async def test_a_rig_that_was_never_there(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'ghost')
     async with Services([client]).watch(OFTEN) as presence:
         await eventually(lambda: presence['ghost'].state == 'offline', 'presence[ghost].state == offline')
-        assert isinstance(presence['ghost'].error, PeerUnreachableError)
+        assert isinstance(presence['ghost'].error, RefusedError)
         assert presence['ghost'].restarts == 0
 
 
@@ -165,6 +166,7 @@ async def test_a_plain_rig_is_offline_when_it_does_not_confirm(lab, how):
         assert presence['scanner'].restarts == 0  # nobody can know
 
 
+@needs_refusals
 async def test_a_plain_rig_is_offline_when_it_refuses(lab):
     rig = await plain_rig()
     client = await lab.client(rig.uri, 'scanner')
@@ -275,6 +277,7 @@ async def test_no_ping_follows_a_message_that_a_rig_may_not_have_read(lab, told,
 async def test_a_rig_that_refuses_has_nothing_to_read(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'ghost')
     rigs = Services([client], timeout=60.0)
+    client.default_echo_timeout = 1.0
     with pytest.raises(ServicesError, match='ghost'):
         await rigs.start(REF)
     async with rigs.watch(OFTEN) as presence, presence.events() as changes:

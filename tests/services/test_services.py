@@ -15,7 +15,6 @@ from echorig import (
     EchoProtocol,
     EchoTimeoutError,
     ExpMessage,
-    PeerUnreachableError,
     RemoteCallbackError,
     Services,
     ServicesError,
@@ -24,6 +23,7 @@ from echorig import (
 from eventually import eventually
 from lab import REF, RawUdp, free_port
 from secrets_watch import token
+from systems import RefusedError
 from tagging import is_ping, strip_tag
 
 
@@ -141,7 +141,7 @@ async def test_udp_rigs_that_are_not_there(lab):
         with pytest.raises(TimeoutError if not hasattr(asyncio, 'timeout') else asyncio.TimeoutError) as caught:
             await rigs.start(REF, concurrent=concurrent)
         assert list(caught.value.responses) == ['good']
-        assert isinstance(caught.value.failures['off'], PeerUnreachableError)
+        assert isinstance(caught.value.failures['off'], RefusedError)
         assert 'did not echo' in str(caught.value.failures['mute'])
     peer.close()
 
@@ -373,7 +373,7 @@ async def test_which_rigs_are_there(lab):
     answers = await rigs.ping(timeout=0.2)
     assert list(answers) == ['on', 'off', 'mute']
     assert 0 < answers['on'] < 0.2
-    assert isinstance(answers['off'], PeerUnreachableError)
+    assert isinstance(answers['off'], RefusedError)
     assert type(answers['mute']) is EchoTimeoutError
     with pytest.raises(ValueError, match='Timeout must be non-zero number'):
         await rigs.ping(0)

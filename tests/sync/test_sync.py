@@ -30,6 +30,7 @@ from echorig import (
 )
 from echorig.sync.portal import current_portal
 from lab import REF, free_port
+from systems import RefusedError
 
 PATIENCE = 20.0  # seconds; only a failure waits that long
 
@@ -268,7 +269,7 @@ def test_silent_and_absent(opened: list[sync.EchoProtocol]) -> None:
     opened.append(absent)
     absent.default_echo_timeout = 0.2
     assert absent.default_echo_timeout == 0.2
-    with pytest.raises(PeerUnreachableError, match='absent'):
+    with pytest.raises(RefusedError, match='absent'):
         absent.start(REF)
     with pytest.raises(PeerUnreachableError, match='Nobody listens'):
         sync.EchoProtocol.client(f'tcp://127.0.0.1:{free_port()}', 'gone')

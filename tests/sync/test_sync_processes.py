@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from systems import needs_fork
+
 SUPPORT = Path(__file__).parents[1] / 'support'
 PATIENCE = 30.0  # seconds; only a failure waits that long
 on_each_loop = pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
@@ -385,7 +387,7 @@ FORKED = """
 """
 
 
-@posix
+@needs_fork
 @on_each_loop
 @pytest.mark.parametrize('end', ['os._exit(0)', 'sys.exit(0)', 'del main, rig, rigs, mute; import gc; gc.collect()'])
 def test_fork(loop: str, end: str) -> None:
@@ -414,7 +416,7 @@ def test_fork(loop: str, end: str) -> None:
     assert (code_, out, err) == (0, 'parent works\n' * 3 + 'end\n', '')
 
 
-@posix
+@needs_fork
 @on_each_loop
 def test_multiprocessing_by_fork(loop: str) -> None:
     """The workers of a pool are forks; each talks to the rig of the parent with a communicator of its own."""
@@ -441,7 +443,7 @@ def test_multiprocessing_by_fork(loop: str) -> None:
 
 
 @pytest.mark.slow
-@posix
+@needs_fork
 @on_each_loop
 def test_fork_while_threads_wait(loop: str) -> None:
     """The child has only the thread that forked; nothing that the others held keeps it."""

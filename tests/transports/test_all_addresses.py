@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,12 +12,13 @@ import pytest
 
 from echorig import EchoProtocol
 from echorig.transports import udp_addresses
-from echorig.transports.choice import ENVIRONMENT
+from echorig.transports.choice import ENVIRONMENT, wants_compiled
+from systems import needs_reuse_port
 
 REF = '2026-01-31_1_mouse'
 
 needs_fast = pytest.mark.skipif(
-    os.environ.get(ENVIRONMENT) == 'loop', reason='the transport of the loop has sockets for known addresses only'
+    not wants_compiled(), reason='the transport of the loop has sockets for known addresses only'
 )
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux answers on all of 127.0.0.0/8')
 
@@ -95,6 +95,7 @@ async def test_a_rig_on_all_addresses_serves_a_client_of_any() -> None:
                 await com.ping()
 
 
+@needs_reuse_port
 @pytest.mark.parametrize('uri', ['udp://0.0.0.0:0', 'udp://[::]:0'])
 async def test_the_transport_of_the_loop_has_a_socket_for_each_address(
     uri: str, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..resolver import resolve
 from ..transports import sockets
+from ..transports.delegating import open_datagrams
 from ..uri import Address, Uri, as_address
 from .faults import Counters, PerDirection, per_direction, seeded_random
 from .link_direction import CHANCES, LinkDirection
@@ -166,7 +167,7 @@ class _Socket(asyncio.DatagramProtocol):
         self._unsent: list[tuple[bytes, Address | None]] = []
 
     async def open(self, options: dict[str, Any]) -> None:
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, **options)
+        await open_datagrams(self, options['sock'])
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

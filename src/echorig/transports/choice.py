@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
@@ -20,10 +21,15 @@ except ImportError:  # Windows
 else:
     _ARE_COMPILED = True
 
-__all__ = ['ENVIRONMENT', 'DatagramTransport', 'StreamTransport', 'can_be_compiled', 'wants_compiled']
+__all__ = ['ENVIRONMENT', 'DatagramTransport', 'StreamTransport', 'can_be_compiled', 'is_proactor', 'wants_compiled']
 
 ENVIRONMENT = 'ECHORIG_TRANSPORTS'
 """str: The environment variable that chooses the transports: ``compiled`` (the default) or the ``loop``'s own."""
+
+
+def is_proactor(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether a loop is the proactor of asyncio on Windows, which has no readers and no writers."""
+    return isinstance(loop, getattr(asyncio, 'ProactorEventLoop', ()))
 
 
 def wants_compiled() -> bool:

@@ -14,7 +14,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from ..security.rejections import CONNECTION_CLOSED, Rejections
 from ..stall import READER_TURNS, DelayedCall, after_poll, call_later
@@ -85,8 +85,9 @@ def max_connections(wanted: int) -> int:
         import resource
     except ImportError:  # Windows has no such limit
         return wanted
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft // 2))
+    limits: Any = resource  # type checkers for Windows know none
+    soft, _ = limits.getrlimit(limits.RLIMIT_NOFILE)
+    return wanted if soft == limits.RLIM_INFINITY else max(1, min(wanted, soft // 2))
 
 
 class ByteBudget:

@@ -10,18 +10,32 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import EchoError
 from ..uri import Uri
+from .choice import is_proactor
 
-__all__ = ['address_info', 'any_socket', 'bind_socket', 'connect_first', 'connect_socket', 'naming_errors']
+__all__ = [
+    'address_info',
+    'any_socket',
+    'bind_socket',
+    'connect_first',
+    'connect_socket',
+    'naming_errors',
+    'set_datagram_options',
+]
 
 # With one of these options the event loop makes the socket.
 _LOOP_OPTIONS = frozenset(
     ('sock', 'local_addr', 'remote_addr', 'family', 'proto', 'flags', 'reuse_address', 'reuse_port', 'allow_broadcast')
 )
+
+
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # of <linux/in.h>; Python does not name them
+_SIO_UDP_CONNRESET = 0x9800000C  # of <mstcpip.h>; `socket.ioctl` does not accept it
 
 
 @contextlib.contextmanager
@@ -72,8 +86,12 @@ async def connected_to(uri: Uri) -> socket.socket:
             connected.set_result(None)
 
     try:
+        address = _sockaddr(uri, 0)
+        if is_proactor(loop):
+            await loop.sock_connect(sock, address)
+            return sock
         with contextlib.suppress(BlockingIOError):
-            sock.connect(_sockaddr(uri, 0))
+            sock.connect(address)
             return sock
         loop.add_writer(sock.fileno(), wake)
         try:
@@ -121,6 +139,34 @@ def any_socket(uri: Uri) -> socket.socket:
     return sock
 
 
+def set_datagram_options(sock: Any) -> None:
+    """Set the options of each UDP socket.
+
+    1. Linux: routers may split a datagram that is too long for a link on its way. By default that is forbidden; the
+       datagram is lost, and a legacy peer is not sent another one.
+    2. Windows: receiving does not fail because an earlier datagram was refused. Before Python 3.12 the transport of
+       asyncio would never receive again. The other loops ignore the error, so that no refusal is known there.
+    """
+    if sys.platform == 'linux':
+        with contextlib.suppress(OSError):  # a socket of IPv6 that does not serve IPv4
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+    if sys.platform == 'win32':
+        _ignore_refusals(sock.fileno())
+
+
+def _ignore_refusals(handle: int) -> None:
+    """Turn off the option SIO_UDP_CONNRESET of a socket of Windows; if that fails, it stays as it is."""
+    import ctypes
+
+    off, n = ctypes.c_ulong(0), ctypes.c_ulong(0)
+    windows: Any = ctypes.windll  # type: ignore[attr-defined,unused-ignore]
+    windows.ws2_32.WSAIoctl(
+        ctypes.c_size_t(handle),
+        ctypes.c_ulong(_SIO_UDP_CONNRESET),
+        *(ctypes.byref(off), ctypes.c_ulong(4), None, ctypes.c_ulong(0), ctypes.byref(n), None, None),
+    )
+
+
 def _make(uri: Uri) -> socket.socket:
     family = socket.AF_INET6 if ':' in uri.host else socket.AF_INET
     kind, protocol = socket.SOCK_DGRAM, socket.IPPROTO_UDP
@@ -128,6 +174,8 @@ def _make(uri: Uri) -> socket.socket:
         kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY only with this number
     sock = socket.socket(family, kind, protocol)
     sock.setblocking(False)
+    if kind == socket.SOCK_DGRAM:
+        set_datagram_options(sock)
     if uri.host == '::':  # for IPv4 as well, on all systems; asyncio would limit a TCP server to IPv6
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     return sock

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import sys
 from typing import Any
 
 from ..uri import Uri
 from .choice import DatagramTransport, can_be_compiled
-from .sockets import connect_socket
+from .delegating import open_datagrams
+from .sockets import connect_socket, set_datagram_options
 from .udp_addresses import AllAddressesTransport, is_for_all
 
 __all__ = ['connect', 'max_size', 'open_endpoint', 'open_socket']
 
 # The IPv4 total length is 16 bits and includes 20 bytes of IP and 8 of UDP header (RFC 791, RFC 768); the
 # IPv6 payload length is 16 bits and includes only the 8 bytes of UDP header (RFC 8200).
-_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # of <linux/in.h>; Python does not name them
 _MAX_PAYLOAD = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 
 
@@ -39,6 +37,7 @@ async def open_endpoint(
     loop, sock = asyncio.get_running_loop(), kwargs.get('sock')
     if sock is not None:
         sock.setblocking(False)
+        set_datagram_options(sock)
         if is_client and not _is_connected(sock):
             sock.connect(uri.address)
         if kwargs.keys() == {'sock'}:
@@ -47,13 +46,12 @@ async def open_endpoint(
     else:
         kwargs.setdefault('remote_addr' if is_client else 'local_addr', uri.address)
     transport, _ = await loop.create_datagram_endpoint(lambda: protocol, **kwargs)
-    _allow_fragments(transport.get_extra_info('socket'))
+    set_datagram_options(transport.get_extra_info('socket'))
 
 
 async def open_socket(protocol: asyncio.DatagramProtocol, sock: socket.socket, *, is_server: bool = False) -> None:
     """Open the endpoint of a non-blocking socket that is bound or connected."""
     loop = asyncio.get_running_loop()
-    _allow_fragments(sock)
     if can_be_compiled(sock, socket.SOCK_DGRAM):
         try:
             DatagramTransport(loop, sock, protocol)
@@ -63,17 +61,7 @@ async def open_socket(protocol: asyncio.DatagramProtocol, sock: socket.socket, *
     if is_server and is_for_all(sock):
         await AllAddressesTransport(loop, protocol).open(sock)
     else:
-        await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
-
-
-def _allow_fragments(sock: socket.socket) -> None:
-    """Let routers split a datagram that is too long for a link on its way.
-
-    Linux forbids that by default. The datagram is then lost, and a legacy peer is not sent another one.
-    """
-    if sys.platform == 'linux':
-        with contextlib.suppress(OSError):  # a socket of IPv6 that does not serve IPv4
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        await open_datagrams(protocol, sock)
 
 
 async def connect(protocol: asyncio.DatagramProtocol, uri: Uri) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..uri import Address, as_address
+from .delegating import DelegatingTransport, Receiver
+from .sockets import set_datagram_options
 
 __all__ = ['AllAddressesTransport', 'is_for_all', 'local_addresses']
 
@@ -48,26 +50,24 @@ def local_addresses(family: int) -> set[Any]:
                 if kind == socket.AF_INET:
                     hosts.add(address[0])
                 elif kind == socket.AF_INET6:
-                    found.add((address[0], 0, 0, address[3]))
+                    found.add((address[0], 0, 0, address[-1]))
     if family == socket.AF_INET:
         return {(host, 0) for host in hosts}
     return found | {(f'::ffff:{host}', 0, 0, 0) for host in hosts}
 
 
-class AllAddressesTransport(asyncio.DatagramTransport):
+class AllAddressesTransport(DelegatingTransport):
     """The transport of a server with a socket for each address."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.DatagramProtocol) -> None:
-        super().__init__()
-        self._loop, self._protocol = loop, protocol
-        self._main: asyncio.DatagramTransport | None = None
+        super().__init__(loop, protocol)
         self._by_address: dict[Any, asyncio.DatagramTransport] = {}
         self._by_peer: dict[Address, asyncio.DatagramTransport] = {}
         self._updating: asyncio.Task[None] | None = None
 
     async def open(self, sock: socket.socket) -> None:
         """Open the sockets; the given one is bound to all addresses."""
-        self._main, _ = await self._loop.create_datagram_endpoint(lambda: _Receiver(self, True), sock=sock)
+        await self._open_main(sock)
         await self._update(sock)
         self._updating = self._loop.create_task(self._keep_updated(sock))
         self._protocol.connection_made(self)
@@ -101,8 +101,9 @@ class AllAddressesTransport(asyncio.DatagramTransport):
             _share(one, True)
             one.bind(local)
             _share(one, False)
+            set_datagram_options(one)
             self._by_address[key], _ = await self._loop.create_datagram_endpoint(
-                lambda: _Receiver(self, False), sock=one
+                lambda: Receiver(self, False), sock=one
             )
         except BaseException:
             one.close()
@@ -117,16 +118,7 @@ class AllAddressesTransport(asyncio.DatagramTransport):
             if len(self._by_peer) >= _MAX_PEERS:
                 self._by_peer.clear()
             self._by_peer[peer] = transport
-        self._protocol.datagram_received(data, addr)
-
-    def on_error(self, exc: Exception) -> None:
-        """Pass on an error of the system."""
-        self._protocol.error_received(exc)
-
-    def on_lost(self, exc: Exception | None) -> None:
-        """Report that the socket for all addresses is closed."""
-        self.close()
-        self._protocol.connection_lost(exc)
+        super().on_datagram(transport, data, addr)
 
     # --- the contract of a transport ---
 
@@ -138,33 +130,15 @@ class AllAddressesTransport(asyncio.DatagramTransport):
         if transport is not None:
             transport.sendto(data, addr)
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return the information of the socket for all addresses."""
-        return default if self._main is None else self._main.get_extra_info(name, default)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol."""
-        return self._protocol
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Set the protocol."""
-        self._protocol = protocol  # type: ignore[assignment]
-
-    def is_closing(self) -> bool:
-        """Return whether the transport is closed or closing."""
-        return self._main is None or self._main.is_closing()
-
     def close(self) -> None:
         """Close all sockets."""
         self._end()
-        if self._main is not None:
-            self._main.close()
+        super().close()
 
     def abort(self) -> None:
         """Close all sockets at once."""
         self._end()
-        if self._main is not None:
-            self._main.abort()
+        super().abort()
 
     def _end(self) -> None:
         if self._updating is not None:
@@ -173,26 +147,6 @@ class AllAddressesTransport(asyncio.DatagramTransport):
             transport.close()
         self._by_address.clear()
         self._by_peer.clear()
-
-
-class _Receiver(asyncio.DatagramProtocol):
-    """The protocol of one socket."""
-
-    def __init__(self, owner: AllAddressesTransport, is_main: bool) -> None:
-        self._all, self._is_main = owner, is_main
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.DatagramTransport = transport  # type: ignore[assignment]
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._all.on_datagram(self._transport, data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        self._all.on_error(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._is_main:
-            self._all.on_lost(exc)
 
 
 def _share(sock: socket.socket, shared: bool) -> None:
