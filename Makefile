@@ -70,6 +70,7 @@ lint: $(VENV)/.lint
 	$(PY) -m ruff check && $(PY) -m ruff format --check
 types: $(VENV)/.lint
 	$(PY) -m mypy --strict src
+	$(PY) -m mypy --strict --platform win32 src
 stubs: $(VENV)/.lint
 	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt $(MODULES)
 docs: $(VENV)/.lint

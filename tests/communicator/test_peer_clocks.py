@@ -12,6 +12,7 @@ from time import monotonic
 import pytest
 
 import echorig
+from echorig import wall_clock
 from echorig.communicator import peer_clocks
 from echorig.communicator.peer_clocks import PeerClock, PeerClocks
 from echorig.testing import FakeRig
@@ -173,3 +174,26 @@ def test_a_clock_of_this_computer_that_was_set_makes_the_others_unknown(monkeypa
     monkeypatch.setattr(peer_clocks, 'wall_time', time.time_ns)
     add(clocks, 5.0, 10 * abs(step) / 1e9)
     assert clocks.get(A) is not None
+
+
+def test_the_bound_includes_the_steps_of_the_clock(monkeypatch):
+    """Windows reads the monotonic clock in steps of 15.6 ms, before Python 3.13."""
+    monkeypatch.setattr(peer_clocks, 'RESOLUTION', 1 / 64)
+    clocks = PeerClocks()
+    at = int(monotonic() * 64) / 64
+    clocks.add(A, time.time_ns(), at, 0.0)
+    clock = known(clocks)
+    assert clock.error >= 2 / 64
+    assert abs(clock.offset) <= clock.error + monotonic() - at
+
+
+def test_the_clock_has_small_steps():
+    """That of Windows too."""
+    deadline = monotonic() + 30
+    last, smallest = wall_clock.wall_time(), 10**9
+    while smallest >= 10**6:
+        assert monotonic() < deadline, f'the smallest step is {smallest} ns'
+        now = wall_clock.wall_time()
+        if now > last:
+            smallest, last = min(smallest, now - last), now
+    assert abs(now - time.time_ns()) < 10**9

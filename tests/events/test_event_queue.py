@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from echorig import EchoProtocol, ExpMessage, Tuning
+from systems import REPORTS_REFUSALS
 
 
 async def test_a_loop_over_on_event_misses_nothing_in_the_server_role(lab, transport):
@@ -97,8 +98,9 @@ async def test_a_server_hears_nothing_before_its_program_can_listen(lab, transpo
     if transport == 'udp':
         client = await lab.client(first, tuning=Tuning(tags=tags))
         client.send([1, 'early'])  # refused, and nothing more
-        with pytest.raises(OSError):
-            raise await client.on_error_received
+        if REPORTS_REFUSALS:
+            with pytest.raises(OSError):
+                raise await client.on_error_received
     opening = asyncio.ensure_future(
         asyncio.wait_for(EchoProtocol.server(first.server_uri, 'again', reuse_address=True), 5)
         if transport == 'tcp'

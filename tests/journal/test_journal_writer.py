@@ -452,6 +452,7 @@ def test_a_file_that_cannot_be_opened_again_is_opened_later(tmp_path: Path, monk
 
 @POSIX
 def test_two_programs_that_rotate_one_file(tmp_path: Path) -> None:
+    pytest.importorskip('fcntl')
     program = """
     import sys
     from echorig.journal import Journal

@@ -102,7 +102,7 @@ def test_only_the_job_that_publishes_may_do_more_than_read(name: str, job: str) 
 @each_job
 def test_scripts_that_are_run_exist(name: str, job: str) -> None:
     for step in WORKFLOWS[name]['jobs'][job].get('steps', []):
-        for path in re.findall(r'(?:^|\s)((?:\.ci|src)/[\w./]+)', step.get('run', '')):
+        for path in re.findall(r'(?:^|\s)(?:repository/)?((?:\.ci|src)/[\w./]+)', step.get('run', '')):
             assert (ROOT / path).is_file(), path
 
 

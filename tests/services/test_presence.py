@@ -274,10 +274,10 @@ async def test_no_ping_follows_a_message_that_a_rig_may_not_have_read(lab, told,
         await eventually(lambda: presence['scanner'].state == 'online', 'presence[scanner].state == online')
 
 
+@needs_refusals
 async def test_a_rig_that_refuses_has_nothing_to_read(lab):
     client = await lab.client(f'udp://127.0.0.1:{free_port()}', 'ghost')
     rigs = Services([client], timeout=60.0)
-    client.default_echo_timeout = 1.0
     with pytest.raises(ServicesError, match='ghost'):
         await rigs.start(REF)
     async with rigs.watch(OFTEN) as presence, presence.events() as changes:

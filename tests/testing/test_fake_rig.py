@@ -26,6 +26,7 @@ from echorig.testing import BlockingFakeRig, FakeRig
 from echorig.testing.dialects import Dialect
 from eventually import eventually
 from lab import REF, RawUdp
+from systems import RefusedError
 
 KINDS = [('echorig', 'udp'), ('echorig', 'tcp'), ('iblutil', 'udp'), ('iblutil', 'tcp'), ('matlab', 'udp')]
 each_kind = pytest.mark.parametrize(('kind', 'transport_'), KINDS)
@@ -126,9 +127,9 @@ async def test_power(lab, kind, transport_):
         await client.start(REF)
         await rig.power_off()
         assert not rig.is_on
-        with pytest.raises((PeerUnreachableError, ConnectionClosedError)):
+        with pytest.raises((RefusedError, PeerUnreachableError, ConnectionClosedError)):
             await client.stop()
-        with pytest.raises(PeerUnreachableError):
+        with pytest.raises((RefusedError, PeerUnreachableError)):
             await (await lab.client(uri)).init()
         await rig.power_on()
         assert rig.uri == uri
@@ -195,7 +196,7 @@ async def test_iblutil_closes_itself_on_a_wrong_echo(lab):
         await eventually(lambda: not rig.is_on, 'not rig.is_on')
         assert isinstance(rig.gave_up, EchoMismatchError)
         assert rig.unconfirmed == [([1, 5], rig.gave_up)]
-        with pytest.raises(PeerUnreachableError):
+        with pytest.raises(RefusedError):
             await (await lab.client(rig.uri)).init()
         await rig.restart()
         assert rig.is_on
@@ -299,7 +300,7 @@ def test_blocking(kind, transport_):
         assert rig.silent
         rig.power_off()
         assert not rig.is_on
-        with pytest.raises((PeerUnreachableError, ConnectionClosedError)):
+        with pytest.raises((RefusedError, PeerUnreachableError, ConnectionClosedError)):
             com.confirmed_send([1, None], timeout=0.2)
         rig.power_on()
         rig.restart()

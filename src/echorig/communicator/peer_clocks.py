@@ -13,7 +13,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from ..uri import Address
-from ..wall_clock import wall_time
+from ..wall_clock import RESOLUTION, wall_time
 
 __all__ = ['PeerClock', 'PeerClocks']
 
@@ -114,7 +114,8 @@ class PeerClocks:
             del self._samples[next(iter(self._samples))]
         samples = self._samples.setdefault(addr, _Samples())
         base = now / 1e9 - (before + after) / 2
-        samples.add(_Sample(echoed_at, offset, round_trip / 2 + (after - before) / 2, base))
+        error = (round_trip + after - before) / 2 + 2 * RESOLUTION  # of the time of the echo and of this moment
+        samples.add(_Sample(echoed_at, offset, error, base))
 
     def get(self, addr: Address) -> PeerClock | None:
         """Return the clock of a peer, or None if it is not known, or the clock of this computer was set since then."""

@@ -3,7 +3,7 @@
 1. No uvloop, no compiled transports, no fcntl; no SO_REUSEPORT, no AF_UNIX, no fork.
 2. The loops of asyncio have no readers, writers and handlers of signals, like those of Windows.
 3. UDP reports no refusals: the loops of Windows ignore them.
-4. A connected UDP socket that was passed to the loop does not send without the address, as with the proactor.
+4. A UDP socket that was passed to the loop needs the address with each datagram, as on the proactor.
 
 The names of the system (``sys.platform``, ``os.name``) stay, since the standard library chooses its modules by them.
 """
@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess  # noqa: F401  # it imports fcntl, where there is one
 import sys
+from functools import partial
 
 _MODULES = ('uvloop', 'fcntl', *(f'echorig.transports.{name}' for name in ('_datagram', '_stream')))
 _OF_LOOPS = ('add_reader', 'add_writer', 'add_signal_handler', 'create_unix_connection', 'create_unix_server')
@@ -50,15 +51,20 @@ def _pair(family=_family, type=socket.SOCK_STREAM, proto=0):  # the loops of asy
     return _socketpair(family, type, proto)
 
 
-_Transport = asyncio.selector_events._SelectorDatagramTransport
-_sendto = _Transport.sendto
+_create_datagram_endpoint = asyncio.SelectorEventLoop.create_datagram_endpoint
 
 
-def _sendto_address(self, data, addr=None):
-    if addr is None and self._address is None:
-        self._fatal_error(TypeError('WSASendTo() argument 4 must be tuple, not None'))
-    else:
-        _sendto(self, data, addr)
+async def _create(self, *args, sock=None, **kwargs):
+    transport, protocol = await _create_datagram_endpoint(self, *args, sock=sock, **kwargs)
+    if sock is not None:
+        transport.sendto = partial(_sendto, transport.sendto)
+    return transport, protocol
+
+
+def _sendto(sendto, data, addr=None):
+    if addr is None:
+        raise TypeError('WSASendTo() argument 4 must be tuple, not None')
+    sendto(data, addr)
 
 
 for _name in _MODULES:
@@ -70,5 +76,5 @@ for _module, _gone in _NAMES.items():
         if hasattr(_module, _name):
             delattr(_module, _name)
 asyncio.ProactorEventLoop = asyncio.SelectorEventLoop
-_Transport.sendto = _sendto_address
+asyncio.SelectorEventLoop.create_datagram_endpoint = _create
 socket.socket, socket.socketpair = _Socket, _pair
