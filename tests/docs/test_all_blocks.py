@@ -47,7 +47,7 @@ INCLUDED = {
     'examples/lab/task.py': 'tests/project/test_lab_example.py::test_a_session',
     'examples/suite/test_lab_program.py': 'tests/testing/test_pytest_plugin.py::test_the_example_suite',
 }
-# The blocks that no test runs, for each page. Whoever adds one has to give the reason on the page, and to count it here.
+# The blocks that no test runs, for each page. Who adds one gives the reason on the page, and counts it here.
 NOT_RUN = {
     'CONTRIBUTING.md': 1,  # the targets of the Makefile
     'README.md': 3,  # a drawing; the installation; the targets of the Makefile

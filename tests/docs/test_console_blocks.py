@@ -68,7 +68,7 @@ def end_rig(terminal: Terminal, command: str) -> None:
 
 def two_rigs(terminal: Terminal) -> None:
     """Start the rigs that `main_pc.py` and `task_code.py` use."""
-    for name, written in (('camera', 'udp://192.168.0.12'), ('ephys', 'ws://192.168.0.13')):
+    for name, written in (('camera', 'udp://192.168.0.12'), ('ephys', 'tcp://192.168.0.13')):
         start_rig(terminal, name, port_of(terminal, f'{written}:11001', written))
 
 
@@ -80,7 +80,7 @@ def start_rig(terminal: Terminal, name: str, uri: str) -> None:
 def without_camera(terminal: Terminal, command: str) -> None:
     """Both rigs end after a session; before the second command only ephys is switched on again."""
     if terminal.commands.count(command) == 1:
-        start_rig(terminal, 'ephys', terminal.real('ws://192.168.0.13'))
+        start_rig(terminal, 'ephys', terminal.real('tcp://192.168.0.13'))
 
 
 def listening_rig(terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""docs/doctor.md: each fault of the page is made in a network of two computers, and the doctor says what the page shows.
+"""docs/doctor.md: each fault is made in a network of two computers, and the doctor says what the page shows.
 
 The computers are network namespaces, which only root can make, on Linux.
 """

@@ -1,8 +1,8 @@
 """Every Python block of the documentation runs, with real sockets, as a user would copy it.
 
-The blocks of a page run one after another in one process. What a page takes for granted, such as a rig that is there, is
-the scene of the page; only addresses and paths are replaced. A block that listens on the address of a rig is a program of
-its own; it is started, and a main PC runs a session with it.
+The blocks of a page run one after another in one process. The scene of a page has what the page takes for granted, such
+as a rig; only addresses and paths are replaced. A block that listens on the address of a rig is a program of its own:
+it is started, and a main PC sends it a start.
 """
 
 from __future__ import annotations
@@ -65,7 +65,6 @@ SCENES = {
     ),
     'docs/presence.md': Scene(
         before="""
-from time import monotonic
 camera, scanner = await FakeRig().__aenter__(), await FakeRig(kind='iblutil').__aenter__()
 rigs = await Services.connect({'camera': camera.uri, 'scanner': scanner.uri})
 """,
@@ -174,8 +173,7 @@ def run(page: str, folder: Path) -> list[str]:
     """Run the blocks of a page; return the lines that they print."""
     file = folder / 'blocks.json'
     file.write_text(json.dumps(steps(page)), 'utf-8')
-    text = f'import runpy, sys; sys.argv = [{str(DRIVER)!r}, {str(file)!r}]; runpy.run_path(sys.argv[0], run_name="__main__")'
-    with Program(text) as program:
+    with Program('', command=[sys.executable, str(DRIVER), str(file)]) as program:
         assert program.wait(90) == 0, program.output
     assert 'Traceback' not in program.output
     return program.lines

@@ -1,4 +1,4 @@
-"""The documentation as a site: its four parts, and the check of the built pages (`.ci/check_site.py`, part of `make docs`)."""
+"""The documentation as a site: its four parts, and the check of the built pages that `make docs` runs."""
 
 from __future__ import annotations
 

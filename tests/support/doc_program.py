@@ -1,9 +1,9 @@
 """Run the Python blocks of one page in a process, one after another, in one namespace.
 
 ``python doc_program.py FILE``: the file is a list of blocks in JSON, each with `name`, `line`, `text`, `during` and
-`until`. A block may use ``await`` at its top level, as in a notebook. `during` is code that runs in a task of its own, from
-the moment at which the block waits. If `until` is not empty, the block has no end of its own: it is cancelled when this
-text has been printed.
+`until`. A block may use ``await`` at its top level, as in a notebook. `during` is code that runs in a task of its own,
+from the moment at which the block waits. If `until` is not empty, the block has no end of its own: it is cancelled when
+this text has been printed.
 """
 
 from __future__ import annotations
