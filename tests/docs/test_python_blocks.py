@@ -7,8 +7,6 @@ it is started, and a main PC sends it a start.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -16,22 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from doc_blocks import ROOT, Block, all_blocks, select
+from doc_blocks import Block, all_blocks, select
+from doc_program import IMPORTS, run_steps, step
 from echorig import sync
 from lab import free_port
 from programs import Program
 
-DRIVER = ROOT / 'tests' / 'support' / 'doc_program.py'
 LISTENS = "'udp://0.0.0.0:11001'"
 REFERENCE = '2026-01-31_1_mouse7'
 ELSEWHERE = {'README.md', 'docs/journal.md', 'docs/discovery.md'}  # see test_all_blocks.py
 PYTHON = [block for block in select(all_blocks(), 'python') if block.page not in ELSEWHERE]
 RIGS = [block for block in PYTHON if LISTENS in block.text]
 PARTS = [block for block in PYTHON if block not in RIGS]
-
-IMPORTS = (
-    'import asyncio\nfrom echorig import EchoProtocol, ExpMessage, Services\nfrom echorig.testing import FakeRig\n'
-)
 
 
 @dataclass
@@ -128,9 +122,6 @@ def steps(page: str) -> list[dict[str, str | int]]:
     for old in scene.replace:
         assert any(old in block.text for block in blocks), f'{page} has no {old!r} any more'
 
-    def step(name: str, text: str, line: int = 1, during: str = '', until: str = '') -> dict[str, str | int]:
-        return {'name': name, 'line': line, 'text': text, 'during': during, 'until': until}
-
     found = [step(f'scene of {page}', IMPORTS + scene.before)]
     for number, block in enumerate(blocks):
         text = block.text
@@ -154,7 +145,7 @@ def fits(expected: str, line: str) -> bool:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A working folder with the files that the pages name."""
     trustme = pytest.importorskip('trustme')
     authority = trustme.CA()
@@ -163,27 +154,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     certificate.private_key_pem.write_to_path(tmp_path / 'camera.key')
     for part in certificate.cert_chain_pems:
         part.write_to_path(tmp_path / 'camera.pem', append=True)
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(path for path in sys.path if path))
-    monkeypatch.setenv('PYTHONUTF8', '1')
-    monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(page: str, folder: Path) -> list[str]:
-    """Run the blocks of a page; return the lines that they print."""
-    file = folder / 'blocks.json'
-    file.write_text(json.dumps(steps(page)), 'utf-8')
-    with Program('', command=[sys.executable, str(DRIVER), str(file)]) as program:
-        assert program.wait(90) == 0, program.output
-    assert 'Traceback' not in program.output
-    return program.lines
 
 
 @pytest.mark.parametrize('page', sorted({block.page for block in PARTS}))
 def test_python_blocks_of_a_page(page: str, folder: Path) -> None:
     if page == 'docs/doctor.md' and sys.platform == 'win32':
         pytest.skip('Windows does not report to each socket that a datagram was refused')
-    lines = run(page, folder)
+    lines = run_steps(steps(page), folder)
     for text in SCENES.get(page, Scene()).printed:
         assert any(text in line for line in lines), f'{text!r} is not printed, but {lines}'
     left = iter(lines)

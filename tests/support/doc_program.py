@@ -19,6 +19,29 @@ from pathlib import Path
 from typing import Any
 
 import echorig
+from programs import Program
+
+__all__ = ['IMPORTS', 'run_steps', 'step']
+
+IMPORTS = (
+    'import asyncio\nfrom echorig import EchoProtocol, ExpMessage, Services\nfrom echorig.testing import FakeRig\n'
+)
+"""str: What the blocks that are no whole programs use without an import."""
+
+
+def step(name: str, text: str, line: int = 1, during: str = '', until: str = '') -> dict[str, str | int]:
+    """Return a block for `run_steps`."""
+    return {'name': name, 'line': line, 'text': text, 'during': during, 'until': until}
+
+
+def run_steps(steps: list[dict[str, str | int]], folder: Path) -> list[str]:
+    """Run blocks in a process whose working folder is `folder`; return the lines that they print."""
+    file = folder / 'blocks.json'
+    file.write_text(json.dumps(steps), 'utf-8')
+    with Program('', command=[sys.executable, __file__, str(file)], folder=folder) as program:
+        assert program.wait(90) == 0, program.output
+    assert 'Traceback' not in program.output, program.output
+    return program.lines
 
 
 class Printed:
