@@ -75,5 +75,10 @@ def problems(folder: Path) -> list[str]:
     return found
 
 
+def exit_status(folder: Path) -> str | int:
+    """Return the argument of `sys.exit`: the problems, or 0. An empty text would be a failure."""
+    return '\n'.join(problems(folder)) or 0
+
+
 if __name__ == '__main__':
-    sys.exit('\n'.join(problems(Path(sys.argv[1]))))
+    sys.exit(exit_status(Path(sys.argv[1])))

@@ -52,7 +52,9 @@ def test_check_of_a_site(tmp_path: Path) -> None:
     check['SEARCHES'].update({'Firewalls': {'doctor'}, 'exactly once': {'index'}})
     problems = check['problems']
     assert problems(built(tmp_path, '<a href="doctor.html">')) == []
+    assert check['exit_status'](tmp_path) == 0
     assert problems(built(tmp_path, '')) == ['no link leads to doctor']
+    assert check['exit_status'](tmp_path) == 'no link leads to doctor'
     check['SEARCHES'].update({'firewall': {'index', 'doctor'}, 'exactly once': {'doctor'}, 'as a camera': {'doctor'}})
     assert problems(built(tmp_path, '<a href="doctor.html#key">')) == [
         "a search for 'exactly once' does not find doctor",
