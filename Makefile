@@ -75,6 +75,7 @@ stubs: $(VENV)/.lint
 	$(PY) -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt $(MODULES)
 docs: $(VENV)/.lint
 	$(PY) -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(PY) .ci/check_site.py docs/_build/html
 
 # See ALLOCATOR in benchmarks/support/processes.py.
 bench: export MALLOC_TRIM_THRESHOLD_ = 1073741824

@@ -19,7 +19,7 @@ JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow[
 PROJECT = ROOT / 'pyproject.toml'
 
 VERSION = re.compile(r'v\d+(\.\d+)*|release/v\d+|[0-9a-f]{40}')
-EXPRESSION = re.compile(r'\$\{\{\s*(\w+)\.([\w-]+)(?:\.([\w-]+))?\s*\}\}')
+EXPRESSION = re.compile(r'\$\{\{\s*(\w+)\.([\w-]+)((?:\.[\w-]+)*)\s*\}\}')
 CONTEXTS = {'github', 'matrix', 'needs', 'steps', 'inputs', 'secrets', 'vars', 'env', 'runner'}
 RUNNERS = {'ubuntu-latest', 'ubuntu-24.04-arm', 'macos-latest', 'macos-15-intel', 'windows-latest'}
 
@@ -95,8 +95,11 @@ def test_runners_exist(name: str, job: str) -> None:
 @each_job
 def test_only_the_job_that_publishes_may_do_more_than_read(name: str, job: str) -> None:
     assert WORKFLOWS[name]['permissions'] == {'contents': 'read'}
-    publishes = (name, job) == ('release.yml', 'publish')
-    assert WORKFLOWS[name]['jobs'][job].get('permissions') == ({'id-token': 'write'} if publishes else None)
+    publish = {
+        ('release.yml', 'publish'): {'id-token': 'write'},
+        ('docs.yml', 'deploy'): {'pages': 'write', 'id-token': 'write'},
+    }
+    assert WORKFLOWS[name]['jobs'][job].get('permissions') == publish.get((name, job))
 
 
 @each_job
@@ -104,6 +107,23 @@ def test_scripts_that_are_run_exist(name: str, job: str) -> None:
     for step in WORKFLOWS[name]['jobs'][job].get('steps', []):
         for path in re.findall(r'(?:^|\s)(?:repository/)?((?:\.ci|src)/[\w./]+)', step.get('run', '')):
             assert (ROOT / path).is_file(), path
+
+
+def test_documentation_is_built_by_make_and_published_from_main_only() -> None:
+    workflow = WORKFLOWS['docs.yml']
+    assert workflow[True] == {'push': {'branches': ['main']}}  # YAML reads `on` as true
+    build, deploy = workflow['jobs']['build'], workflow['jobs']['deploy']
+    assert needs_of(deploy) == {'build'}
+    assert deploy['if'] == "github.ref == 'refs/heads/main'"
+    assert deploy['environment']['name'] == 'github-pages'
+    steps = [step.get('run') or step['uses'].split('@')[0] for step in build['steps'] + deploy['steps']]
+    published = ['actions/upload-pages-artifact', 'actions/configure-pages', 'actions/deploy-pages']
+    assert steps[-4:] == ['make docs', *published]
+    makefile = (ROOT / 'Makefile').read_text('utf-8')
+    rule = makefile[makefile.index('\ndocs:') :].split('\n\n')[0]
+    [folder] = [step['with']['path'] for step in build['steps'] if step.get('uses', '').startswith(published[0])]
+    assert rule.count(folder) == 2  # it is built there, and checked there
+    assert 'sphinx -W' in rule
 
 
 def test_the_same_pythons_everywhere() -> None:

@@ -9,16 +9,21 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 
 class Program:
-    """Starts a program from its text; a context manager that kills it."""
+    """Starts a program from its text, or a command; a context manager that kills it."""
 
-    def __init__(self, text: str, *args: str, loop: str = '') -> None:
-        environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'ECHORIG_LOOP': loop}
+    def __init__(
+        self, text: str, *args: str, loop: str = '', command: Sequence[str] = (), folder: Path | None = None
+    ) -> None:
+        environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONUTF8': '1', 'ECHORIG_LOOP': loop}
         self.process = subprocess.Popen(
-            [sys.executable, '-c', textwrap.dedent(text), *args],
+            command or [sys.executable, '-c', textwrap.dedent(text), *args],
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
