@@ -35,12 +35,11 @@ from ..security.safe_log import SafeLog
 from ..transports import sockets, udp
 from ..transports.stream_server import StreamServer
 from ..tuning import DEFAULT_TUNING, Tuning
-from ..uri import Address, Uri, as_address, checked_address, is_valid_ip, parse
+from ..uri import Address, Uri, as_address, is_valid_ip, parse
 from ..wall_clock import wall_time
 from ..wire._codec import as_bytes, encode_event, is_raw
 from ._busy_poll import BusyPoll
 from ._pipeline import MessagePipeline
-from .addressing import AddressBook
 from .base import Communicator
 from .direct_send import COMPOSING, DirectSender
 from .endpoint import Endpoint
@@ -50,11 +49,12 @@ from .journal_link import JournalLink
 from .labels import Labels, described_state
 from .last_sent import LastSent
 from .opening import opens
-from .options import check_event, check_options, check_socket, check_text, checked_role, poll_seconds, pop_options
+from .options import check_event, check_options, check_text, check_transport, checked_role, poll_seconds, pop_options
 from .outcomes import outcomes
 from .peer_clocks import PeerClock
 from .scheduled import ScheduledMessages
 from .sender import Failure, Sender
+from .subject_book import addresses_for
 
 if TYPE_CHECKING:
     from ..discovery.announcer import Announcer
@@ -124,11 +124,13 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
     def _create_parts(self, key: bytes | str | None) -> None:
         loop, tuning, log, log_limit = self._loop, self._tuning, self._log, self._log_limit
         labels = Labels(self.name, self.server_uri, self.protocol, self._is_client)
-        is_udp, is_signed, max_stream = labels.protocol == 'udp', key is not None, tuning.max_stream_message
-        longest = udp.max_size(self.hostname) if is_udp else max_stream if is_signed else sys.maxsize
-        max_frame = 2**62 if is_signed else longest if is_udp else max_stream
+        is_signed, max_stream, has_datagrams = key is not None, tuning.max_stream_message, labels.has_datagrams
+        longest = max_stream if is_signed else sys.maxsize  # over NATS the broker tells
+        if labels.protocol == 'udp':
+            longest = udp.max_size(self.hostname)
+        max_frame = 2**62 if is_signed else min(longest, max_stream)
         self._exchange = Exchange(
-            *(tuning, not is_udp, self.max_message_size),
+            *(tuning, not has_datagrams, self.max_message_size),
             run=secrets.randbits(31),
             max_frame=max_frame,
             signed=is_signed,
@@ -139,19 +141,19 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             plain_receive=self._plain_hooks[0],
             connected=self._is_client,
             longest=longest,
-            datagrams=is_udp,
-            signer=signer_for(key, is_udp, tuning),
+            datagrams=has_datagrams,
+            signer=signer_for(key, has_datagrams, tuning),
         )
         if type(self).datagram_received is self._plain_hooks[1]:  # saves a call for each datagram
             self.datagram_received = pipeline.datagram_received  # type: ignore[method-assign]
         self._journal_link = JournalLink(pipeline, self._connection_notifier, labels)
         self._access = AccessPolicy(labels.name, log)
-        self._addresses = AddressBook(labels, (self.hostname, self.port), self._access.admits, log, log_limit)
+        self._addresses = addresses_for(labels, self._access.admits, log, log_limit)
         self._sender = Sender(pipeline, labels, tuning.min_truncated_echo)
         self._sender.on_clock = self._journal_link.note_clock
         self._flow_control = FlowControl(
-            *(self._exchange, self._event_queue, loop, is_udp, pipeline.receive_verified),
-            is_connected=lambda addr: is_udp or addr in pipeline.connections,
+            *(self._exchange, self._event_queue, loop, has_datagrams, pipeline.receive_verified),
+            is_connected=lambda addr: has_datagrams or addr in pipeline.connections,
             default_patience=lambda: self.default_echo_timeout,
         )
         self._endpoint = Endpoint(
@@ -224,7 +226,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             announcer = announcer_for(announce, name, 'key' in options)
         allow = await parse_allowlist(options.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
-        check_socket(options.get('sock'), uri, 'server')
+        check_transport(uri, allow, options.get('sock'), 'server')
         with sockets.naming_errors(name, uri):
             own = sockets.bind_socket(uri, options)
         if sock := options.get('sock'):
@@ -287,7 +289,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             return [uri for uri in uris if allow is None or uri.host in allow]
 
         uris = await lookup()
-        check_socket(options.get('sock'), uris[0], 'client')
+        check_transport(uris[0], allow, options.get('sock'), 'client')
         com = EchoProtocol(str(uris[0]), 'client', name, log, **pop_options(options))
         with sockets.naming_errors(name, uris[0]):
             await com._open_client(parse(server_uri).host, uris, lookup, allow, options)
@@ -448,7 +450,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         """
         if addr is None:
             return any(not echo.done() for _, echo in self._last_sent.values())
-        pair = self._last_sent.get(self._addresses.with_ip(checked_address(addr)))
+        pair = self._last_sent.get(self._addresses.known(addr))
         return pair is not None and not pair[1].done()
 
     # --- sending ---
@@ -540,7 +542,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         PeerClock or None
             The offset and its error; None if no ping was echoed with a time.
         """
-        return self._sender.clocks.get(self._addresses.target(None if addr is None else checked_address(addr), None))
+        return self._sender.clocks.get(
+            self._addresses.target(None if addr is None else self._addresses.checked(addr), None)
+        )
 
     async def measure_clock(
         self, addr: AddressLike | None = None, *, n_pings: int = 8, timeout: float | None = None
@@ -635,17 +639,17 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             TCP, because it may read two messages that arrive together as one.
         """
         if addr is not None:
-            addr = checked_address(addr)
+            addr = self._addresses.checked(addr)
         self._check_open()
         frame = self._pipeline.checked_frame(data, self._encoded(data))
         try:
-            target = self._addresses.target(addr, None if self._endpoint.is_udp else self._pipeline.connections)
+            target = self._addresses.target(addr, None if self._endpoint.has_datagrams else self._pipeline.connections)
         except ValueError:
-            if self._endpoint.is_udp:
+            if self._endpoint.has_datagrams:
                 raise
             self._log.warning('Message not sent: unexpected address %s', addr)
             return
-        if not is_valid_ip(target[0]):
+        if not self._addresses.is_resolved(target):
             task = self._loop.create_task(self._send_to_name(data, target))
             self._callbacks.tasks.add(task)
             task.add_done_callback(self._callbacks.tasks.discard)
@@ -673,7 +677,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._pipeline.handle_frame(data, addr)
 
     def _is_from(self, sender: Address, addr: AddressLike) -> bool:
-        return sender == self._addresses.with_ip(checked_address(addr))
+        return sender == self._addresses.known(addr)
 
     def _count_malformed(self, addr: Address) -> None:
         self._exchange.count_malformed(addr, monotonic())
