@@ -31,6 +31,7 @@ __all__ = [
     'is_valid_ip',
     'mapped',
     'parse',
+    'parse_broker',
     'require_port',
     'unmapped',
 ]
@@ -136,7 +137,7 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
     if match := _SCHEME.match(uri):
         scheme, rest = match.group(1).lower(), uri[match.end() :]
     if scheme == 'nats':
-        return _parse_nats(rest)
+        return _parse_nats(rest, needs_subject=True)
     rest = rest.removesuffix('/')
     host, port = _host_and_port(rest, uri)
     return Uri(scheme, host, _port(port or default_port, 'the URI', uri))
@@ -159,7 +160,15 @@ def _host_and_port(rest: str, uri: str) -> tuple[str, str]:
     return _shortest(host) or host, port
 
 
-def _parse_nats(rest: str) -> Uri:
+def parse_broker(uri: Any) -> Uri:
+    """Parse the URI of a NATS broker, without a subject."""
+    scheme, mark, rest = text(uri, 'broker').partition('://')
+    if not mark or scheme.lower() != 'nats':
+        raise ValueError('broker must be the URI of a NATS broker, such as nats://192.168.0.5:4222')
+    return _parse_nats(rest.rstrip('/'), needs_subject=False)
+
+
+def _parse_nats(rest: str, needs_subject: bool) -> Uri:
     """Parse what is behind ``nats://``: the broker, with or without a login, and a subject."""
     authority, _, subject = rest.partition('/')
     login, _, authority = authority.rpartition('@')
@@ -170,8 +179,11 @@ def _parse_nats(rest: str) -> Uri:
             f'The URI {short(shown)} has no broker: give its host, as in nats://192.168.0.5/lab.room2.camera'
         )
     number = _port(port or NATS_PORT, 'the URI', shown)
-    if not subject:
-        raise ValueError(f'The URI {short(shown)} has no subject, as in nats://192.168.0.5/lab.room2.camera')
+    if not subject and not needs_subject:
+        return Uri('nats', host, number, '', login)
+    if not subject or not needs_subject:
+        mistake = 'has no subject' if needs_subject else 'must have no subject'
+        raise ValueError(f'The URI {short(shown)} {mistake}, as in nats://192.168.0.5/lab.room2.camera')
     return Uri('nats', host, number, checked_subject(subject, f'The URI {short(shown)}'), login)
 
 

@@ -40,6 +40,7 @@ from ..wall_clock import wall_time
 from ..wire._codec import as_bytes, encode_event, is_raw
 from ._busy_poll import BusyPoll
 from ._pipeline import MessagePipeline
+from .announcing import Announcing, announcer_for
 from .base import Communicator
 from .direct_send import COMPOSING, DirectSender
 from .endpoint import Endpoint
@@ -57,7 +58,6 @@ from .sender import Failure, Sender
 from .subject_book import addresses_for
 
 if TYPE_CHECKING:
-    from ..discovery.announcer import Announcer
     from ..journal.writer import Journal
 
 __all__ = ['EchoProtocol']
@@ -118,7 +118,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning, call_later=loop.call_later)
         self.tuning = tuning
         self._is_client, self._has_backlog = self._role == 'client', self._role == 'server'
-        self._announcer: Announcer | None = None
+        self._announcer: Announcing | None = None
         self._create_parts(key)
 
     def _create_parts(self, key: bytes | str | None) -> None:
@@ -219,11 +219,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         """
         options: dict[str, Any] = {**kwargs}
         check_options(name, log, options)
-        announcer = None
-        if (announce := options.pop('announce', False)) is not False:
-            from ..discovery.announcer import announcer_for  # most servers are not announced
-
-            announcer = announcer_for(announce, name, 'key' in options)
+        announce = options.pop('announce', False)
+        announcer = None if announce is False else announcer_for(announce, server_uri, name, options)
         allow = await parse_allowlist(options.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
         check_transport(uri, allow, options.get('sock'), 'server')
@@ -301,7 +298,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         uri: Uri,
         allow: AllowList | None,
         is_own_socket: bool,
-        announcer: Callable[[Uri, SafeLog], Announcer] | None,
+        announcer: Callable[[Uri, SafeLog], Announcing] | None,
         kwargs: dict[str, Any],
     ) -> None:
         self._access.allowed = allow

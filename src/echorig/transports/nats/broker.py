@@ -11,8 +11,9 @@ import asyncio
 import errno
 import re
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from weakref import WeakValueDictionary
 
 from .options import BrokerOptions
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
     from .client import BrokerClient
 
-__all__ = ['Broker', 'User']
+__all__ = ['Broker', 'Observer', 'Receiver']
+
+Receiver = Callable[['Msg'], Any]
+"""A function that is called with each message."""
 
 _MAX_OUTBOX = 2**24  # bytes that wait to be written
 _REOPEN_WAIT = 1.0  # seconds between two attempts to make a connection anew
@@ -33,11 +37,8 @@ _REFUSED_SUBSCRIPTION = re.compile(r'permissions violation for subscription to "
 _IN_USE_TIME = 1.0  # seconds for another server of a subject to answer
 
 
-class User(Protocol):
-    """What a broker calls of a communicator's transport."""
-
-    def message_received(self, message: Msg) -> None:
-        """Process a message."""
+class Observer(Protocol):
+    """What is told of a connection."""
 
     def broker_error(self, error: Exception) -> None:
         """Note an error that the broker reports."""
@@ -58,14 +59,16 @@ class Broker:
         self._loop = asyncio.get_running_loop()  # its id stays that of this loop, since it is referenced
         self._options = options
         self._client: BrokerClient | None = None
-        self._users: dict[str, User] = {}  # by the last word of their private subjects
-        self._served: dict[str, tuple[User, Subscription | None]] = {}  # by subject
+        self._private: dict[str, Receiver] = {}  # by the last word of the private subject
+        self._observers: dict[str, Observer] = {}
+        self._subscribed: dict[object, tuple[str, Receiver]] = {}  # the subject and the function of each subscription
+        self._subscriptions: dict[object, Subscription] = {}
         self._refused: dict[str, Exception] = {}  # subscriptions, by subject in lower case
         self._outbox: deque[tuple[str, bytes, str]] = deque()
         self._outbox_size = 0
         self._filled = asyncio.Event()
         self._written = asyncio.Event()
-        self._n_named = self._n_holders = 0
+        self._n_private = self._n_holders = 0
         self._last_error: Exception | None = None
         self._closed = False
         self._inbox = ''
@@ -105,9 +108,9 @@ class Broker:
         options = await self._options.for_client()
         client = await connect(options, self._on_error, self._on_lost, self._on_found, self._on_closed)
         self._inbox = self._inbox or client.new_inbox()
-        await client.subscribe(f'{self._inbox}.>', cb=self._received)
-        for subject, (user, _) in self._served.items():
-            self._served[subject] = user, await self._subscribe(client, subject, user)
+        await _subscribe(client, f'{self._inbox}.>', self._received)
+        for key, (subject, receive) in self._subscribed.items():
+            self._subscriptions[key] = await _subscribe(client, subject, receive)
         await client.flush()
         self._client = client
 
@@ -141,28 +144,29 @@ class Broker:
         """int: The bytes of the longest message that the broker accepts."""
         return self._client.max_payload if self._client is not None else 0
 
-    def _check_connected(self) -> None:
-        if not self.is_connected:
+    def _connected_client(self) -> BrokerClient:
+        if self._client is None or not self._client.is_connected:
             why = '' if self._last_error is None else f': {self._last_error}'
             raise OSError(errno.ENETDOWN, f'There is no connection with the broker {self._options.servers[0]}{why}')
+        return self._client
 
     def _on_error(self, error: Exception) -> None:
         self._last_error = error
         if match := _REFUSED_SUBSCRIPTION.search(str(error)):
             self._refused[match.group(1)] = error
         if self.is_connected:
-            for user in list(self._users.values()):
-                user.broker_error(error)
+            for observer in list(self._observers.values()):
+                observer.broker_error(error)
 
     async def _on_lost(self) -> None:
         if not self._closed:
-            for user in list(self._users.values()):
-                user.broker_lost(self._last_error)
+            for observer in list(self._observers.values()):
+                observer.broker_lost(self._last_error)
 
     async def _on_found(self) -> None:
         self._last_error = None
-        for user in list(self._users.values()):
-            user.broker_found()
+        for observer in list(self._observers.values()):
+            observer.broker_found()
 
     async def _on_closed(self) -> None:
         if not self._closed and self._client is not None:
@@ -185,7 +189,7 @@ class Broker:
 
     def publish(self, subject: str, payload: bytes, reply: str = '') -> None:
         """Publish a message; raise OSError if there is no connection, or too much waits to be written."""
-        self._check_connected()
+        self._connected_client()
         if self._outbox_size + len(payload) > _MAX_OUTBOX:
             raise OSError(errno.ENOBUFS, f'The broker {self._options.servers[0]} is too slow: {_MAX_OUTBOX} bytes wait')
         self._outbox.append((subject, payload, reply))
@@ -209,67 +213,82 @@ class Broker:
 
     # --- receiving ---
 
-    def join(self, user: User) -> str:
-        """Return a private subject, of which a user gets all messages, and those of the subjects below it."""
-        self._n_named += 1
-        name = f'c{self._n_named}'
-        self._users[name] = user
+    def join(self, receive: Receiver, observer: Observer | None = None) -> str:
+        """Return a private subject; a function is called with its messages, and with those of the subjects below it."""
+        self._n_private += 1
+        name = f'c{self._n_private}'
+        self._private[name] = receive
+        if observer is not None:
+            self._observers[name] = observer
         return f'{self._inbox}.{name}'
 
     def leave(self, private: str) -> None:
-        """Forget the user of a private subject."""
-        self._users.pop(private.rpartition('.')[2], None)
+        """End the use of a private subject."""
+        name = private.rpartition('.')[2]
+        self._private.pop(name, None)
+        self._observers.pop(name, None)
 
-    async def _received(self, message: Msg) -> None:
+    def _received(self, message: Msg) -> None:
         name = message.subject[len(self._inbox) + 1 :].partition('.')[0]
-        if (user := self._users.get(name)) is not None:
-            user.message_received(message)
+        if (receive := self._private.get(name)) is not None:
+            receive(message)
 
-    async def _subscribe(self, client: BrokerClient, subject: str, user: User) -> Subscription:
-        async def received(message: Msg) -> None:
-            user.message_received(message)
-
-        return await client.subscribe(subject, cb=received)
-
-    async def serve(self, subject: str, user: User) -> None:
-        """Give a user all messages of a subject.
+    async def serve(self, subject: str, receive: Receiver) -> object:
+        """Call a function with each message of a subject that no other server has; see `subscribe`.
 
         Raises
         ------
         OSError
             Another server answers there (``EADDRINUSE``), or there is no connection.
-        PermissionError
-            The broker does not allow this subscription.
         """
-        self._check_connected()
-        client = self._client
-        assert client is not None
-        if subject in self._served or await self._is_served(client, subject):
+        if any(subject == served for served, _ in self._subscribed.values()) or await self._is_served(subject):
             raise OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
-        self._served[subject] = user, None
-        self._refused.pop(subject.lower(), None)
-        try:
-            self._served[subject] = user, await self._subscribe(client, subject, user)
-            await client.flush()  # a refusal comes before the answer to this
-            if (error := self._refused.pop(subject.lower(), None)) is not None:
-                raise PermissionError(f'The broker does not allow to serve the subject {subject}: {error}')
-        except BaseException:
-            await self.unserve(subject)
-            raise
+        return await self.subscribe(subject, receive)
 
-    async def _is_served(self, client: BrokerClient, subject: str) -> bool:
+    async def _is_served(self, subject: str) -> bool:
         """Return whether a server answers at a subject; one that has just died may still be registered."""
         from nats.errors import NoRespondersError
         from nats.errors import TimeoutError as NoAnswer
 
         try:
-            await client.request(subject, b'', timeout=_IN_USE_TIME)
+            await self._connected_client().request(subject, b'', timeout=_IN_USE_TIME)
         except (NoRespondersError, NoAnswer):
             return False
         return True
 
-    async def unserve(self, subject: str) -> None:
-        """End the subscription of a subject."""
-        _, subscription = self._served.pop(subject, (None, None))
+    async def subscribe(self, subject: str, receive: Receiver) -> object:
+        """Call a function with each message of a subject; return the key for `unsubscribe`.
+
+        Raises
+        ------
+        OSError
+            There is no connection.
+        PermissionError
+            The broker does not allow this subscription.
+        """
+        client, key = self._connected_client(), object()
+        self._subscribed[key] = subject, receive
+        self._refused.pop(subject.lower(), None)
+        try:
+            self._subscriptions[key] = await _subscribe(client, subject, receive)
+            await client.flush()  # a refusal comes before the answer to this
+            if (error := self._refused.pop(subject.lower(), None)) is not None:
+                raise PermissionError(f'The broker does not allow to subscribe to {subject}: {error}')
+        except BaseException:
+            await self.unsubscribe(key)
+            raise
+        return key
+
+    async def unsubscribe(self, key: object) -> None:
+        """End a subscription."""
+        self._subscribed.pop(key, None)
+        subscription = self._subscriptions.pop(key, None)
         if subscription is not None and self.is_connected:
             await subscription.unsubscribe()
+
+
+async def _subscribe(client: BrokerClient, subject: str, receive: Receiver) -> Subscription:
+    async def received(message: Msg) -> None:
+        receive(message)
+
+    return await client.subscribe(subject, cb=received)

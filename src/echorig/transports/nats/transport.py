@@ -46,8 +46,11 @@ async def open_endpoint(
     broker = await Broker.open(BrokerOptions.of(uri, options))
     try:
         transport = NatsTransport(broker, protocol, uri, reports, is_client)
-        if not is_client:
-            await broker.serve(uri.subject, transport)
+        try:
+            await transport.open()
+        except BaseException:
+            broker.leave(transport.private)
+            raise
     except BaseException:
         await broker.release()
         raise
@@ -59,6 +62,8 @@ class NatsTransport(asyncio.DatagramTransport):
 
     Attributes
     ----------
+    private : str
+        The subject at which it receives what is for this communicator alone.
     waited : float
         How much longer than usual the frame being received was on its way, in seconds.
     """
@@ -72,11 +77,17 @@ class NatsTransport(asyncio.DatagramTransport):
         self._broker, self._protocol, self._reports = broker, protocol, reports
         self._subject, self._is_client = uri.subject, is_client
         self._server: Address = uri.address
-        self._private = broker.join(self)
+        self.private = broker.join(self.message_received, self)
+        self._serving: object = None
         self._ages = Ages()
         self._addr: Address = uri.address  # of the last message
         self._ending: asyncio.Task[None] | None = None
         self.waited = 0.0
+
+    async def open(self) -> None:
+        """Subscribe to the subject of a server; the errors are those of `Broker.serve`."""
+        if not self._is_client:
+            self._serving = await self._broker.serve(self._subject, self.message_received)
 
     @property
     def max_size(self) -> int:
@@ -98,13 +109,13 @@ class NatsTransport(asyncio.DatagramTransport):
         if self._ending is not None:
             return
         if self._is_client:
-            self._broker.publish(self._subject, stamped(data), self._private)
+            self._broker.publish(self._subject, stamped(data), self.private)
         else:
-            self._broker.publish(addr[0], stamped(data), f'{self._private}.{addr[0]}')
+            self._broker.publish(addr[0], stamped(data), f'{self.private}.{addr[0]}')
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return `default`: there is no socket of this communicator alone."""
-        return default
+        """Return the own address for ``sockname``; there is no socket of this communicator alone."""
+        return (self.private, self._server[1]) if name == 'sockname' else default
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -117,15 +128,14 @@ class NatsTransport(asyncio.DatagramTransport):
     def close(self) -> None:
         """Close the transport, after what was sent last is written."""
         if self._ending is None:
-            self._broker.leave(self._private)
+            self._broker.leave(self.private)
             self._ending = asyncio.get_running_loop().create_task(self._end())
 
     abort = close
 
     async def _end(self) -> None:
         try:
-            if not self._is_client:
-                await self._broker.unserve(self._subject)
+            await self._broker.unsubscribe(self._serving)
             await self._broker.release()
         finally:
             self._protocol.connection_lost(None)
@@ -139,7 +149,7 @@ class NatsTransport(asyncio.DatagramTransport):
         if message.headers and message.headers.get('Status') == _NO_RESPONDERS:
             peer = self._server
             if not self._is_client:
-                peer = message.subject[len(self._private) + 1 :], self._server[1]
+                peer = message.subject[len(self.private) + 1 :], self._server[1]
             error = ConnectionRefusedError(errno.ECONNREFUSED, f'Nobody subscribes to the subject {peer[0]}')
             self._reports.peer_error(peer, error)
             return
