@@ -70,7 +70,7 @@ class Broker:
         self._written = asyncio.Event()
         self._n_private = self._n_holders = 0
         self._last_error: Exception | None = None
-        self._closed = False
+        self.is_closed = False
         self._inbox = ''
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] = self._loop.create_task(self._open())
@@ -83,22 +83,26 @@ class Broker:
         """Return the connection with these options, which must be released; the errors are those of `connect`."""
         key = id(asyncio.get_running_loop()), options
         broker = cls._shared.get(key)
-        if broker is None or broker._closed:
+        if broker is None or broker.is_closed:
             cls._shared[key] = broker = cls(options)
-        broker._n_holders += 1
-        try:
-            await asyncio.shield(broker._opening)
-        except BaseException:
-            await broker.release()
-            raise
+        await broker.hold()
         return broker
+
+    async def hold(self) -> None:
+        """Wait until the connection is open, and keep it open until `release`."""
+        self._n_holders += 1
+        try:
+            await asyncio.shield(self._opening)
+        except BaseException:
+            await self.release()
+            raise
 
     async def _open(self) -> None:
         try:
             await import_client()
             await self._connect()
         except BaseException:
-            self._closed = True
+            self.is_closed = True
             raise
         self._writer = self._loop.create_task(self._write())
 
@@ -117,9 +121,9 @@ class Broker:
     async def release(self) -> None:
         """Give the connection back; the last one closes it, after what was published has been written."""
         self._n_holders -= 1
-        if self._n_holders or self._closed:
+        if self._n_holders or self.is_closed:
             return
-        self._closed = True
+        self.is_closed = True
         self._opening.cancel()
         await asyncio.wait({self._opening})
         if self._writer is None:
@@ -159,7 +163,7 @@ class Broker:
                 observer.broker_error(error)
 
     async def _on_lost(self) -> None:
-        if not self._closed:
+        if not self.is_closed:
             for observer in list(self._observers.values()):
                 observer.broker_lost(self._last_error)
 
@@ -169,13 +173,13 @@ class Broker:
             observer.broker_found()
 
     async def _on_closed(self) -> None:
-        if not self._closed and self._client is not None:
+        if not self.is_closed and self._client is not None:
             self._last_error = self._client.last_error or self._last_error
             self._client = None
             self._opening = self._loop.create_task(self._reopen())
 
     async def _reopen(self) -> None:
-        while not self._closed:
+        while not self.is_closed:
             await asyncio.sleep(_REOPEN_WAIT)
             try:
                 await self._connect()
