@@ -34,6 +34,8 @@ __all__ = [
     'parse_broker',
     'require_port',
     'unmapped',
+    'with_login',
+    'without_login',
 ]
 
 LISTEN_PORT = 11001
@@ -54,6 +56,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SCHEME = re.compile(r'([a-zA-Z][a-zA-Z0-9+.-]*)://')
 _LABEL = re.compile(rb'[A-Za-z0-9_-]{1,63}')  # in ASCII, as name servers know it
 _SUBJECT = re.compile(r'[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*')
+_LOGIN = re.compile(r'^(nats://)[^/]*@', re.IGNORECASE)
 _LONGEST_SUBJECT = 255  # characters; a broker reads control lines of 4,096, which have two of our subjects
 
 
@@ -158,6 +161,16 @@ def _host_and_port(rest: str, uri: str) -> tuple[str, str]:
         if host and not is_valid_ip(host) and not _is_hostname(host):
             raise ValueError(f'Invalid host name {short(host)} in the URI {short(uri)}')
     return _shortest(host) or host, port
+
+
+def without_login(uri: str) -> str:
+    """Return a URI as it was given, without the login for a NATS broker, for output."""
+    return _LOGIN.sub(r'\1', uri)
+
+
+def with_login(uri: str, login: str) -> str:
+    """Return the URI of a NATS server with a login for its broker, if there is one."""
+    return f'nats://{login}@{uri.partition("://")[2]}' if login else uri
 
 
 def parse_broker(uri: Any) -> Uri:

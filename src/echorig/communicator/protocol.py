@@ -187,7 +187,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             The address to listen on: an IP address or host name of this computer, with or without a port
             (default 11001; 0 takes any that is free) and a scheme: ``udp://`` (the default), ``tcp://`` or
             ``tls://``; ``ws://`` and ``wss://`` are other names of these two, not WebSocket. ``':9998'`` means this
-            computer.
+            computer. ``nats://host:4222/lab.room2.camera`` is the subject ``lab.room2.camera`` of a NATS broker (default
+            port 4222; a user and password, or a token, may stand before the host). That needs nats-py,
+            ``pip install 'echorig[nats]'``.
         name : str, optional
             A label, by default the URI.
         log : logging.Logger, optional
@@ -200,8 +202,10 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             ``announce``, whether the network is told of this server, so that :func:`discover` finds it: True, or a
             dict of ``group``, such as a room, ``name`` (default: that of the server) and ``interfaces`` (as for
             :func:`discover`). That needs python-zeroconf, ``pip install 'echorig[discovery]'``, and takes seconds in
-            the background. Everything else is passed to the event loop's ``create_datagram_endpoint`` or
-            ``create_server`` (options of the socket need a port other than 0).
+            the background; over NATS the broker tells of it. Everything else is passed to the event loop's
+            ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0). Over NATS
+            there are, instead, ``servers``, the URIs of more brokers of a cluster; ``user``, ``password`` and ``token``;
+            ``user_credentials`` and ``nkeys_seed``, files; ``inbox_prefix``; ``ssl`` and ``tls_hostname``.
 
         Returns
         -------
@@ -213,9 +217,11 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         TypeError, ValueError
             The URI or an option is not valid, a name does not resolve, or a TLS server has no ``ssl``.
         OSError
-            The address is in use, or is not one of this computer.
+            The address is in use, or is not one of this computer; or there is no connection with the broker.
+        PermissionError
+            The broker refuses the login, or does not allow the subscription.
         ImportError
-            It is to be announced, and python-zeroconf is not installed.
+            The optional package that is needed is not installed.
         """
         options: dict[str, Any] = {**kwargs}
         check_options(name, log, options)
@@ -268,9 +274,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         TypeError, ValueError
             As for :meth:`server`.
         PermissionError
-            No address of the server is in ``allow``; nothing has been sent.
+            No address of the server is in ``allow``; nothing has been sent. Or the broker refuses the login.
         PeerUnreachableError
-            Over TCP: nobody listens there (a `ConnectionRefusedError`).
+            Over TCP: nobody listens there (a `ConnectionRefusedError`). Over NATS: no broker does.
         TLSError
             The TLS handshake failed (a `ConnectionError`).
         OSError
