@@ -196,7 +196,20 @@ Announce = bool | AnnounceOptions
 """Whether a server announces itself on the network, or what it announces."""
 
 
-class _Options(TypedDict, total=False):
+class BrokerLogin(TypedDict, total=False):
+    """How to reach a NATS broker, and to log in there."""
+
+    servers: Iterable[str] | None
+    user: str | None
+    password: str | None
+    token: str | None
+    user_credentials: str | PathLike[str] | None
+    nkeys_seed: str | PathLike[str] | None
+    inbox_prefix: str | None
+    tls_hostname: str | None
+
+
+class _Options(BrokerLogin, total=False):
     allow: AllowEntry | Iterable[AllowEntry] | None
     tuning: Tuning | None
     busy_poll: float | None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -144,9 +145,9 @@ def validate_uri(
     parsed = parse(uri, default_port, default_proc)
     require_port(parsed)
     host = parsed.host
-    if resolve_host and not is_valid_ip(host):
+    if resolve_host and not is_valid_ip(host) and parsed.scheme != 'nats':  # a certificate has the name of the broker
         host = str(hostname2ip(host))
-    return str(Uri(parsed.scheme, host or socket.gethostname(), parsed.port))
+    return str(replace(parsed, host=host or socket.gethostname()))
 
 
 async def lookup(host: str) -> list[str]:
@@ -181,6 +182,8 @@ async def resolve_all(uri: str | IPAddress, any_port: bool = False) -> tuple[Uri
         )
     if not any_port:
         require_port(given)
+    if given.scheme == 'nats':  # the client of the broker looks its name up
+        return given, [given]
     return given, [Uri(given.scheme, host, given.port) for host in await lookup(given.host)]
 
 

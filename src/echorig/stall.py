@@ -17,7 +17,17 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
-__all__ = ['READER_TURNS', 'DelayedCall', 'StallMonitor', 'after_poll', 'call_later', 'sleep', 'wait', 'wait_for']
+__all__ = [
+    'READER_TURNS',
+    'DelayedCall',
+    'StallMonitor',
+    'after_poll',
+    'call_later',
+    'now_with_suspension',
+    'sleep',
+    'wait',
+    'wait_for',
+]
 
 _T = TypeVar('_T')
 Progress = Callable[[], object]
@@ -41,7 +51,8 @@ _TICK = 0.25  # seconds; a tick that is late by as much shows a stall
 _CLOCK_ID = getattr(time, 'CLOCK_BOOTTIME', getattr(time, 'CLOCK_MONOTONIC', None))
 
 
-def _now() -> float:
+def now_with_suspension() -> float:
+    """Return the time of a monotonic clock that also counts the time for which the machine is suspended, in seconds."""
     return time.monotonic() if _CLOCK_ID is None else time.clock_gettime(_CLOCK_ID)  # type: ignore[attr-defined,unused-ignore]
 
 
@@ -208,7 +219,7 @@ class StallMonitor:
         """Start the timer, unless it is running."""
         self._subscribers.append(progress)
         if self._timer is None:
-            self._last_tick = _now()
+            self._last_tick = now_with_suspension()
             self._timer = self._loop.call_later(_TICK, self._tick)
 
     def unsubscribe(self, progress: Progress | None = None) -> None:
@@ -223,7 +234,7 @@ class StallMonitor:
         """Return how long data that is read now may have waited in its socket, in seconds; 0.0 without a stall."""
         if self._timer is None:
             return 0.0
-        now = _now()
+        now = now_with_suspension()
         since = self._last_tick if self._stalled_since is None else self._stalled_since
         return now - since if self._stalled_since is not None or self._is_overdue(now) else 0.0
 
@@ -231,7 +242,7 @@ class StallMonitor:
         return now - self._last_tick > 2 * _TICK
 
     def _tick(self) -> None:
-        now = _now()
+        now = now_with_suspension()
         if self._is_overdue(now):  # data received during the stall may still be unread
             if self._stalled_since is None:
                 self._stalled_since = self._last_tick

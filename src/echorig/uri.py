@@ -1,14 +1,15 @@
 """URIs and addresses: a URI is parsed once, into a frozen `Uri`.
 
 An address is ``(host, port)``, for IPv6 as for IPv4; the host contains the scope (``fe80::1%4``). IP addresses are
-always in their shortest form, so that equal ones compare equal.
+always in their shortest form, so that equal ones compare equal. Over NATS, the host of an address is a subject, such as
+``lab.room2.camera``, and the port that of the broker.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 from .checks import described, short, text
 
 __all__ = [
+    'DATAGRAM_SCHEMES',
     'LISTEN_PORT',
+    'NATS_PORT',
     'SCHEMES',
     'Address',
     'IPAddress',
@@ -24,24 +27,37 @@ __all__ = [
     'address_text',
     'as_address',
     'checked_address',
+    'checked_subject',
     'is_valid_ip',
     'mapped',
     'parse',
+    'parse_broker',
     'require_port',
     'unmapped',
+    'with_login',
+    'without_login',
 ]
 
 LISTEN_PORT = 11001
 """int: The default port of rigs."""
 
-SCHEMES = ('udp', 'tcp', 'tls', 'ws', 'wss')
+NATS_PORT = 4222
+"""int: The default port of NATS brokers."""
+
+SCHEMES = ('udp', 'tcp', 'tls', 'ws', 'wss', 'nats')
 """tuple of str: The transports of a communicator; ws is another name of tcp, and wss of tls."""
+
+DATAGRAM_SCHEMES = ('udp', 'nats')
+"""tuple of str: The transports without connections, which carry one frame at a time and may lose it."""
 
 Address = tuple[str, int]
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _SCHEME = re.compile(r'([a-zA-Z][a-zA-Z0-9+.-]*)://')
 _LABEL = re.compile(rb'[A-Za-z0-9_-]{1,63}')  # in ASCII, as name servers know it
+_SUBJECT = re.compile(r'[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*')
+_LOGIN = re.compile(r'^(nats://)[^/]*@', re.IGNORECASE)
+_LONGEST_SUBJECT = 255  # characters; a broker reads control lines of 4,096, which have two of our subjects
 
 
 @dataclass(frozen=True)
@@ -51,10 +67,13 @@ class Uri:
     scheme: str
     host: str  # a name or an IP address, IPv6 without brackets; '' for this computer
     port: int  # 0 for any free port
+    subject: str = ''  # over NATS
+    login: str = field(default='', repr=False)  # for a NATS broker: user:password or a token; never shown
 
     def __str__(self) -> str:
         host = f'[{self.host}]' if ':' in self.host else self.host
-        return f'{self.scheme}://{host}:{self.port}'
+        path = f'/{self.subject}' if self.subject else ''
+        return f'{self.scheme}://{host}:{self.port}{path}'
 
     @property
     def is_tls(self) -> bool:
@@ -63,13 +82,13 @@ class Uri:
 
     @property
     def address(self) -> Address:
-        """The host and port."""
-        return self.host, self.port
+        """The host and port, or over NATS the subject and port."""
+        return self.subject or self.host, self.port
 
 
 def address_text(scheme: str, addr: Address) -> str:
-    """Return an address as the text of a URI."""
-    return str(Uri(scheme, *addr))
+    """Return an address as the text of a URI, or, over NATS, as the subject."""
+    return f'subject {addr[0]}' if scheme == 'nats' else str(Uri(scheme, *addr))
 
 
 @lru_cache(maxsize=4096)
@@ -120,8 +139,16 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
     scheme, rest = default_proc, uri
     if match := _SCHEME.match(uri):
         scheme, rest = match.group(1).lower(), uri[match.end() :]
+    if scheme == 'nats':
+        return _parse_nats(rest, needs_subject=True)
     rest = rest.removesuffix('/')
-    port: int | str = ''
+    host, port = _host_and_port(rest, uri)
+    return Uri(scheme, host, _port(port or default_port, 'the URI', uri))
+
+
+def _host_and_port(rest: str, uri: str) -> tuple[str, str]:
+    """Split ``host:port``; `uri` is shown in errors."""
+    port = ''
     if rest.startswith('['):
         host, bracket, port = rest[1:].partition(']')
         if not bracket or (port and not port.startswith(':')) or not is_valid_ip(host):
@@ -133,7 +160,54 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
         host, _, port = rest.partition(':')
         if host and not is_valid_ip(host) and not _is_hostname(host):
             raise ValueError(f'Invalid host name {short(host)} in the URI {short(uri)}')
-    return Uri(scheme, _shortest(host) or host, _port(port or default_port, 'the URI', uri))
+    return _shortest(host) or host, port
+
+
+def without_login(uri: str) -> str:
+    """Return a URI as it was given, without the login for a NATS broker, for output."""
+    return _LOGIN.sub(r'\1', uri)
+
+
+def with_login(uri: str, login: str) -> str:
+    """Return the URI of a NATS server with a login for its broker, if there is one."""
+    return f'nats://{login}@{uri.partition("://")[2]}' if login else uri
+
+
+def parse_broker(uri: Any) -> Uri:
+    """Parse the URI of a NATS broker, without a subject."""
+    scheme, mark, rest = text(uri, 'broker').partition('://')
+    if not mark or scheme.lower() != 'nats':
+        raise ValueError('broker must be the URI of a NATS broker, such as nats://192.168.0.5:4222')
+    return _parse_nats(rest.rstrip('/'), needs_subject=False)
+
+
+def _parse_nats(rest: str, needs_subject: bool) -> Uri:
+    """Parse what is behind ``nats://``: the broker, with or without a login, and a subject."""
+    authority, _, subject = rest.partition('/')
+    login, _, authority = authority.rpartition('@')
+    shown = f'nats://{authority}/{subject}'  # without the login
+    host, port = _host_and_port(authority, shown)
+    if not host:
+        raise ValueError(
+            f'The URI {short(shown)} has no broker: give its host, as in nats://192.168.0.5/lab.room2.camera'
+        )
+    number = _port(port or NATS_PORT, 'the URI', shown)
+    if not subject and not needs_subject:
+        return Uri('nats', host, number, '', login)
+    if not subject or not needs_subject:
+        mistake = 'has no subject' if needs_subject else 'must have no subject'
+        raise ValueError(f'The URI {short(shown)} {mistake}, as in nats://192.168.0.5/lab.room2.camera')
+    return Uri('nats', host, number, checked_subject(subject, f'The URI {short(shown)}'), login)
+
+
+def checked_subject(subject: str, what: str) -> str:
+    """Return the subject of a NATS server, or raise ValueError; `what` names its origin."""
+    if not _SUBJECT.fullmatch(subject) or len(subject) > _LONGEST_SUBJECT:
+        raise ValueError(
+            f'{what} has the subject {short(subject)}; it must be words of letters, digits, - and _ with dots between '
+            f'them, such as lab.room2.camera, of at most {_LONGEST_SUBJECT} characters'
+        )
+    return subject
 
 
 def _is_hostname(host: str) -> bool:

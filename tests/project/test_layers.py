@@ -29,7 +29,7 @@ MAY_IMPORT = {
     'security': {'wire', 'level 1'},
     'events': {'wire', 'security', 'level 1'},
     'journal': {'wire', 'security', 'level 1'},
-    'discovery': {'security', 'level 1'},
+    'discovery': {'security', 'transports', 'level 1'},
     'transports': {'wire', 'security', 'events', 'level 1'},
     'communicator': {'wire', 'delivery', 'security', 'events', 'journal', 'transports', 'discovery', 'level 1'},
     'diagnosis': {'wire', 'security', 'transports', 'communicator', 'level 1'},

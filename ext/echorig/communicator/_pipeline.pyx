@@ -42,7 +42,7 @@ from echorig.security._signing cimport F_HANDSHAKE, Signer
 from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, add_time, read_reply_number, read_time
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.security.redaction import LazyFrame, redact_frame
-from echorig.stall import StallMonitor, after_poll
+from echorig.stall import READER_TURNS, StallMonitor, after_poll
 from echorig.uri import address_text
 
 cdef object _running_loop = get_running_loop
@@ -141,7 +141,8 @@ cdef class MessagePipeline:
     cdef double armed                       # when the timer fires
     cdef double fired_at                    # when it has fired; frames that arrived before are read before `_expire`
     cdef object stall_monitor               # measures how long the loop stood still, where the transport does not
-    cdef object timed_transport             # the transport, if it knows how long each datagram lay in the socket
+    cdef object timed_transport             # the transport, if it knows how long each frame lay in the socket, or was on its way
+    cdef bint estimates                     # it only estimates that; frames of several senders arrive in any order
     cdef double fresh_at                    # when a message arrived that was read at once
     cdef unsigned long long n_pieces        # of streams that were received
     cdef bint arriving                      # the frame being received has just come from the transport
@@ -262,6 +263,8 @@ cdef class MessagePipeline:
         if len(frame) > self.longest:
             if self.datagrams:
                 where = f'a datagram carries at most {self.longest}: use a tcp:// URI'
+                if self.estimates:
+                    where = f'the broker accepts at most {self.longest} (its max_payload)'
             else:
                 where = f'with its signature {self.longest} are the limit (Tuning.max_stream_message)'
             raise MessageTooLongError(f'The message has {len(frame)} bytes and {where}')
@@ -310,6 +313,10 @@ cdef class MessagePipeline:
             self._seal_and_send(frame, self.exchange.current_addr(addr))
         else:
             self.flush()
+
+    def set_longest(self, Py_ssize_t n_bytes) -> None:
+        """Set the bytes of the largest frame that the transport carries."""
+        self.longest = n_bytes if self.signer is None else n_bytes - _OVERHEAD
 
     # --- receiving; no error gets from here into the event loop ---
 
@@ -384,14 +391,16 @@ cdef class MessagePipeline:
             exchange.set_max_size(self.max_message_size())
         elif self.arriving and n > TAG_SIZE + 1 and (frame[n - 1 - TAG_SIZE] != 9 or exchange.expiry_checks.n_unverified):  # not just an echo
             # A frame read so soon after one that had just arrived has just arrived, too: a socket keeps the order.
-            if now - self.fresh_at > RECENT:
+            if self.estimates:
+                waited = self.timed_transport.waited
+            elif now - self.fresh_at > RECENT:
                 waited = self.timed_transport.waited if self.timed_transport is not None else self.stall_monitor.stall_time()
                 if waited < RECENT:
                     self.fresh_at = now - waited
         self.arriving = False
         if self.on_activity is not None and not self.connected:
             self.on_activity()
-        kind = exchange.classify(frame, addr, now, waited, self.timed_transport is not None)
+        kind = exchange.classify(frame, addr, now, waited, self.timed_transport is not None and not self.estimates)
         identity = exchange.identity
         if (kind == V_DELIVER or kind == V_ECHO or kind == V_ERROR_NOTICE) and exchange.reply is not None:
             try:
@@ -592,7 +601,9 @@ cdef class MessagePipeline:
                 self._arm(due)
             return
         self.armed = -NEVER  # no timer is needed until `_expire`
-        self.expiring = after_poll(self.loop, self._expire, self.count_received if late > LATE else None)
+        progress = self.count_received if late > LATE else None
+        # A frame from a broker passes through several tasks.
+        self.expiring = after_poll(self.loop, self._expire, progress, READER_TURNS if self.estimates else 0)
 
     def count_received(self):
         """Return a number that grows as long as there is more to read, also within a long message."""
@@ -611,7 +622,8 @@ cdef class MessagePipeline:
     def watch_stalls(self, wanted=True) -> None:
         """Start or stop measuring how long the loop stands still, where the transport does not measure it."""
         transport = self.transport if wanted else None
-        self.timed_transport = transport if getattr(transport, 'knows_age', None) is True else None
+        self.estimates = getattr(transport, 'estimates_age', None) is True
+        self.timed_transport = transport if self.estimates or getattr(transport, 'knows_age', None) is True else None
         if wanted and self.timed_transport is None and self.stall_monitor is None:
             self.stall_monitor = StallMonitor.of(self.loop)
             self.stall_monitor.subscribe(self.count_received)

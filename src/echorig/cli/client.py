@@ -6,6 +6,7 @@ import argparse
 
 from ..errors import EchoError
 from ..main import EXAMPLE_REF, main
+from ..uri import without_login
 from .command import fail, run_command, set_up_logging
 from .options import add_connection, connection_options, seconds_of
 
@@ -34,7 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command and return the exit code."""
     set_up_logging(options.verbose)
-    rig = f'{options.name} ({options.uri})' if options.name else options.uri
+    uri = without_login(options.uri)
+    rig = f'{options.name} ({uri})' if options.name else uri
 
     async def send() -> int:
         kwargs = connection_options(options, is_client=True)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from ..communicator.protocol import EchoProtocol
 from ..errors import EchoError
 from ..services.discover import resolve_mdns
+from ..uri import without_login
 from .options import chosen_rigs, connection_options
 
 __all__ = ['clients_of', 'kind_of']
@@ -30,7 +31,7 @@ async def clients_of(options: argparse.Namespace) -> AsyncIterator[dict[str, Ech
         except EchoError as ex:
             return ex
         except asyncio.TimeoutError:
-            return TimeoutError(f'{name} ({uri}) accepted no connection within {_CONNECT_TIMEOUT:g} s')
+            return TimeoutError(f'{name} ({without_login(uri)}) accepted no connection within {_CONNECT_TIMEOUT:g} s')
         except OSError as ex:
             return ex
         except ValueError as ex:

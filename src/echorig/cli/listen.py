@@ -10,7 +10,7 @@ from ..communicator.protocol import EchoProtocol
 from ..messages import ExpMessage
 from ..rig import Rig
 from ..security.redaction import redact_frame
-from ..uri import Address
+from ..uri import Address, without_login
 from ..wire._codec import encode
 from .command import UsageError, run_command, set_up_logging
 from .options import add_connection, add_output, add_own_address, connection_options, event_of
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     out = Output(options.json)
 
     async def listen() -> int:
-        kwargs = connection_options(options, is_client=False)
+        kwargs = connection_options(options, is_client=options.uri.startswith('nats:'))
         try:
             if options.answer or options.fail:
                 await _answer(options, kwargs, out)
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         except BrokenPipeError:
             raise
         except OSError as ex:
-            raise UsageError(f'cannot listen on {options.uri}: {ex}') from None
+            raise UsageError(f'cannot listen on {without_login(options.uri)}: {ex}') from None
         return 0
 
     return run_command(listen, lambda: 0, if_unread=0)

@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 from ..checks import path, seconds
 from ..messages import ExpMessage
 from ..services.rigs_file import read_rigs
-from ..uri import LISTEN_PORT
+from ..uri import LISTEN_PORT, without_login
 from .command import UsageError
 
 __all__ = [
     'CommandParser',
     'add_connection',
     'add_interval',
+    'add_login',
     'add_output',
     'add_own_address',
     'add_rigs',
@@ -28,6 +29,7 @@ __all__ = [
     'count_of',
     'event_of',
     'known_event',
+    'login_options',
     'seconds_of',
 ]
 
@@ -66,7 +68,7 @@ def chosen_rigs(options: argparse.Namespace) -> dict[str, str]:
         if given in known:
             name, uri = given, known[given]
         elif not mark or ':' in name:  # such as mdns:camera?group=room-2
-            name = uri = given
+            name, uri = without_login(given), given
         if name in chosen:
             raise UsageError(f'the rig {name} is given twice')
         chosen[name] = uri
@@ -86,29 +88,48 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--key-file', metavar='FILE', help='sign messages with the key in this file, 16 bytes or more')
     parser.add_argument('-v', '--verbose', action='count', default=0, help='log to stderr; -vv logs everything')
-    tls = parser.add_argument_group('for tls://')
+    add_login(parser)
+
+
+def add_login(parser: argparse.ArgumentParser) -> None:
+    """Add the options of TLS, and of the login at a NATS broker."""
+    tls = parser.add_argument_group('for tls:// and nats://')
     tls.add_argument('--cafile', metavar='FILE', help='the authority that must have signed the certificate of the peer')
     tls.add_argument('--cert', metavar='FILE', help='the certificate of this end; a server needs one')
     tls.add_argument('--key', metavar='FILE', help='its private key, if that is in a file of its own')
+    what = (
+        'the login for the broker, as nsc writes it; a password or token stands in the URI: nats://user:password@host'
+    )
+    parser.add_argument_group('for nats://').add_argument('--creds', metavar='FILE', help=what)
 
 
 def connection_options(options: argparse.Namespace, is_client: bool) -> dict[str, Any]:
     """Return the keyword arguments of `EchoProtocol.client` or `EchoProtocol.server` for these options."""
-    kwargs: dict[str, Any] = {'allow': options.allow}
-    for name in ('key_file', 'cafile', 'cert', 'key'):  # an empty variable of a script must not mean "unsigned"
-        if getattr(options, name) == '':
-            raise UsageError(f'--{name.replace("_", "-")} needs the name of a file')
-    given = [f'--{name} {getattr(options, name)}' for name in ('cafile', 'cert', 'key') if getattr(options, name)]
-    try:
-        if given:
-            kwargs['ssl'] = _ssl_context(options, is_client)
-    except (OSError, ValueError) as ex:  # its text does not name the file
-        raise UsageError(f'cannot use {" ".join(given)}: {ex}') from None
+    if options.key_file == '':  # an empty variable of a script must not mean "unsigned"
+        raise UsageError('--key-file needs the name of a file')
+    kwargs: dict[str, Any] = {'allow': options.allow, **login_options(options, is_client)}
     try:
         if options.key_file:
             kwargs['key'] = Path(path(options.key_file, '--key-file')).read_bytes()
     except (OSError, ValueError) as ex:
         raise UsageError(f'cannot read the key: {ex}') from None
+    return kwargs
+
+
+def login_options(options: argparse.Namespace, is_client: bool) -> dict[str, Any]:
+    """Return the keyword arguments for TLS and the login at a NATS broker."""
+    names, kwargs = ('cafile', 'cert', 'key'), {}
+    for name in (*names, 'creds'):
+        if getattr(options, name) == '':
+            raise UsageError(f'--{name} needs the name of a file')
+    given = [f'--{name} {getattr(options, name)}' for name in names if getattr(options, name)]
+    try:
+        if given:
+            kwargs['ssl'] = _ssl_context(options, is_client)
+    except (OSError, ValueError) as ex:  # its text does not name the file
+        raise UsageError(f'cannot use {" ".join(given)}: {ex}') from None
+    if options.creds:
+        kwargs['user_credentials'] = options.creds
     return kwargs
 
 

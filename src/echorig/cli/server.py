@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..main import main
+from ..uri import without_login
 from .command import UsageError, run_command, set_up_logging
 from .options import add_connection, add_own_address, connection_options
 
@@ -23,13 +24,14 @@ def run(options: argparse.Namespace) -> int:
     set_up_logging(options.verbose, is_quiet=False)
 
     async def listen() -> int:
-        kwargs = connection_options(options, is_client=False)
+        kwargs = connection_options(options, is_client=options.uri.startswith('nats:'))
         try:
             await main('server', options.uri, options.name, **kwargs)
         except BrokenPipeError:
             raise
         except OSError as ex:
-            rig = f'{options.name} ({options.uri})' if options.name else options.uri
+            uri = without_login(options.uri)
+            rig = f'{options.name} ({uri})' if options.name else uri
             raise UsageError(f'cannot listen on {rig}: {ex}') from None
         return 0
 

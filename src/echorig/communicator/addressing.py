@@ -35,8 +35,19 @@ class AddressBook:
         self.server = server
         self.names: dict[str, str] = {}
 
-    def with_ip(self, addr: Address) -> Address:
-        """Return an address with a known name replaced by its IP address."""
+    def checked(self, addr: Any) -> Address:
+        """Return an address that a program has given."""
+        return checked_address(addr)
+
+    def known(self, addr: Any) -> Address:
+        """Return an address that a program has given, with a known name replaced by its IP address."""
+        return self._with_ip(checked_address(addr))
+
+    def is_resolved(self, addr: Address) -> bool:
+        """Return whether an address has an IP address, or a name that must be looked up."""
+        return is_valid_ip(addr[0])
+
+    def _with_ip(self, addr: Address) -> Address:
         return self.names.get(addr[0], addr[0]), addr[1]
 
     def forget(self, addr: AddressLike | None) -> None:
@@ -74,7 +85,7 @@ class AddressBook:
             if len(known) == 1:
                 return next(iter(known))
             raise TypeError("In the server role, 'addr' is required: the (host, port) of the client")
-        target = self.with_ip(addr)
+        target = self._with_ip(addr)
         if self.server[0] == '::' and is_valid_ip(target[0]):  # it serves IPv4, too
             target = (mapped(target[0]), target[1]) if self._labels.protocol == 'udp' else unmapped(target)
         is_of_family = self.server[0] == '::' or (':' in target[0]) == (':' in self.server[0])

@@ -18,9 +18,9 @@ from ..events.event_queue import EventQueue, bits
 from ..messages import ExpMessage
 from ..wire._codec import as_bytes, encode_event
 from ._pipeline import MessagePipeline, PreparedSend
-from .addressing import AddressBook
 from .sender import Failure, Sender
 from .service import Service
+from .subject_book import Addresses
 
 __all__ = ['COMPOSING', 'DirectSend', 'DirectSender', 'composed_once']
 
@@ -62,7 +62,7 @@ class DirectSender:
         pipeline: MessagePipeline,
         queue: EventQueue,
         sender: Sender,
-        addresses: AddressBook,
+        addresses: Addresses,
         timeout: Callable[[], float],
         on_failure: Callable[[Failure], object],
         methods: Mapping[str, Callable[..., Any]],

@@ -21,11 +21,14 @@ from ..errors import ConnectionClosedError, EchoError
 from ..events.notifier import ConnectionEvent, Notifier
 from ..security.access import AccessPolicy
 from ..security.log_limit import RateLimitedLog
+from ..security.redaction import LazyFrame
 from ..security.safe_log import SafeLog
 from ..transports import tcp, udp
 from ..transports.connection import Connection, StreamContext
 from ..transports.connection_limits import ConnectionLimiter
 from ..transports.local_address import LocalAddressWatch
+from ..transports.nats.transport import NatsReports, NatsTransport
+from ..transports.nats.transport import open_endpoint as open_nats
 from ..transports.reconnect import Reconnector
 from ..transports.stream_server import StreamServer
 from ..transports.udp_probe import retire
@@ -37,6 +40,7 @@ from .connection_check import ConnectionCheck
 from .labels import Labels
 from .path_finder import PathFinder
 from .sender import Sender
+from .subject_book import Addresses
 
 __all__ = ['Endpoint']
 
@@ -52,7 +56,7 @@ class Endpoint:
         tuning: InternalTuning,
         pipeline: MessagePipeline,
         sender: Sender,
-        addresses: AddressBook,
+        addresses: Addresses,
         access: AccessPolicy,
         connection_notifier: Notifier[ConnectionEvent],
         log: SafeLog,
@@ -63,7 +67,7 @@ class Endpoint:
         self._pipeline, self._sender, self._addresses = pipeline, sender, addresses
         self._log, self._log_limit, self._fail_waiters = log, log_limit, fail_waiters
         self._loop = pipeline.loop
-        self.is_udp = labels.protocol == 'udp'
+        self.has_datagrams = labels.has_datagrams
         self.server: asyncio.Server | StreamServer | None = None
         self.socket: socket.socket | None = None
         self.reconnector: Reconnector | None = None
@@ -81,7 +85,7 @@ class Endpoint:
         )
         pipeline.on_write = self.limiter.on_write
         self._connection_check = ConnectionCheck(pipeline, sender, tuning)
-        if not self.is_udp:
+        if not self.has_datagrams:
             sender.on_timeout = self._connection_check.start
         pipeline.observer = sender
         pipeline.source_of = addresses.source_of
@@ -125,7 +129,10 @@ class Endpoint:
     async def _listen_first(
         self, protocol: asyncio.DatagramProtocol, uri: Uri, kwargs: dict[str, Any], is_own_socket: bool
     ) -> None:
-        if self.is_udp:
+        if uri.scheme == 'nats':
+            await self._open_nats(protocol, uri, kwargs)
+            return
+        if self.has_datagrams:
             await udp.open_endpoint(protocol, uri, kwargs, is_client=False)
             self._address_watch = LocalAddressWatch.of(self._loop, self.socket, self._labels.name, self._log)
             return
@@ -164,12 +171,32 @@ class Endpoint:
         kwargs: dict[str, Any],
     ) -> None:
         """Open the socket of a client; `lookup` returns the URIs again when a connection was lost."""
-        if self.is_udp:
+        if uris[0].scheme == 'nats':
+            await self._open_nats(protocol, uris[0], kwargs)
+            return
+        if self.has_datagrams:
             kwargs.pop('reconnect', None)  # without connections none is lost
             await udp.open_endpoint(protocol, uris[0], kwargs, is_client=True)
             return
         self.reconnector = await tcp.connect(self._context, uris, hostname, lookup, **kwargs)
         self._pipeline.reconnects = self.reconnector is not None
+
+    async def _open_nats(self, protocol: asyncio.DatagramProtocol, uri: Uri, kwargs: dict[str, Any]) -> None:
+        reports = NatsReports(self._peer_error, self._foreign_received, self._broker_lost, self._broker_found)
+        await open_nats(protocol, uri, kwargs, reports, is_client=self._labels.is_client)
+
+    def _foreign_received(self, addr: Address, data: bytes) -> None:
+        if self._log_limit.should_log('that no echorig program has sent', addr):
+            self._log.warning(
+                'Ignored %d bytes from the subject %s, no message: %s', len(data), addr[0], LazyFrame(data)
+            )
+
+    def _broker_lost(self, error: Exception | None) -> None:
+        why = '' if error is None else f': {error}'
+        self._log.warning('%s has lost its broker, and reconnects%s', self._labels.server_uri, why)
+
+    def _broker_found(self) -> None:
+        self._log.info('%s has its broker again', self._labels.server_uri)
 
     @property
     def is_connected(self) -> bool:
@@ -199,9 +226,9 @@ class Endpoint:
             if self._pipeline.closed and self._pipeline.transport is not None:
                 self._pipeline.transport.close()
 
-        self.path_finder = PathFinder(
-            *(self._pipeline, self._sender, self._addresses, self._log, lookup, admits, reconnect)
-        )
+        addresses = self._addresses
+        assert isinstance(addresses, AddressBook)  # nothing is looked up over NATS
+        self.path_finder = PathFinder(*(self._pipeline, self._sender, addresses, self._log, lookup, admits, reconnect))
 
     # --- called by the event loop ---
 
@@ -209,7 +236,9 @@ class Endpoint:
         """Use a transport that was opened."""
         sock = transport.get_extra_info('socket')
         kind = getattr(sock, 'type', None)
-        if kind != (socket.SOCK_DGRAM if self.is_udp else socket.SOCK_STREAM):
+        if isinstance(transport, NatsTransport):
+            self._pipeline.set_longest(transport.max_size)
+        elif kind != (socket.SOCK_DGRAM if self.has_datagrams else socket.SOCK_STREAM):
             raise RuntimeError(f'Unsupported transport layer for {self._labels.server_uri}: socket type {kind}')
         self._pipeline.transport = transport
         self._pipeline.watch_stalls()
@@ -233,7 +262,9 @@ class Endpoint:
 
     def error_received(self, exc: Exception) -> None:
         """Handle an error that the system reports for an earlier datagram."""
-        addr = self._addresses.server if self._labels.is_client else self._pipeline.current_addr
+        self._peer_error(self._addresses.server if self._labels.is_client else self._pipeline.current_addr, exc)
+
+    def _peer_error(self, addr: Address | None, exc: Exception) -> None:
         if self._is_new_error(exc, addr):
             who = f'{self._labels.name} ({self._labels.server_uri})' if addr is None else self._labels.peer(addr)
             self._log.error('Error received: %s: %s', exc, who)
@@ -271,7 +302,7 @@ class Endpoint:
             self._fail_waiters(ConnectionClosedError(f'{who} lost its connection{why}'))
         if not self.on_connection_lost.done():
             self.on_connection_lost.set_result(exc)
-        if not pipeline.closed and not self.is_udp:
+        if not pipeline.closed and not self.has_datagrams:
             if self.reconnector is not None:
                 self.reconnector.start()
             self._connection_notifier.notify(ConnectionEvent('lost', self._addresses.server, exc))
@@ -356,7 +387,7 @@ class Endpoint:
             future.cancel(_CLOSED_HERE)
         if not self.on_connection_lost.done():
             self.on_connection_lost.set_result(_CLOSED_HERE)
-        if not self.is_udp or self._pipeline.transport is None:
+        if not self.has_datagrams or self._pipeline.transport is None:
             self._check_closed()
 
     async def wait_closed(self) -> None:

@@ -41,12 +41,12 @@ class FlowControl:
         exchange: Exchange,
         queue: EventQueue,
         loop: asyncio.AbstractEventLoop,
-        is_udp: bool,
+        has_datagrams: bool,
         receive: Callable[[bytes, Address], None],
         is_connected: Callable[[Address], bool],
         default_patience: Callable[[], float],
     ) -> None:
-        self._exchange, self._queue, self._loop, self._is_udp = exchange, queue, loop, is_udp
+        self._exchange, self._queue, self._loop, self._has_datagrams = exchange, queue, loop, has_datagrams
         self._receive, self._is_connected, self._default_patience = receive, is_connected, default_patience
         self._held: deque[tuple[float, bytes, Address]] = deque()
         self.n_bytes = 0  # that are held back
@@ -78,7 +78,7 @@ class FlowControl:
             backlog.count_refused()
         has_room = len(self._held) < backlog.limit and self.n_bytes < backlog.max_bytes
         tag = read_tag(frame)
-        if has_room and (self._paused or not self._is_udp or tag is None):
+        if has_room and (self._paused or not self._has_datagrams or tag is None):
             wanted = tag[3] / 1000 if tag is not None and tag[3] else self._default_patience()
             self._held.append((monotonic() + wanted, frame, addr))
             self.n_bytes += len(frame)

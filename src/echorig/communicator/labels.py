@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConnectionClosedError
-from ..uri import Address, address_text
+from ..uri import DATAGRAM_SCHEMES, Address, address_text
 
 __all__ = ['Labels', 'described_state']
 
@@ -19,6 +19,11 @@ class Labels:
     server_uri: str
     protocol: str
     is_client: bool
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether the transport has no connections, and may lose a frame."""
+        return self.protocol in DATAGRAM_SCHEMES
 
     def peer(self, addr: Address) -> str:
         """Name a peer."""

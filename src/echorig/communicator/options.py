@@ -18,8 +18,8 @@ __all__ = [
     'check_event',
     'check_identity',
     'check_options',
-    'check_socket',
     'check_text',
+    'check_transport',
     'checked_role',
     'poll_seconds',
     'pop_options',
@@ -77,10 +77,19 @@ def poll_seconds(value: Any, what: str = 'busy_poll') -> float:
     return seconds(value, what, zero=True, endless=False)
 
 
-def check_socket(sock: socket.socket | None, uri: Uri, role: str) -> None:
-    """Refuse a socket that is closed, of another kind than the URI, or not bound or connected where it must be."""
+def check_transport(uri: Uri, allow: object, sock: socket.socket | None, role: str) -> None:
+    """Refuse options that the transport of a URI does not have, and a socket that cannot be used for it.
+
+    That is a socket that is closed, of another kind than the URI, or not bound or connected where it must be.
+    """
+    if uri.scheme == 'nats' and allow is not None:
+        raise ValueError(
+            f'allow= has hosts, which a broker does not tell: {uri} needs permissions in the broker, or key='
+        )
     if sock is None:
         return
+    if uri.scheme == 'nats':
+        raise ValueError(f'{uri} has no socket of its own: leave out sock=')
     kind, name = (socket.SOCK_DGRAM, 'datagram') if uri.scheme == 'udp' else (socket.SOCK_STREAM, 'stream')
     if sock.fileno() < 0:
         raise ValueError(f'sock is closed: {uri} needs one that is open')

@@ -35,12 +35,12 @@ from ..security.safe_log import SafeLog
 from ..transports import sockets, udp
 from ..transports.stream_server import StreamServer
 from ..tuning import DEFAULT_TUNING, Tuning
-from ..uri import Address, Uri, as_address, checked_address, is_valid_ip, parse
+from ..uri import Address, Uri, as_address, is_valid_ip, parse
 from ..wall_clock import wall_time
 from ..wire._codec import as_bytes, encode_event, is_raw
 from ._busy_poll import BusyPoll
 from ._pipeline import MessagePipeline
-from .addressing import AddressBook
+from .announcing import Announcing, announcer_for
 from .base import Communicator
 from .direct_send import COMPOSING, DirectSender
 from .endpoint import Endpoint
@@ -50,14 +50,14 @@ from .journal_link import JournalLink
 from .labels import Labels, described_state
 from .last_sent import LastSent
 from .opening import opens
-from .options import check_event, check_options, check_socket, check_text, checked_role, poll_seconds, pop_options
+from .options import check_event, check_options, check_text, check_transport, checked_role, poll_seconds, pop_options
 from .outcomes import outcomes
 from .peer_clocks import PeerClock
 from .scheduled import ScheduledMessages
 from .sender import Failure, Sender
+from .subject_book import addresses_for
 
 if TYPE_CHECKING:
-    from ..discovery.announcer import Announcer
     from ..journal.writer import Journal
 
 __all__ = ['EchoProtocol']
@@ -118,17 +118,19 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         super().__init__(server_uri, name=name, logger=logger, tuning=tuning, call_later=loop.call_later)
         self.tuning = tuning
         self._is_client, self._has_backlog = self._role == 'client', self._role == 'server'
-        self._announcer: Announcer | None = None
+        self._announcer: Announcing | None = None
         self._create_parts(key)
 
     def _create_parts(self, key: bytes | str | None) -> None:
         loop, tuning, log, log_limit = self._loop, self._tuning, self._log, self._log_limit
         labels = Labels(self.name, self.server_uri, self.protocol, self._is_client)
-        is_udp, is_signed, max_stream = labels.protocol == 'udp', key is not None, tuning.max_stream_message
-        longest = udp.max_size(self.hostname) if is_udp else max_stream if is_signed else sys.maxsize
-        max_frame = 2**62 if is_signed else longest if is_udp else max_stream
+        is_signed, max_stream, has_datagrams = key is not None, tuning.max_stream_message, labels.has_datagrams
+        longest = max_stream if is_signed else sys.maxsize  # over NATS the broker tells
+        if labels.protocol == 'udp':
+            longest = udp.max_size(self.hostname)
+        max_frame = 2**62 if is_signed else min(longest, max_stream)
         self._exchange = Exchange(
-            *(tuning, not is_udp, self.max_message_size),
+            *(tuning, not has_datagrams, self.max_message_size),
             run=secrets.randbits(31),
             max_frame=max_frame,
             signed=is_signed,
@@ -139,19 +141,19 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             plain_receive=self._plain_hooks[0],
             connected=self._is_client,
             longest=longest,
-            datagrams=is_udp,
-            signer=signer_for(key, is_udp, tuning),
+            datagrams=has_datagrams,
+            signer=signer_for(key, has_datagrams, tuning),
         )
         if type(self).datagram_received is self._plain_hooks[1]:  # saves a call for each datagram
             self.datagram_received = pipeline.datagram_received  # type: ignore[method-assign]
         self._journal_link = JournalLink(pipeline, self._connection_notifier, labels)
         self._access = AccessPolicy(labels.name, log)
-        self._addresses = AddressBook(labels, (self.hostname, self.port), self._access.admits, log, log_limit)
+        self._addresses = addresses_for(labels, self._access.admits, log, log_limit)
         self._sender = Sender(pipeline, labels, tuning.min_truncated_echo)
         self._sender.on_clock = self._journal_link.note_clock
         self._flow_control = FlowControl(
-            *(self._exchange, self._event_queue, loop, is_udp, pipeline.receive_verified),
-            is_connected=lambda addr: is_udp or addr in pipeline.connections,
+            *(self._exchange, self._event_queue, loop, has_datagrams, pipeline.receive_verified),
+            is_connected=lambda addr: has_datagrams or addr in pipeline.connections,
             default_patience=lambda: self.default_echo_timeout,
         )
         self._endpoint = Endpoint(
@@ -185,7 +187,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             The address to listen on: an IP address or host name of this computer, with or without a port
             (default 11001; 0 takes any that is free) and a scheme: ``udp://`` (the default), ``tcp://`` or
             ``tls://``; ``ws://`` and ``wss://`` are other names of these two, not WebSocket. ``':9998'`` means this
-            computer.
+            computer. ``nats://host:4222/lab.room2.camera`` is the subject ``lab.room2.camera`` of a NATS broker, by
+            default at port 4222. Before the host may stand ``user:password@`` or ``token@``. That needs nats-py,
+            ``pip install 'echorig[nats]'``.
         name : str, optional
             A label, by default the URI.
         log : logging.Logger, optional
@@ -198,8 +202,10 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             ``announce``, whether the network is told of this server, so that :func:`discover` finds it: True, or a
             dict of ``group``, such as a room, ``name`` (default: that of the server) and ``interfaces`` (as for
             :func:`discover`). That needs python-zeroconf, ``pip install 'echorig[discovery]'``, and takes seconds in
-            the background. Everything else is passed to the event loop's ``create_datagram_endpoint`` or
-            ``create_server`` (options of the socket need a port other than 0).
+            the background; over NATS the broker tells of it. Everything else is passed to the event loop's
+            ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0). Over
+            NATS there are instead ``servers``, the URIs of more brokers of a cluster; ``user``, ``password`` and
+            ``token``; the files ``user_credentials`` and ``nkeys_seed``; ``inbox_prefix``; ``ssl``, ``tls_hostname``.
 
         Returns
         -------
@@ -211,20 +217,19 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         TypeError, ValueError
             The URI or an option is not valid, a name does not resolve, or a TLS server has no ``ssl``.
         OSError
-            The address is in use, or is not one of this computer.
+            The address is in use, or is not one of this computer; or there is no connection with the broker.
+        PermissionError
+            The broker refuses the login, or does not allow the subscription.
         ImportError
-            It is to be announced, and python-zeroconf is not installed.
+            The optional package that is needed is not installed.
         """
         options: dict[str, Any] = {**kwargs}
         check_options(name, log, options)
-        announcer = None
-        if (announce := options.pop('announce', False)) is not False:
-            from ..discovery.announcer import announcer_for  # most servers are not announced
-
-            announcer = announcer_for(announce, name, 'key' in options)
+        announce = options.pop('announce', False)
+        announcer = None if announce is False else announcer_for(announce, server_uri, name, options)
         allow = await parse_allowlist(options.pop('allow', None))
         given, uri = await resolve(server_uri, any_port=True)
-        check_socket(options.get('sock'), uri, 'server')
+        check_transport(uri, allow, options.get('sock'), 'server')
         with sockets.naming_errors(name, uri):
             own = sockets.bind_socket(uri, options)
         if sock := options.get('sock'):
@@ -269,9 +274,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         TypeError, ValueError
             As for :meth:`server`.
         PermissionError
-            No address of the server is in ``allow``; nothing has been sent.
+            No address of the server is in ``allow``; nothing has been sent. Or the broker refuses the login.
         PeerUnreachableError
-            Over TCP: nobody listens there (a `ConnectionRefusedError`).
+            Over TCP: nobody listens there (a `ConnectionRefusedError`). Over NATS: no broker does.
         TLSError
             The TLS handshake failed (a `ConnectionError`).
         OSError
@@ -287,7 +292,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             return [uri for uri in uris if allow is None or uri.host in allow]
 
         uris = await lookup()
-        check_socket(options.get('sock'), uris[0], 'client')
+        check_transport(uris[0], allow, options.get('sock'), 'client')
         com = EchoProtocol(str(uris[0]), 'client', name, log, **pop_options(options))
         with sockets.naming_errors(name, uris[0]):
             await com._open_client(parse(server_uri).host, uris, lookup, allow, options)
@@ -299,7 +304,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         uri: Uri,
         allow: AllowList | None,
         is_own_socket: bool,
-        announcer: Callable[[Uri, SafeLog], Announcer] | None,
+        announcer: Callable[[Uri, SafeLog], Announcing] | None,
         kwargs: dict[str, Any],
     ) -> None:
         self._access.allowed = allow
@@ -448,7 +453,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         """
         if addr is None:
             return any(not echo.done() for _, echo in self._last_sent.values())
-        pair = self._last_sent.get(self._addresses.with_ip(checked_address(addr)))
+        pair = self._last_sent.get(self._addresses.known(addr))
         return pair is not None and not pair[1].done()
 
     # --- sending ---
@@ -540,7 +545,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         PeerClock or None
             The offset and its error; None if no ping was echoed with a time.
         """
-        return self._sender.clocks.get(self._addresses.target(None if addr is None else checked_address(addr), None))
+        return self._sender.clocks.get(
+            self._addresses.target(None if addr is None else self._addresses.checked(addr), None)
+        )
 
     async def measure_clock(
         self, addr: AddressLike | None = None, *, n_pings: int = 8, timeout: float | None = None
@@ -635,17 +642,17 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             TCP, because it may read two messages that arrive together as one.
         """
         if addr is not None:
-            addr = checked_address(addr)
+            addr = self._addresses.checked(addr)
         self._check_open()
         frame = self._pipeline.checked_frame(data, self._encoded(data))
         try:
-            target = self._addresses.target(addr, None if self._endpoint.is_udp else self._pipeline.connections)
+            target = self._addresses.target(addr, None if self._endpoint.has_datagrams else self._pipeline.connections)
         except ValueError:
-            if self._endpoint.is_udp:
+            if self._endpoint.has_datagrams:
                 raise
             self._log.warning('Message not sent: unexpected address %s', addr)
             return
-        if not is_valid_ip(target[0]):
+        if not self._addresses.is_resolved(target):
             task = self._loop.create_task(self._send_to_name(data, target))
             self._callbacks.tasks.add(task)
             task.add_done_callback(self._callbacks.tasks.discard)
@@ -673,7 +680,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         self._pipeline.handle_frame(data, addr)
 
     def _is_from(self, sender: Address, addr: AddressLike) -> bool:
-        return sender == self._addresses.with_ip(checked_address(addr))
+        return sender == self._addresses.known(addr)
 
     def _count_malformed(self, addr: Address) -> None:
         self._exchange.count_malformed(addr, monotonic())

@@ -182,7 +182,7 @@ class Sender:
     def _silence(self, send: Send, event: str) -> str:
         """Say what is known of a peer that did not echo."""
         known = Peers(self._exchange).get(send.addr)
-        return describe_silence(known, event, send.started, self._labels.protocol != 'udp')
+        return describe_silence(known, event, send.started, not self._labels.has_datagrams)
 
     def system_error(self, addr: Address, error: OSError) -> None:
         """Note an error of the system about a datagram; it is the cause of the error if no echo arrives."""

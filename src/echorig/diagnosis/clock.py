@@ -12,7 +12,7 @@ from ..uri import Uri
 from .finding import Finding
 from .limits import Limits
 
-__all__ = ['check_clock']
+__all__ = ['check_clock', 'clock_finding']
 
 _WRONG = 0.1  # seconds
 _LEAST = 0.2  # seconds for the pings
@@ -33,10 +33,11 @@ async def check_clock(uri: Uri, key: bytes | str | None, ssl: ssl_module.SSLCont
     except (EchoError, OSError, TimeoutError) as ex:
         text = f'the clock of the rig is not known: {ex}'
         return Finding('clock', False, text, 'the rig answered before, so try again', {'fault': 'clock unknown'})
-    return _finding(clock)
+    return clock_finding(clock)
 
 
-def _finding(clock: PeerClock | None) -> Finding:
+def clock_finding(clock: PeerClock | None) -> Finding:
+    """Return the finding about the clock of a rig."""
     if clock is None:
         advice = 'install the same version of echorig there as here'
         return Finding('clock', None, 'the rig does not tell the time of its clock', advice)

@@ -15,6 +15,7 @@ from .clock import check_clock
 from .finding import Finding
 from .limits import Limits
 from .names import check_uri, look_up
+from .over_nats import check_nats
 from .over_tcp import check_tcp
 from .over_udp import check_udp
 from .way import find_way, way_finding
@@ -30,6 +31,7 @@ async def diagnose(
     allow: Any = None,
     timeout: float = 1.0,
     total: float = 15.0,
+    **login: Any,
 ) -> AsyncIterator[Finding]:
     """Find out step by step why a rig cannot be reached, or how well it can be.
 
@@ -50,6 +52,8 @@ async def diagnose(
         How long a step waits for an answer, in seconds.
     total : float
         The time after which no further step waits, in seconds.
+    login
+        The login for a NATS broker, as for :meth:`echorig.EchoProtocol.client`.
 
     Yields
     ------
@@ -84,6 +88,10 @@ async def diagnose(
         yield way_finding(way)
     by_host = {way.host: way for way in ways if way.error is None}
     if not by_host:
+        return
+    if parsed.scheme == 'nats':
+        async for finding in check_nats(parsed, limits, {'key': key, 'ssl': ssl, **login}):
+            yield finding
         return
     if parsed.scheme == 'udp':
         steps = check_udp(parsed, by_host, key, limits)

@@ -11,7 +11,7 @@ from .finding import Finding
 from .limits import Limits
 from .prober import Prober
 
-__all__ = ['check_round_trips']
+__all__ = ['check_round_trips', 'round_trip_finding']
 
 _INTERVAL = 0.01  # seconds between two pings
 _SLOW = 0.05  # seconds
@@ -30,10 +30,13 @@ async def check_round_trips(prober: Prober, n: int, limits: Limits) -> Finding:
         if sent - len(trips) > n // 10:  # the rest would take long, and change nothing
             break
         await asyncio.sleep(_INTERVAL)
-    return _finding(sorted(trips), sent, sum(abs(b - a) for a, b in pairwise(trips)) / max(len(trips) - 1, 1))
+    return round_trip_finding(trips, sent)
 
 
-def _finding(trips: list[float], sent: int, jitter: float) -> Finding:
+def round_trip_finding(in_order: list[float], sent: int) -> Finding:
+    """Return the finding about some round trips, in seconds, of the pings that were sent."""
+    jitter = sum(abs(b - a) for a, b in pairwise(in_order)) / max(len(in_order) - 1, 1)
+    trips = sorted(in_order)
     lost = sent - len(trips)
     facts: dict[str, object] = {'sent': sent, 'lost': lost}
     if not sent:

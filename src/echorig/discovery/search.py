@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from ..checks import seconds
+from ..uri import parse_broker
 from .browser import Browser, Kind
 from .found_rig import FoundRig
 from .options import checked_group, checked_interfaces
@@ -26,11 +28,17 @@ class RigChange:
 
 
 async def discover(
-    group: str | None = None, timeout: float = 2.0, interfaces: Iterable[str] | None = None
+    group: str | None = None,
+    timeout: float = 2.0,
+    interfaces: Iterable[str] | None = None,
+    *,
+    broker: str | None = None,
+    **kwargs: Any,
 ) -> list[FoundRig]:
-    """Find the rigs that announce themselves; nothing is sent to them.
+    """Find the rigs that announce themselves; no callback is called there.
 
-    Rigs on other subnets are not found, nor those that do not announce themselves. A rig that is listed may be gone:
+    Rigs on other subnets are not found, nor those that do not announce themselves; a NATS broker knows those of all
+    its networks. A rig that is listed may be gone:
     whether it is there is known by :meth:`EchoProtocol.ping` and :meth:`Services.watch`.
 
     Parameters
@@ -42,6 +50,10 @@ async def discover(
     interfaces : iterable of str, optional
         The IPv4 addresses of the network interfaces to use. The default is what the environment variable
         ``ECHORIG_DISCOVERY_INTERFACES`` has (addresses separated by commas), or else all.
+    broker : str, optional
+        The URI of a NATS broker, such as ``nats://10.0.0.5:4222``, where to look instead of on the network.
+    kwargs
+        The login at the broker, as for :meth:`EchoProtocol.client`.
 
     Returns
     -------
@@ -51,9 +63,9 @@ async def discover(
     Raises
     ------
     ImportError
-        python-zeroconf is not installed.
+        python-zeroconf, or for a broker nats-py, is not installed.
     OSError
-        No network interface is up, or none has this address.
+        No network interface is up, none has this address, or there is no connection with the broker.
     TypeError, ValueError
         An argument is not valid.
 
@@ -64,6 +76,13 @@ async def discover(
     """
     group = checked_group(group)
     limit = seconds(timeout, 'timeout', endless=False)
+    if broker is not None:
+        from .over_nats import rigs_at  # it needs another package
+
+        found = await rigs_at(parse_broker(broker), kwargs, limit)
+        return [rig for rig in found if group is None or rig.group == group]
+    if kwargs:
+        raise TypeError(f'discover() has the argument {next(iter(kwargs))} only for a broker=')
     async with Browser(checked_interfaces(interfaces)) as browser:
         await asyncio.sleep(limit)
         return [rig for rig in browser.rigs if group is None or rig.group == group]

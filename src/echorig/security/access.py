@@ -19,7 +19,7 @@ __all__ = ['AccessPolicy', 'signer_for']
 _MAX_HELD = 2**20  # bytes that wait for a handshake over UDP; over TCP the limit is `max_send_buffer`
 
 
-def signer_for(key: bytes | str | None, is_udp: bool, tuning: InternalTuning) -> _signing.Signer | None:
+def signer_for(key: bytes | str | None, has_datagrams: bool, tuning: InternalTuning) -> _signing.Signer | None:
     """Return the signer of a communicator, or None without a key; raises TypeError or ValueError if it is invalid."""
     if key is None:
         return None
@@ -32,10 +32,10 @@ def signer_for(key: bytes | str | None, is_udp: bool, tuning: InternalTuning) ->
             raise ValueError('key must be text that can be written as UTF-8, or bytes') from None
     return _signing.Signer(
         key,
-        stream=not is_udp,
+        stream=not has_datagrams,
         max_peers=tuning.max_peers,
         retry=tuning.initial_rto,
-        max_held=_MAX_HELD if is_udp else tuning.max_send_buffer,
+        max_held=_MAX_HELD if has_datagrams else tuning.max_send_buffer,
         idle=tuning.memory_seconds,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..checks import described, short, text
@@ -18,6 +18,7 @@ from ..discovery.found_rig import FoundRig
 from ..discovery.options import checked_group, checked_interfaces, checked_name
 from ..errors import EchoError, EchoTimeoutError
 from ..stall import wait
+from ..uri import Uri, parse_broker, with_login
 from .fan_out import services_error
 
 __all__ = ['find', 'resolve_mdns']
@@ -25,6 +26,8 @@ __all__ = ['find', 'resolve_mdns']
 SCHEME = 'mdns:'
 _SETTLE = 0.3  # seconds; rigs answer a query within a tenth of a second, so that not all do at once
 _GROUP_SEARCH = 2.0  # seconds to listen for the rigs of a group, whose number is not known
+_BROKER_SEARCH = 1.0  # seconds for rigs to answer
+_NOT_OF_BROKER = ('key', 'log', 'allow', 'tuning', 'journal', 'busy_poll')
 _HINT = (
     'A rig is found if it announces itself (announce=True), is in the same subnet, and neither the firewalls '
     '(UDP port 5353) nor the switch or Wi-Fi stop multicast; echorig.discover() lists what is found'
@@ -95,12 +98,14 @@ async def resolve_mdns(uris: Mapping[str, Any], timeout: float | None, options: 
 
 
 async def find(
-    names: Any, group: Any, timeout: float | None, interfaces: Any, options: Mapping[str, Any]
+    names: Any, group: Any, timeout: float | None, interfaces: Any, broker: str | None, options: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return the URIs of rigs by name, or of all rigs of a group; None or 0 is no time limit."""
     group = checked_group(group)
     wanted, chosen = _checked_names(names, group), checked_interfaces(interfaces)
-    if wanted is not None:
+    if broker is not None:
+        rigs = await _find_at_broker(wanted, group, timeout, parse_broker(broker), options)
+    elif wanted is not None:
         rigs = await _find_rigs(wanted, timeout, chosen)
     else:
         rigs = await _find_group(group, timeout, chosen)
@@ -130,6 +135,25 @@ async def _find_rigs(
         return _chosen(wanted, browser.rigs, timeout)
 
 
+async def _find_at_broker(
+    wanted: Mapping[str, Wanted] | None,
+    group: str | None,
+    timeout: float | None,
+    broker: Uri,
+    options: Mapping[str, Any],
+) -> dict[str, FoundRig]:
+    """Find rigs that announce themselves at a NATS broker, which knows at once who is there."""
+    from ..discovery.over_nats import rigs_at
+
+    limit = min(timeout or _BROKER_SEARCH, _BROKER_SEARCH)
+    rigs = await rigs_at(broker, {name: value for name, value in options.items() if name not in _NOT_OF_BROKER}, limit)
+    if wanted is None:
+        wanted = {rig.name: Wanted(rig.name, group) for rig in rigs if rig.group == group}
+    found = _chosen(wanted, rigs, limit)
+    # A login in the URI of the broker is that of the clients, too.
+    return {name: replace(rig, uri=with_login(rig.uri, broker.login)) for name, rig in found.items()}
+
+
 async def _find_group(group: str, timeout: float | None, interfaces: Sequence[str] | None) -> dict[str, FoundRig]:
     """Find all rigs of a group, by name; raise `ServicesError` if a name is there twice, or there is no rig."""
     limit = min(timeout or _GROUP_SEARCH, _GROUP_SEARCH)
@@ -148,7 +172,7 @@ def _check_security(rigs: Mapping[str, FoundRig], options: Mapping[str, Any]) ->
     for name, rig in rigs.items():
         if rig.key and options.get('key') is None:
             raise ValueError(f'{name}: {rig} signs its messages: give its key, key=')
-        if not rig.tls and options.get('ssl') is not None:
+        if not rig.tls and options.get('ssl') is not None and not rig.uri.startswith('nats:'):
             raise ValueError(f'{name}: {rig} announces no TLS, but ssl= was given')
 
 

@@ -24,12 +24,12 @@ from ..communicator import EchoProtocol, PeerStatistics
 from ..communicator.sender import Failure
 from ..errors import ConnectionClosedError, EchoTimeoutError
 from ..events.notifier import ConnectionEvent
-from ..uri import SCHEMES
+from ..uri import DATAGRAM_SCHEMES, SCHEMES
 
 __all__ = ['PresenceChange', 'RigPresence', 'RigWatcher']
 
 _JITTER = 0.1  # so that the pings of many rigs spread out
-_STREAMS = frozenset(SCHEMES) - {'udp'}
+_STREAMS = frozenset(SCHEMES).difference(DATAGRAM_SCHEMES)
 
 
 @dataclass(frozen=True)

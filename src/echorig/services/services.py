@@ -228,6 +228,7 @@ class Services(Service, FixedDict[EchoProtocol]):
         timeout: float | None = 10.0,
         *,
         interfaces: Iterable[str] | None = None,
+        broker: str | None = None,
         wait: bool = False,
         **kwargs: Unpack[RigOptions],
     ) -> _Self:
@@ -248,6 +249,8 @@ class Services(Service, FixedDict[EchoProtocol]):
             None or 0 waits without limit.
         interfaces : iterable of str, optional
             The network interfaces to use, as for :func:`echorig.discover`.
+        broker : str, optional
+            The URI of a NATS broker at which to look instead, as for :func:`echorig.discover`.
         wait : bool
             As for :meth:`connect`.
         kwargs
@@ -267,7 +270,8 @@ class Services(Service, FixedDict[EchoProtocol]):
         TypeError, ValueError
             An argument is not valid, a rig needs a ``key`` that is not given, or has no TLS although ``ssl`` is given.
         OSError, ImportError
-            No network interface is up, or python-zeroconf is not installed.
+            No network interface is up, there is no connection with the broker, or the package that is needed is not
+            installed.
 
         Examples
         --------
@@ -277,7 +281,7 @@ class Services(Service, FixedDict[EchoProtocol]):
         flag(wait, 'wait')
         from .discover import find
 
-        found = await find(names, group, timeout, interfaces, kwargs)
+        found = await find(names, group, timeout, interfaces, broker, kwargs)
         return cls(await connect_all(found, timeout, {**kwargs}, wait), timeout)
 
     async def ping(self, timeout: float | None = None) -> dict[str, float | Exception]:

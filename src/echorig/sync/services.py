@@ -138,11 +138,13 @@ class Services(_Messages, ServiceBase, FixedDict[EchoProtocol]):
         timeout: float | None = 10.0,
         *,
         interfaces: Iterable[str] | None = None,
+        broker: str | None = None,
         wait: bool = False,
         **kwargs: Unpack[RigOptions],
     ) -> _Self:
         """Find rigs, open a client for each, and return the set, as :meth:`echorig.Services.discover`."""
-        find = partial(Asynchronous.discover, names, group, timeout, interfaces=interfaces, wait=wait, **kwargs)
+        where: dict[str, Any] = {'interfaces': interfaces, 'broker': broker}
+        find = partial(Asynchronous.discover, names, group, timeout, **where, wait=wait, **kwargs)
         return cls._opened('discover', find)
 
     @classmethod

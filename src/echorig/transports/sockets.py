@@ -55,7 +55,7 @@ def naming_errors(name: str | None, uri: Uri) -> Iterator[None]:
 
 def bind_socket(uri: Uri, kwargs: dict[str, Any]) -> socket.socket | None:
     """Return a socket bound to a numeric URI, also as ``kwargs['sock']``; None if the event loop makes it."""
-    if 'sock' in kwargs or (uri.port and _LOOP_OPTIONS & kwargs.keys()):
+    if 'sock' in kwargs or uri.scheme == 'nats' or (uri.port and _LOOP_OPTIONS & kwargs.keys()):
         return None
     if uri.port and uri.scheme != 'udp' and uri.host != '::':
         return None

@@ -1,0 +1,298 @@
+"""`Broker`: one connection to a NATS broker, shared by the communicators of a loop that have equal options.
+
+1. What is published while there is no connection is lost, as over UDP; the exchange sends it again.
+2. All private subjects of the communicators here begin with that of the broker, which has one subscription for them.
+3. nats-py reconnects by itself, except after errors that it holds for final: then the connection is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from weakref import WeakValueDictionary
+
+from .options import BrokerOptions
+from .package import import_client
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from .client import BrokerClient
+
+__all__ = ['Broker', 'Observer', 'Receiver']
+
+Receiver = Callable[['Msg'], Any]
+"""A function that is called with each message."""
+
+_MAX_OUTBOX = 2**24  # bytes that wait to be written
+_REOPEN_WAIT = 1.0  # seconds between two attempts to make a connection anew
+_CLOSE_TIME = 1.0  # seconds for what was sent last to be written
+_REFUSED_SUBSCRIPTION = re.compile(r'permissions violation for subscription to "([^"]+)"', re.IGNORECASE)
+_IN_USE_TIME = 1.0  # seconds for another server of a subject to answer
+
+
+class Observer(Protocol):
+    """What is told of a connection."""
+
+    def broker_error(self, error: Exception) -> None:
+        """Note an error that the broker reports."""
+
+    def broker_lost(self, error: Exception | None) -> None:
+        """Note that the connection with the broker is lost."""
+
+    def broker_found(self) -> None:
+        """Note that there is a connection with the broker again."""
+
+
+class Broker:
+    """A connection to a broker; see `open`."""
+
+    _shared: ClassVar[WeakValueDictionary[tuple[int, BrokerOptions], Broker]] = WeakValueDictionary()
+
+    def __init__(self, options: BrokerOptions) -> None:
+        self._loop = asyncio.get_running_loop()  # its id stays that of this loop, since it is referenced
+        self._options = options
+        self._client: BrokerClient | None = None
+        self._private: dict[str, Receiver] = {}  # by the last word of the private subject
+        self._observers: dict[str, Observer] = {}
+        self._subscribed: dict[object, tuple[str, Receiver]] = {}  # the subject and the function of each subscription
+        self._subscriptions: dict[object, Subscription] = {}
+        self._refused: dict[str, Exception] = {}  # subscriptions, by subject in lower case
+        self._outbox: deque[tuple[str, bytes, str]] = deque()
+        self._outbox_size = 0
+        self._filled = asyncio.Event()
+        self._written = asyncio.Event()
+        self._n_private = self._n_holders = 0
+        self._last_error: Exception | None = None
+        self.is_closed = False
+        self._inbox = ''
+        self._writer: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] = self._loop.create_task(self._open())
+        self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    # --- opening and closing ---
+
+    @classmethod
+    async def open(cls, options: BrokerOptions) -> Broker:
+        """Return the connection with these options, which must be released; the errors are those of `connect`."""
+        key = id(asyncio.get_running_loop()), options
+        broker = cls._shared.get(key)
+        if broker is None or broker.is_closed:
+            cls._shared[key] = broker = cls(options)
+        await broker.hold()
+        return broker
+
+    async def hold(self) -> None:
+        """Wait until the connection is open, and keep it open until `release`."""
+        self._n_holders += 1
+        try:
+            await asyncio.shield(self._opening)
+        except BaseException:
+            await self.release()
+            raise
+
+    async def _open(self) -> None:
+        try:
+            await import_client()
+            await self._connect()
+        except BaseException:
+            self.is_closed = True
+            raise
+        self._writer = self._loop.create_task(self._write())
+
+    async def _connect(self) -> None:
+        from .client import connect
+
+        options = await self._options.for_client()
+        client = await connect(options, self._on_error, self._on_lost, self._on_found, self._on_closed)
+        self._inbox = self._inbox or client.new_inbox()
+        await _subscribe(client, f'{self._inbox}.>', self._received)
+        for key, (subject, receive) in self._subscribed.items():
+            self._subscriptions[key] = await _subscribe(client, subject, receive)
+        await client.flush()
+        self._client = client
+
+    async def release(self) -> None:
+        """Give the connection back; the last one closes it, after what was published has been written."""
+        self._n_holders -= 1
+        if self._n_holders or self.is_closed:
+            return
+        self.is_closed = True
+        self._opening.cancel()
+        await asyncio.wait({self._opening})
+        if self._writer is None:
+            return
+        if self._outbox and self.is_connected:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._written.wait(), _CLOSE_TIME)
+        self._writer.cancel()
+        await asyncio.wait({self._writer})
+        if self._client is not None:
+            await self._client.close()
+
+    # --- the state ---
+
+    @property
+    def is_connected(self) -> bool:
+        """bool: Whether there is a connection now."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """int: The bytes of the longest message that the broker accepts."""
+        return self._client.max_payload if self._client is not None else 0
+
+    def _connected_client(self) -> BrokerClient:
+        if self._client is None or not self._client.is_connected:
+            why = '' if self._last_error is None else f': {self._last_error}'
+            raise OSError(errno.ENETDOWN, f'There is no connection with the broker {self._options.servers[0]}{why}')
+        return self._client
+
+    def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        if match := _REFUSED_SUBSCRIPTION.search(str(error)):
+            self._refused[match.group(1)] = error
+        if self.is_connected:
+            for observer in list(self._observers.values()):
+                observer.broker_error(error)
+
+    async def _on_lost(self) -> None:
+        if not self.is_closed:
+            for observer in list(self._observers.values()):
+                observer.broker_lost(self._last_error)
+
+    async def _on_found(self) -> None:
+        self._last_error = None
+        for observer in list(self._observers.values()):
+            observer.broker_found()
+
+    async def _on_closed(self) -> None:
+        if not self.is_closed and self._client is not None:
+            self._last_error = self._client.last_error or self._last_error
+            self._client = None
+            self._opening = self._loop.create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        while not self.is_closed:
+            await asyncio.sleep(_REOPEN_WAIT)
+            try:
+                await self._connect()
+            except (OSError, ValueError) as ex:
+                self._last_error = ex
+            else:
+                await self._on_found()
+                return
+
+    # --- sending ---
+
+    def publish(self, subject: str, payload: bytes, reply: str = '') -> None:
+        """Publish a message; raise OSError if there is no connection, or too much waits to be written."""
+        self._connected_client()
+        if self._outbox_size + len(payload) > _MAX_OUTBOX:
+            raise OSError(errno.ENOBUFS, f'The broker {self._options.servers[0]} is too slow: {_MAX_OUTBOX} bytes wait')
+        self._outbox.append((subject, payload, reply))
+        self._outbox_size += len(payload)
+        self._filled.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            self._written.clear()
+            while self._outbox:
+                subject, payload, reply = self._outbox.popleft()
+                self._outbox_size -= len(payload)
+                if self._client is not None and self._client.is_connected:
+                    try:
+                        await self._client.publish(subject, payload, reply)
+                    except Exception as ex:  # of one message, such as one that is too long for the broker of now
+                        self._on_error(ex)
+            self._written.set()
+
+    # --- receiving ---
+
+    def join(self, receive: Receiver, observer: Observer | None = None) -> str:
+        """Return a private subject; a function is called with its messages, and with those of the subjects below it."""
+        self._n_private += 1
+        name = f'c{self._n_private}'
+        self._private[name] = receive
+        if observer is not None:
+            self._observers[name] = observer
+        return f'{self._inbox}.{name}'
+
+    def leave(self, private: str) -> None:
+        """End the use of a private subject."""
+        name = private.rpartition('.')[2]
+        self._private.pop(name, None)
+        self._observers.pop(name, None)
+
+    def _received(self, message: Msg) -> None:
+        name = message.subject[len(self._inbox) + 1 :].partition('.')[0]
+        if (receive := self._private.get(name)) is not None:
+            receive(message)
+
+    async def serve(self, subject: str, receive: Receiver) -> object:
+        """Call a function with each message of a subject that no other server has; see `subscribe`.
+
+        Raises
+        ------
+        OSError
+            Another server answers there (``EADDRINUSE``), or there is no connection.
+        """
+        if any(subject == served for served, _ in self._subscribed.values()) or await self._is_served(subject):
+            raise OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
+        return await self.subscribe(subject, receive)
+
+    async def _is_served(self, subject: str) -> bool:
+        """Return whether a server answers at a subject; one that has just died may still be registered."""
+        from nats.errors import NoRespondersError
+        from nats.errors import TimeoutError as NoAnswer
+
+        try:
+            await self._connected_client().request(subject, b'', timeout=_IN_USE_TIME)
+        except (NoRespondersError, NoAnswer):
+            return False
+        return True
+
+    async def subscribe(self, subject: str, receive: Receiver) -> object:
+        """Call a function with each message of a subject; return the key for `unsubscribe`.
+
+        Raises
+        ------
+        OSError
+            There is no connection.
+        PermissionError
+            The broker does not allow this subscription.
+        """
+        client, key = self._connected_client(), object()
+        self._subscribed[key] = subject, receive
+        self._refused.pop(subject.lower(), None)
+        try:
+            self._subscriptions[key] = await _subscribe(client, subject, receive)
+            await client.flush()  # a refusal comes before the answer to this
+            if (error := self._refused.pop(subject.lower(), None)) is not None:
+                raise PermissionError(f'The broker does not allow to subscribe to {subject}: {error}')
+        except BaseException:
+            await self.unsubscribe(key)
+            raise
+        return key
+
+    async def unsubscribe(self, key: object) -> None:
+        """End a subscription."""
+        self._subscribed.pop(key, None)
+        subscription = self._subscriptions.pop(key, None)
+        if subscription is not None and self.is_connected:
+            await subscription.unsubscribe()
+
+
+async def _subscribe(client: BrokerClient, subject: str, receive: Receiver) -> Subscription:
+    async def received(message: Msg) -> None:
+        receive(message)
+
+    return await client.subscribe(subject, cb=received)

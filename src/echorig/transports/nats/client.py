@@ -1,0 +1,134 @@
+"""`connect`: a connection of nats-py, opened once or refused with a clear error.
+
+This is the only module that imports nats-py, which takes a tenth of a second; see `package.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import AuthorizationError, Error
+
+from ...errors import EchoTimeoutError, PeerUnreachableError
+from ..tls_errors import explain_tls_error
+
+__all__ = ['BrokerClient', 'connect']
+
+_CONNECT_TIMEOUT = 3  # seconds for each broker to accept a connection
+_RECONNECT_WAIT = 0.2  # seconds between two attempts to connect with one broker
+_PING_INTERVAL = 2  # seconds; a connection without an echo of two pings is lost
+_MAX_PINGS = 2
+_REFUSED_LOGIN = ('authorization', 'authentication', 'credentials', 'nkey', 'jwt')
+
+
+class BrokerClient(Client):
+    """A client of nats-py that sends no password to a broker without TLS, if TLS is asked for."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        offers_tls = info.get('tls_required') or info.get('tls_available')
+        if initial_connection and 'tls' in self.options and not offers_tls:
+            raise ssl.SSLError('it offers no TLS')
+        await super()._process_info(info, initial_connection)
+
+
+async def connect(
+    options: dict[str, Any],
+    on_error: Callable[[Exception], object],
+    on_lost: Callable[[], Awaitable[None]],
+    on_found: Callable[[], Awaitable[None]],
+    on_closed: Callable[[], Awaitable[None]],
+) -> BrokerClient:
+    """Connect with a broker, which from then on reconnects by itself.
+
+    Parameters
+    ----------
+    options : dict
+        Keyword arguments of ``nats.connect``.
+    on_error : callable
+        Called with each error after the connection was opened.
+    on_lost, on_found, on_closed : coroutine functions
+        Called when the connection is lost, is there again, and is closed for ever.
+
+    Raises
+    ------
+    PeerUnreachableError
+        Nobody listens at the addresses of the brokers.
+    PermissionError
+        The broker refused the login.
+    TLSError
+        There is no TLS connection.
+    OSError
+        There is no way to the broker.
+    """
+    client = BrokerClient()
+    failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    attempts = [len(options['servers'])]
+
+    async def error_cb(error: Exception) -> None:
+        if opened:
+            on_error(error)
+            return
+        attempts[0] -= 1
+        if not failed.done() and (attempts[0] <= 0 or _is_final(error)):
+            failed.set_result(error)
+
+    opened = False
+    connecting = asyncio.ensure_future(
+        client.connect(
+            **options,
+            error_cb=error_cb,
+            disconnected_cb=on_lost,
+            reconnected_cb=on_found,
+            closed_cb=on_closed,
+            name='echorig',
+            connect_timeout=_CONNECT_TIMEOUT,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_WAIT,  # type: ignore[arg-type]
+            ping_interval=_PING_INTERVAL,
+            max_outstanding_pings=_MAX_PINGS,
+        )
+    )
+    try:
+        waited: set[asyncio.Future[Any]] = {connecting, failed}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        error = failed.result() if failed.done() else connecting.exception()
+        opened = error is None
+    finally:
+        if not opened:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            await client.close()
+    if error is not None:
+        raise _explained(error, ', '.join(options['servers'])) from error
+    return client
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether another attempt, or another broker of the cluster, would end in the same way."""
+    return isinstance(error, ssl.SSLError) or _is_refused_login(error)
+
+
+def _is_refused_login(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, AuthorizationError) or any(word in text for word in _REFUSED_LOGIN)
+
+
+def _explained(error: BaseException, brokers: str) -> Exception:
+    """Return the error that a program gets; `brokers` has no login."""
+    if isinstance(error, ssl.SSLError):
+        return explain_tls_error(error, brokers)
+    if _is_refused_login(error):
+        return PermissionError(f'The broker {brokers} refuses the login: {error}')
+    if isinstance(error, ConnectionRefusedError):
+        return PeerUnreachableError(f'No broker listens at {brokers}')
+    if isinstance(error, asyncio.TimeoutError):
+        return EchoTimeoutError(f'The broker {brokers} accepted no connection within {_CONNECT_TIMEOUT} s')
+    if isinstance(error, (OSError, Error)):
+        return OSError(f'There is no connection with the broker {brokers}: {error}')
+    return ValueError(
+        f'The login for the broker {brokers} is not valid ({type(error).__name__})'
+    )  # it may have secrets

@@ -1,0 +1,178 @@
+"""`NatsTransport`: the transport of one communicator over NATS, with the contract of one for datagrams."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...uri import Address, Uri
+from .ages import HEADER, Ages, stamped, unstamped
+from .broker import Broker
+from .options import BrokerOptions
+from .package import check_installed
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+__all__ = ['NatsReports', 'NatsTransport', 'open_endpoint']
+
+_NO_RESPONDERS = '503'  # the status of a broker's message that nobody subscribes to a subject
+_REPLY = re.compile(r'[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*')
+
+
+@dataclass(frozen=True)
+class NatsReports:
+    """What a communicator is told beside the messages."""
+
+    peer_error: Callable[[Address | None, Exception], object]
+    """Called with the address of a peer, or None, and an error about what was sent there."""
+    foreign: Callable[[Address, bytes], object]
+    """Called with a message that no echorig program has sent."""
+    lost: Callable[[Exception | None], object]
+    """Called when the connection with the broker is lost."""
+    found: Callable[[], object]
+    """Called when there is a connection again."""
+
+
+async def open_endpoint(
+    protocol: asyncio.DatagramProtocol, uri: Uri, options: dict[str, Any], reports: NatsReports, *, is_client: bool
+) -> None:
+    """Open the endpoint of a server or client; see `Broker.open` and `Broker.serve` for the errors."""
+    check_installed()
+    broker = await Broker.open(BrokerOptions.of(uri, options))
+    try:
+        transport = NatsTransport(broker, protocol, uri, reports, is_client)
+        try:
+            await transport.open()
+        except BaseException:
+            broker.leave(transport.private)
+            raise
+    except BaseException:
+        await broker.release()
+        raise
+    protocol.connection_made(transport)
+
+
+class NatsTransport(asyncio.DatagramTransport):
+    """Sends and receives frames of one communicator.
+
+    Attributes
+    ----------
+    private : str
+        The subject at which it receives what is for this communicator alone.
+    waited : float
+        How much longer than usual the frame being received was on its way, in seconds.
+    """
+
+    estimates_age = True
+
+    def __init__(
+        self, broker: Broker, protocol: asyncio.DatagramProtocol, uri: Uri, reports: NatsReports, is_client: bool
+    ) -> None:
+        super().__init__()
+        self._broker, self._protocol, self._reports = broker, protocol, reports
+        self._subject, self._is_client = uri.subject, is_client
+        self._server: Address = uri.address
+        self.private = broker.join(self.message_received, self)
+        self._serving: object = None
+        self._ages = Ages()
+        self._addr: Address = uri.address  # of the last message
+        self._ending: asyncio.Task[None] | None = None
+        self.waited = 0.0
+
+    async def open(self) -> None:
+        """Subscribe to the subject of a server; the errors are those of `Broker.serve`."""
+        if not self._is_client:
+            self._serving = await self._broker.serve(self._subject, self.message_received)
+
+    @property
+    def max_size(self) -> int:
+        """int: The bytes of the longest frame that the broker accepts."""
+        return self._broker.max_payload - HEADER
+
+    @property
+    def is_connected(self) -> bool:
+        """bool: Whether there is a connection with the broker now."""
+        return self._broker.is_connected
+
+    # --- the contract of a transport ---
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        """Publish a frame; OSError if there is no connection with the broker.
+
+        The subject for replies is private. There the broker reports that nobody subscribes, so it tells of which peer.
+        """
+        if self._ending is not None:
+            return
+        if self._is_client:
+            self._broker.publish(self._subject, stamped(data), self.private)
+        else:
+            self._broker.publish(addr[0], stamped(data), f'{self.private}.{addr[0]}')
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return the own address for ``sockname``; there is no socket of this communicator alone."""
+        return (self.private, self._server[1]) if name == 'sockname' else default
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        return self._protocol
+
+    def is_closing(self) -> bool:
+        """Return whether the transport is closed or closing."""
+        return self._ending is not None
+
+    def close(self) -> None:
+        """Close the transport, after what was sent last is written."""
+        if self._ending is None:
+            self._broker.leave(self.private)
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+
+    abort = close
+
+    async def _end(self) -> None:
+        try:
+            await self._broker.unsubscribe(self._serving)
+            await self._broker.release()
+        finally:
+            self._protocol.connection_lost(None)
+
+    # --- called by the broker ---
+
+    def message_received(self, message: Msg) -> None:
+        """Process a message, or the report that nobody subscribes to a subject."""
+        if self._ending is not None:
+            return
+        if message.headers and message.headers.get('Status') == _NO_RESPONDERS:
+            peer = self._server
+            if not self._is_client:
+                peer = message.subject[len(self.private) + 1 :], self._server[1]
+            error = ConnectionRefusedError(errno.ECONNREFUSED, f'Nobody subscribes to the subject {peer[0]}')
+            self._reports.peer_error(peer, error)
+            return
+        sender, found = message.reply, unstamped(message.data)
+        if not message.data and sender and not self._is_client:  # a program that starts asks whether a server is here
+            self._broker.publish(sender, b'')
+        elif found is None or not _REPLY.fullmatch(sender):
+            self._reports.foreign((sender or message.subject, self._server[1]), message.data)
+        else:
+            if not self._is_client and sender != self._addr[0]:
+                self._addr = sender, self._server[1]
+            self.waited = self._ages.of(sender, found[0])
+            self._protocol.datagram_received(found[1], self._addr)
+
+    def broker_error(self, error: Exception) -> None:
+        """Note an error that the broker reports, if it is about the subject of the server."""
+        if self._is_client and self._subject.lower() in str(error).lower():
+            self._reports.peer_error(self._server, PermissionError(errno.EACCES, str(error)))
+
+    def broker_lost(self, error: Exception | None) -> None:
+        """Note that the connection with the broker is lost."""
+        self._reports.lost(error)
+
+    def broker_found(self) -> None:
+        """Note that there is a connection with the broker again."""
+        self._reports.found()
