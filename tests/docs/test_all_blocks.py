@@ -33,6 +33,8 @@ PAGES = {
     ('docs/errors.md', 'text'): 'tests/docs/test_all_blocks.py::test_tree_of_errors',
     ('docs/journal.md', 'console'): 'tests/project/test_docs_journal.py::test_commands',
     ('docs/journal.md', 'python'): 'tests/project/test_docs_journal.py::test_python_blocks',
+    ('docs/nats.md', 'console'): 'tests/docs/test_nats_page.py::test_nats_page',
+    ('docs/nats.md', 'python'): 'tests/docs/test_nats_page.py::test_nats_page',
     ('docs/protocol.md', 'text'): 'tests/docs/test_all_blocks.py::test_recordings_are_captures',
     ('docs/quickstart.md', 'yaml'): 'tests/docs/test_console_blocks.py::test_console_blocks_of_a_page',
     ('docs/values.md', 'text'): 'tests/docs/test_all_blocks.py::test_error_about_a_value',
@@ -54,6 +56,7 @@ NOT_RUN = {
     'docs/discovery.md': 2,  # the installation; a command of Windows
     'docs/fuzzing.md': 1,  # clang
     'docs/main_pc.md': 1,  # Alyx
+    'docs/nats.md': 1,  # the installation
     'docs/quickstart.md': 1,  # the installation
 }
 

@@ -24,7 +24,7 @@ from programs import Program
 pytest.importorskip('yaml')
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
 
-ELSEWHERE = {'docs/journal.md', 'docs/doctor.md'}  # see test_all_blocks.py
+ELSEWHERE = {'docs/journal.md', 'docs/doctor.md', 'docs/nats.md'}  # see test_all_blocks.py
 PROGRAMS = {'docs/main_pc.md', 'docs/task_code.md'}  # fast tests run the same programs, see test_docs_examples.py
 MEASURES = re.compile(r'echorig (ping|status|bench|doctor)')
 BLOCKS = all_blocks()
