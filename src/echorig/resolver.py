@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from .checks import flag, short, text
+from .compatibility import in_force
 from .threads import in_thread
 from .uri import LISTEN_PORT, SCHEMES, IPAddress, Uri, is_valid_ip, parse, require_port
 
@@ -17,6 +18,7 @@ __all__ = ['external_ip', 'hostname2ip', 'lookup', 'own_addresses', 'resolve', '
 
 # Look-ups that run, and their start, by loop and name: a name server that does not answer holds few threads for each.
 _running: dict[tuple[asyncio.AbstractEventLoop, str], tuple[asyncio.Future[list[str]], float]] = {}
+_GETHOSTBYNAME = socket.gethostbyname  # before a test replaces it
 SHARED_FOR = 5.0  # seconds; the network of a look-up that hangs may have changed since
 
 
@@ -37,7 +39,7 @@ def external_ip() -> IPAddress:
     """
     import urllib.request  # its import takes half as long as that of all other modules together
 
-    with urllib.request.urlopen('https://ident.me', timeout=10) as reply:
+    with contextlib.closing(urllib.request.urlopen('https://ident.me', timeout=10)) as reply:
         return ipaddress.ip_address(reply.read().decode('ascii').strip())
 
 
@@ -67,6 +69,8 @@ def hostname2ip(hostname: str | None = None) -> IPAddress:
 
 
 def _getaddrinfo(hostname: str) -> list[Any]:
+    if socket.gethostbyname is not _GETHOSTBYNAME and in_force().patched_names:
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, '', (socket.gethostbyname(hostname), 0))]
     try:
         return socket.getaddrinfo(hostname, None, type=socket.SOCK_DGRAM)
     except OSError:
