@@ -14,7 +14,6 @@ from importlib import import_module
 
 from .._version import __version__
 from ..checks import arguments
-from ..compat.command import main as as_iblutil
 from ..loop import loop_name
 from .command import EXIT_CODES
 from .options import CommandParser
@@ -45,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else arguments(argv)
     command = next((argument for argument in argv if not argument.startswith('-')), None)
     if command == 'as-iblutil':  # what follows are the arguments of another program
-        return as_iblutil(argv[argv.index(command) + 1 :])
+        from ..compat.command import main as run_program
+
+        return run_program(argv[argv.index(command) + 1 :])
     parser = _parser(command)
     options, more = parser.parse_known_args(argv)
     if more:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from ..compatibility import Compatibility
 from .environment import environment
 
-__all__ = ['main']
+__all__ = ['add_options', 'main']
 
 _PYTHON_FILES = ('.py', '.pyw', '.pyc', '.pyz')
 
@@ -36,13 +36,7 @@ def main(argv: Sequence[str]) -> int:
         ),
         epilog='PROGRAM is a Python file, -m MODULE, or the name of a command, such as pytest or python.',
     )
-    parser.add_argument(
-        '--without',
-        action='append',
-        default=[],
-        metavar='SWITCH',
-        help=f'do not do this as iblutil did: {", ".join(Compatibility.names())}; may be repeated',
-    )
+    add_options(parser)
     options = parser.parse_args(own)
     try:
         switches = Compatibility.without(options.without)
@@ -50,6 +44,17 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as ex:
         parser.error(str(ex))
     return _run(words, {**os.environ, **environment(switches, os.environ)})
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        '--without',
+        action='append',
+        default=[],
+        metavar='SWITCH',
+        help=f'do not do this as iblutil did: {", ".join(Compatibility.names())}; may be repeated',
+    )
 
 
 class _Parser(argparse.ArgumentParser):
