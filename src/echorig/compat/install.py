@@ -71,7 +71,7 @@ def enter() -> str:
 def _check_not_loaded() -> None:
     for name in (PACKAGE, f'{PACKAGE}.app', f'{PACKAGE}.base'):
         module = sys.modules.get(name)
-        path = getattr(module, '__file__', None) or ''
+        path = str(getattr(module, '__file__', None) or '')
         if module is not None and not os.path.abspath(path).startswith(_FOLDER + os.sep):
             raise AlreadyLoadedError(
                 f'{name} is already loaded from {path or "elsewhere"}: call echorig.compat.install() before the first '
