@@ -330,5 +330,5 @@ def test_the_environment_is_read_as_it_was_written(off: tuple[str, ...]):
     assert switches_of(variables) == switches
     first, *others = variables['PYTHONPATH'].split(os.pathsep)
     assert (Path(first) / 'sitecustomize.py').is_file()
-    assert others == ['a', 'b']
+    assert others == ['', 'a', 'b']
     assert environment(switches, variables) == variables, 'a child of a child adds nothing'

@@ -62,8 +62,8 @@ MAX_REACHES = 5
 # The one test module that may use undocumented private attributes of the package, and how many different ones at most.
 INTERNALS = ROOT / 'tests' / 'support' / 'internals.py'
 MAX_INTERNALS = 32
-# Documented hooks of a communicator, what existing programs call of `Services`, and private names of the standard library
-# and of ONE-api.
+# Documented hooks of a communicator, what existing programs call of `Services`, and private names of the standard
+# library and of ONE-api.
 ALLOWED_IN_TESTS = {'_transport', '_receive', '_last_sent', '_callbacks', '_socket', '_signal'}
 ALLOWED_IN_TESTS |= {'_current_frames', '_exit', '_mock_wraps', '_par', '_replace', '_token'}
 

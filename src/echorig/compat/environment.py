@@ -15,7 +15,8 @@ _STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'startup')
 
 def environment(compatibility: Compatibility, current: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for child processes; `current` is the environment that they are added to."""
-    paths = [path for path in current.get('PYTHONPATH', '').split(os.pathsep) if path and path != _STARTUP]
+    given = current.get('PYTHONPATH')
+    paths = [path for path in given.split(os.pathsep) if path != _STARTUP] if given else []
     return {
         'PYTHONPATH': os.pathsep.join([_STARTUP, *paths]),
         SWITCHES: ','.join(name for name in compatibility.names() if name not in compatibility.off) or 'none',
