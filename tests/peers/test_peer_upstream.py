@@ -34,9 +34,11 @@ def clone(name: str) -> Path:
 
 
 def run(folder: Path, loop: str, *tests: str, without: list[str]) -> str:
-    """Run tests with echorig under the names of iblutil, and return the summary."""
-    words = ['-m', 'echorig.compat', '-m', 'pytest', '-q', '-c', os.devnull, '--rootdir', '.', *tests]
-    plugins = [option for name in ('cacheprovider', 'benchmark', 'echorig') for option in ('-p', f'no:{name}')]
+    """Run tests with echorig under the names of iblutil, and return the summary; pytest captures no log line."""
+    words = ['-m', 'echorig.compat', '-m', 'pytest', '-q', '-s', '-c', os.devnull, '--rootdir', '.', *tests]
+    plugins = [
+        option for name in ('cacheprovider', 'benchmark', 'echorig', 'logging') for option in ('-p', f'no:{name}')
+    ]
     chosen = ['-k', ' and '.join(f'not {name}' for name in without)] if without else []
     done = subprocess.run(
         [sys.executable, *words, *plugins, *chosen],
