@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket  # of which a test replaces nothing
 import asyncio
 import contextlib
 import ipaddress
@@ -18,7 +19,6 @@ __all__ = ['external_ip', 'hostname2ip', 'lookup', 'own_addresses', 'resolve', '
 
 # Look-ups that run, and their start, by loop and name: a name server that does not answer holds few threads for each.
 _running: dict[tuple[asyncio.AbstractEventLoop, str], tuple[asyncio.Future[list[str]], float]] = {}
-_GETHOSTBYNAME = socket.gethostbyname  # before a test replaces it
 SHARED_FOR = 5.0  # seconds; the network of a look-up that hangs may have changed since
 
 
@@ -69,7 +69,7 @@ def hostname2ip(hostname: str | None = None) -> IPAddress:
 
 
 def _getaddrinfo(hostname: str) -> list[Any]:
-    if socket.gethostbyname is not _GETHOSTBYNAME and in_force().patched_names:
+    if socket.gethostbyname is not _socket.gethostbyname and in_force().patched_names:
         return [(socket.AF_INET, socket.SOCK_DGRAM, 0, '', (socket.gethostbyname(hostname), 0))]
     try:
         return socket.getaddrinfo(hostname, None, type=socket.SOCK_DGRAM)

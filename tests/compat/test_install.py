@@ -188,6 +188,37 @@ def test_arguments(argument: dict):
         install(**argument)
 
 
+def test_functions_that_were_replaced_before(run: Run):
+    """A test may replace them before anything imports the network."""
+    done = run("""
+        import asyncio, socket
+
+        def gethostbyname(name):
+            return '127.0.0.1'
+
+        async def wait_for(future, timeout):
+            raise asyncio.TimeoutError
+
+        socket.gethostbyname, asyncio.wait_for = gethostbyname, wait_for
+        import echorig.compat
+        echorig.compat.install(echorig.compat.Compatibility(console_log=False))
+        from iblutil.io.net import app, base
+
+        async def main():
+            com = await app.EchoProtocol.client('a-rig-that-no-network-has:9')
+            try:
+                await com.init()
+            except TimeoutError as ex:
+                print(com.hostname, ex)
+            com.close()
+
+        asyncio.run(main())
+    """)
+    (line,) = lines(done)
+    assert line.startswith('127.0.0.1 ')
+    assert 'did not echo EXPINIT' in line
+
+
 def test_left_out(run: Run):
     """Nothing stays behind: the next start of the same program without the line is iblutil again."""
     lines(run('import echorig.compat\nechorig.compat.install()\nfrom iblutil.io import net\n'))

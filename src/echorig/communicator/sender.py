@@ -28,8 +28,8 @@ from .peer_clocks import PeerClock, PeerClocks
 
 __all__ = ['WAIT_FOR', 'Failure', 'Sender']
 
-WAIT_FOR = asyncio.wait_for
-"""callable: The function of asyncio, before a test replaces it."""
+WAIT_FOR = asyncio.tasks.wait_for
+"""callable: The function of asyncio, also after a test has replaced `asyncio.wait_for`."""
 _MAX_SYSTEM_ERRORS = 1024
 
 
