@@ -20,6 +20,7 @@ from echorig import (
     Services,
     ServicesError,
     hostname2ip,
+    sync,
     validate_uri,
 )
 from echorig.compatibility import Compatibility, in_force, put_in_force
@@ -80,6 +81,8 @@ async def test_close_cancels_what_waits(lab):
         await client.on_event('EXPEND')
     with pytest.raises(ConnectionClosedError):
         await client.start(REF)
+    with pytest.raises(ConnectionClosedError):
+        await client.alyx()
     peer.close()
 
 
@@ -94,6 +97,17 @@ async def test_close_cancels_the_wait_for_a_token(lab):
     client.close()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+@pytest.mark.blocks
+async def test_no_thread_is_cancelled():
+    """The calls of `echorig.sync` are no tasks of the program."""
+    put_in_force(only('cancel_waiters'))
+    server = sync.EchoProtocol.server('udp://127.0.0.1:0', 'server')
+    waiting = server.submit.on_event('EXPEND')
+    server.close()
+    with pytest.raises(ConnectionClosedError):
+        waiting.result(30)
 
 
 async def test_clear_callbacks_cancels_what_waits(lab):

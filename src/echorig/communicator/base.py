@@ -410,11 +410,12 @@ class Communicator(Service):
         try:
             await self.confirmed_send(message, addr=addr)
             timeout = seconds(self.response_timeout, 'response_timeout')  # on a class it is not checked
-            return await wait_for(self._token(answer, request, addr), timeout)
+            try:
+                return await wait_for(self._token(answer, request, addr), timeout)
+            except EchoError as ex:
+                self._cancel_instead(ex)
+                raise
         except EchoTimeoutError:
-            raise
-        except EchoError as ex:
-            self._cancel_instead(ex)
             raise
         except asyncio.TimeoutError:
             raise EchoTimeoutError(
