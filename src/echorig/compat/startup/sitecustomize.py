@@ -3,43 +3,45 @@
 1. echorig is loaded when the program imports `iblutil.io.net`, and not before.
 2. The `sitecustomize` that this one hides runs afterwards.
 3. If this Python has no echorig, it loads iblutil, and says so on stderr.
+4. Every Python on the computer can read this file, also one that is too old for iblutil.
 """
 
-from __future__ import annotations
-
+# mypy: allow-untyped-defs, allow-untyped-calls
 import os
 import sys
-from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False  # the import of `typing` takes milliseconds, in every process
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _prepare() -> None:
+def _prepare():
     if TYPE_CHECKING:
         from .echorig_finder import PACKAGE, SWITCHES, IblutilFinder
     else:  # here this is no module of a package
         from echorig_finder import PACKAGE, SWITCHES, IblutilFinder
 
-    def enter() -> str:
+    def enter():
         from echorig.compat.install import enter
 
         return enter()
 
     class Finder(IblutilFinder):
-        def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
+        def find_spec(self, fullname, path=None, target=None):
             try:
                 return super().find_spec(fullname, path, target)
             except ImportError as ex:
-                print(f'echorig cannot be used as {PACKAGE} by {sys.executable}: {ex}', file=sys.stderr)
+                text = 'echorig cannot be used as {} by {}: {}\n'
+                sys.stderr.write(text.format(PACKAGE, sys.executable, ex))
                 return None
 
     if os.environ.get(SWITCHES):
         sys.meta_path.insert(0, Finder(enter))
 
 
-def _run_hidden() -> None:
+def _run_hidden():
     """Run the next `sitecustomize` on the path, as Python would without this one."""
+    from importlib.machinery import PathFinder
+
     spec = PathFinder.find_spec('sitecustomize')
     if spec is not None and spec.loader is not None:
         from importlib.util import module_from_spec
@@ -50,9 +52,12 @@ def _run_hidden() -> None:
 
 
 if __name__ == 'sitecustomize':
+    is_known = sys.version_info >= (3, 8)
     try:
-        _prepare()
+        if is_known:
+            _prepare()
     finally:
         # The program shall see its own path; the environment goes on to its children.
         sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _HERE]
-        _run_hidden()
+        if is_known:
+            _run_hidden()
