@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket  # of which a test replaces nothing
 import asyncio
 import contextlib
 import ipaddress
@@ -11,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from .checks import flag, short, text
+from .compatibility import in_force
 from .threads import in_thread
 from .uri import LISTEN_PORT, SCHEMES, IPAddress, Uri, is_valid_ip, parse, require_port
 
@@ -38,7 +40,7 @@ def external_ip() -> IPAddress:
     """
     import urllib.request  # its import takes half as long as that of all other modules together
 
-    with urllib.request.urlopen('https://ident.me', timeout=10) as reply:
+    with contextlib.closing(urllib.request.urlopen('https://ident.me', timeout=10)) as reply:
         return ipaddress.ip_address(reply.read().decode('ascii').strip())
 
 
@@ -68,6 +70,8 @@ def hostname2ip(hostname: str | None = None) -> IPAddress:
 
 
 def _getaddrinfo(hostname: str) -> list[Any]:
+    if socket.gethostbyname is not _socket.gethostbyname and in_force().patched_names:
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, '', (socket.gethostbyname(hostname), 0))]
     try:
         return socket.getaddrinfo(hostname, None, type=socket.SOCK_DGRAM)
     except OSError:

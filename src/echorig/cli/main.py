@@ -31,6 +31,7 @@ COMMANDS = {
     'discover': ('.discover', 'list the rigs that announce themselves on this network'),
     'journal': ('.journal', 'show, check and export the journals of sessions'),
     'demo': ('..demo.__main__', 'sessions with rigs on this computer'),
+    'as-iblutil': ('..compat.command', 'run a program that was written for iblutil with echorig'),
     'server': ('.server', 'print incoming messages until interrupted'),
     'client': ('.client', 'send one start message and print the result'),
 }
@@ -42,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_streams()
     argv = sys.argv[1:] if argv is None else arguments(argv)
     command = next((argument for argument in argv if not argument.startswith('-')), None)
+    if command == 'as-iblutil':  # what follows are the arguments of another program
+        from ..compat.command import main as run_program
+
+        return run_program(argv[argv.index(command) + 1 :])
     parser = _parser(command)
     options, more = parser.parse_known_args(argv)
     if more:

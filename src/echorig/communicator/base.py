@@ -24,6 +24,7 @@ from ..aliases import (
     UriLike,
 )
 from ..checks import described, flag, seconds
+from ..compatibility import in_force
 from ..errors import ConnectionClosedError, EchoError, EchoTimeoutError
 from ..events._dispatch import Dispatcher
 from ..events._message import ReceivedMessage
@@ -245,7 +246,11 @@ class Communicator(Service):
         event = ExpMessage.validate(event)
         if self._has_backlog:
             self._event_queue.enable_backlog(bits(event))
-        return await self._event_queue.next(event)
+        try:
+            return await self._event_queue.next(event)
+        except EchoError as ex:
+            self._cancel_instead(ex)
+            raise
 
     def events(self, event: AnyEvent = _ANY, limit: int | None = None) -> EventStream:
         """Read all messages that arrive during an ``async with`` block with ``async for``, in both roles.
@@ -405,7 +410,11 @@ class Communicator(Service):
         try:
             await self.confirmed_send(message, addr=addr)
             timeout = seconds(self.response_timeout, 'response_timeout')  # on a class it is not checked
-            return await wait_for(self._token(answer, request, addr), timeout)
+            try:
+                return await wait_for(self._token(answer, request, addr), timeout)
+            except EchoError as ex:
+                self._cancel_instead(ex)
+                raise
         except EchoTimeoutError:
             raise
         except asyncio.TimeoutError:
@@ -416,6 +425,15 @@ class Communicator(Service):
             outgoing_request.reset(token)
             request.close()
             self._event_queue.remove_waiter(answer)
+
+    def _cancel_instead(self, error: EchoError) -> None:
+        """Raise `CancelledError` if iblutil would cancel the coroutine that fails with `error`.
+
+        iblutil cancels on a local ``close`` and on ``clear_callbacks``, never because of the peer.
+        """
+        is_local = self._event_queue.is_closed if isinstance(error, ConnectionClosedError) else type(error) is EchoError
+        if is_local and in_force().cancel_waiters:
+            raise asyncio.CancelledError('Close called on communicator') from error
 
     async def _token(
         self, answer: asyncio.Future[ReceivedMessage], request: OutgoingRequest, addr: AddressLike | None

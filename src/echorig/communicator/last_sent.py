@@ -53,20 +53,21 @@ class LastSent(MutableMapping[Address, tuple[Any, 'asyncio.Future[Any]']]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def match(self, frame: bytes, addr: Address, min_truncated: int, max_size: int) -> Exception | bool | None:
+    def match(self, frame: bytes, addr: Address, min_truncated: int, max_size: int) -> Exception | int | None:
         """Compare a frame with the pair that a program put in for its address.
 
-        Return None if there is no such pair or the frame is a message of another event, True if it is the echo, and the
-        error otherwise.
+        Return None if there is no such pair or the frame is a message of another event, EQUAL or TRUNCATED if it is the
+        echo, and the error otherwise.
         """
         pair = self._pairs.get(addr)
         if pair is None or is_success(pair[1]):
             return None
         expected, future = pair
-        if compare(expected, frame, min_truncated, max_size) != DIFFERENT:
+        likeness = compare(expected, frame, min_truncated, max_size)
+        if likeness != DIFFERENT:
             if not future.done():
                 future.set_result(True)
-            return True
+            return likeness
         event = peek(frame)
         if event == 0 or (event > 0 and isinstance(expected, bytes) and event != peek(expected)):
             return None

@@ -8,6 +8,7 @@ import ssl
 from typing import Any
 
 from ..checks import described, flag, seconds, short, text
+from ..compatibility import in_force
 from ..messages import ExpMessage
 from ..security.allowlist import parse_entries
 from ..tuning import DEFAULT_TUNING, Tuning
@@ -21,6 +22,7 @@ __all__ = [
     'check_text',
     'check_transport',
     'checked_role',
+    'echo_timeout',
     'poll_seconds',
     'pop_options',
 ]
@@ -70,6 +72,11 @@ def checked_role(value: Any) -> str:
     if role not in ('client', 'server'):
         raise ValueError(f'The role must be "client" or "server", not {described(value)}')
     return role
+
+
+def echo_timeout(value: Any, what: str) -> float:
+    """Return a time-out for echoes: positive, or 0 if iblutil programs may set it; a send refuses that then."""
+    return seconds(value, what, zero=in_force().zero_timeout)
 
 
 def poll_seconds(value: Any, what: str = 'busy_poll') -> float:

@@ -145,6 +145,8 @@ class PendingAnswer:
     def _error_of(self, future: asyncio.Future[Any], what: str) -> BaseException | None:
         if not future.cancelled():
             return future.exception()
+        if self._lost is not None and self._lost.done():  # a method of a program may be cancelled by the close
+            return self._lost_error(self._lost)
         if self._expired:
             return self._timeout_error(what)
         return EchoError(f'{self.rig.name} {what} {_names(self.event)} before the wait for it was cancelled')
@@ -219,8 +221,11 @@ class PendingAnswer:
         self._fail(RemoteCallbackError(what, self.event, text, addr))
 
     def _on_lost(self, future: asyncio.Future[Any]) -> None:
-        reason = '' if future.cancelled() or future.result() is None else f': {future.result()}'
-        self._fail(ConnectionClosedError(f'{self.rig.name} is closed or lost{reason}'))
+        self._fail(self._lost_error(future))
+
+    def _lost_error(self, lost: asyncio.Future[Any]) -> ConnectionClosedError:
+        reason = '' if lost.cancelled() or lost.result() is None else f': {lost.result()}'
+        return ConnectionClosedError(f'{self.rig.name} is closed or lost{reason}')
 
 
 def _names(event: ExpMessage) -> str:

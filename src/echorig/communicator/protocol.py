@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..aliases import AddressLike, ClientOptions, ServerOptions, SingleEvent, Unpack, UriLike
 from ..checks import flag, number_of, seconds, set_checked, timeout_or_default
+from ..compatibility import in_force
+from ..console_log import logger_for
 from ..delivery._exchange import Exchange
 from ..delivery.statistics import Peers
 from ..errors import EchoError
@@ -50,11 +52,20 @@ from .journal_link import JournalLink
 from .labels import Labels, described_state
 from .last_sent import LastSent
 from .opening import opens
-from .options import check_event, check_options, check_text, check_transport, checked_role, poll_seconds, pop_options
+from .options import (
+    check_event,
+    check_options,
+    check_text,
+    check_transport,
+    checked_role,
+    echo_timeout,
+    poll_seconds,
+    pop_options,
+)
 from .outcomes import outcomes
 from .peer_clocks import PeerClock
 from .scheduled import ScheduledMessages
-from .sender import Failure, Sender
+from .sender import WAIT_FOR, Failure, Sender
 from .subject_book import addresses_for
 
 if TYPE_CHECKING:
@@ -100,7 +111,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
     default_echo_timeout: float = 1.0
     max_message_size: int = 65535
-    __setattr__ = set_checked(default_echo_timeout=seconds, max_message_size=number_of, response_timeout=seconds)
+    __setattr__ = set_checked(default_echo_timeout=echo_timeout, max_message_size=number_of, response_timeout=seconds)
     last_failure: Failure | None = None  # the last confirmed send that failed
 
     def __init__(
@@ -235,7 +246,7 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         if sock := options.get('sock'):
             uri = Uri(uri.scheme, *as_address(sock.getsockname()))
         try:
-            com = EchoProtocol(str(uri), 'server', name, log, **pop_options(options))
+            com = EchoProtocol(str(uri), 'server', name, log or logger_for(name or str(uri)), **pop_options(options))
             with sockets.naming_errors(name, uri):
                 await com._open_server(given.host, uri, allow, own is not None or not sock, announcer, options)
         except BaseException:
@@ -293,7 +304,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
 
         uris = await lookup()
         check_transport(uris[0], allow, options.get('sock'), 'client')
-        com = EchoProtocol(str(uris[0]), 'client', name, log, **pop_options(options))
+        com = EchoProtocol(
+            str(uris[0]), 'client', name, log or logger_for(name or str(uris[0])), **pop_options(options)
+        )
         with sockets.naming_errors(name, uris[0]):
             await com._open_client(parse(server_uri).host, uris, lookup, allow, options)
         return com
@@ -500,11 +513,16 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
         frame = encode_event(data) if self.encode is as_bytes else None
         send = self._pipeline.start_send(data, frame or self._encoded(data), target, limit)
         try:
-            await send.future
+            if asyncio.wait_for is not WAIT_FOR and in_force().patched_names:
+                await self._sender.wait_patched(send, limit)
+            else:
+                await send.future
         except BaseException as ex:
             self._sender.cancel(send)
             self._addresses.forget(addr)
             self.last_failure = Failure.of(send, ex)
+            if isinstance(ex, EchoError):
+                self._cancel_instead(ex)
             raise
 
     async def ping(self, addr: AddressLike | None = None, timeout: float | None = None) -> float:

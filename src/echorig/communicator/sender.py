@@ -18,7 +18,7 @@ from ..errors import ConnectionClosedError, EchoError, EchoMismatchError, EchoTi
 from ..messages import ExpMessage
 from ..security.redaction import redact_frame
 from ..uri import Address
-from ..wire._codec import peek
+from ..wire._codec import TRUNCATED, peek
 from ..wire._tags import is_ping
 from ._pipeline import MessagePipeline
 from .labels import Labels
@@ -26,8 +26,10 @@ from .last_heard import describe_silence
 from .last_sent import LastSent
 from .peer_clocks import PeerClock, PeerClocks
 
-__all__ = ['Failure', 'Sender']
+__all__ = ['WAIT_FOR', 'Failure', 'Sender']
 
+WAIT_FOR = asyncio.tasks.wait_for
+"""callable: The function of asyncio, also after a test has replaced `asyncio.wait_for`."""
 _MAX_SYSTEM_ERRORS = 1024
 
 
@@ -88,6 +90,20 @@ class Sender:
             if pipeline.journal is not None and (clock := self.clocks.get(addr)) is not None:
                 self.on_clock(addr, clock)
         return send.round_trip
+
+    async def wait_patched(self, send: Send, timeout: float) -> None:
+        """Wait for a confirmation by the `asyncio.wait_for` that a test has put in, as iblutil does."""
+        peer, event = self._labels.peer(send.addr), _describe_event(send.frame)
+        try:
+            await asyncio.wait_for(send.future, timeout=timeout)
+        except EchoError:
+            raise
+        except asyncio.TimeoutError as ex:
+            raise EchoTimeoutError(f'{peer} did not echo {event} within {timeout} s') from ex
+        except RuntimeError as ex:
+            raise EchoMismatchError(f'Unexpected response from {peer} to {event}') from ex
+        if not send.future.done():  # the replacement has not waited for it
+            self.cancel(send)
 
     def ping_nowait(self, addr: Address, timeout: float) -> None:
         """Send a ping without waiting for its echo."""
@@ -231,10 +247,12 @@ class Sender:
     def match_legacy_echo(self, frame: bytes, addr: Address) -> bool:
         """Return whether a frame was the echo of a pair that a program has put into `last_sent`."""
         outcome = self.last_sent.match(frame, addr, self._min_truncated, self._pipeline.max_message_size())
-        if outcome is True:
-            self._log.info('Confirmation received')
-        elif outcome is not None:
+        if isinstance(outcome, Exception):
             self._log.error('%s (%s)', outcome, self._labels.peer(addr))
+        elif outcome is not None:
+            if outcome == TRUNCATED:
+                self._log.warning('Received truncated echo from %s: %d bytes', self._labels.peer(addr), len(frame))
+            self._log.info('Confirmation received')
         return outcome is not None
 
 

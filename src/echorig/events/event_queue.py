@@ -57,6 +57,7 @@ class EventQueue:
         self.on_capacity_change: Callable[[], None] = lambda: None  # when the backlog becomes full, or has room again
         self.waiters: dict[asyncio.Future[ReceivedMessage], int] = {}
         self._waiter_mask = 0  # the union of their masks
+        self.is_closed = False
         self.streams: dict[EventStream, int] = {}
         self._limit = limit
         self._logger = logger
@@ -189,6 +190,7 @@ class EventQueue:
 
     def close(self, error: EchoError) -> None:
         """Fail all waiters, close the streams and drop the messages."""
+        self.is_closed = True
         self.fail(error)
         for stream in self.streams:
             stream.close(error)

@@ -13,6 +13,7 @@ import re
 import traceback
 from typing import Any
 
+from ..compatibility import in_force
 from ..messages import ExpMessage
 from ..wire._codec import decode
 from ..wire._tags import strip_tag
@@ -134,8 +135,10 @@ class HiddenDict(dict[Any, Any]):
 def hide_values(value: Any, depth: int = 8) -> Any:
     """Return the data of an ALYX message with each mapping replaced by a `HiddenDict`, `depth` levels down.
 
-    Deeper mappings are inside of one that hides its values.
+    Deeper mappings are inside of one that hides its values. With `Compatibility.tokens_in_yaml` nothing is replaced.
     """
+    if in_force().tokens_in_yaml:
+        return value
     if isinstance(value, dict):
         items = ((key, hide_values(item, depth - 1)) for key, item in value.items())
         return HiddenDict(items) if depth else HiddenDict(value)

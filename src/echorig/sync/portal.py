@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ..errors import ConnectionClosedError
+from ..errors import ConnectionClosedError, EchoError
 from ..events._reply_context import RequestContext, current_request
 from ..loop import new_event_loop
 from ..security.safe_log import SafeLog
@@ -100,7 +100,12 @@ class Portal:
 
     def _start(self, future: Future[_T], work: _Work[_T], has_limit: bool) -> None:
         async def run() -> _T:  # the traceback of an error refers to this frame, which must not refer to the future
-            return await work()
+            try:
+                return await work()
+            except asyncio.CancelledError as ex:
+                if isinstance(ex.__cause__, EchoError):  # with `Compatibility.cancel_waiters`; no thread is cancelled
+                    raise ex.__cause__ from None
+                raise
 
         def begin() -> None:
             if not future.cancelled():
