@@ -42,7 +42,8 @@ from echorig.security._signing cimport F_HANDSHAKE, Signer
 from echorig.wire._tags cimport FIELD_SIZE, TAG_SIZE, add_time, read_reply_number, read_time
 from echorig.errors import EchoError, MessageTooLongError
 from echorig.security.redaction import LazyFrame, redact_frame
-from echorig.stall import READER_TURNS, StallMonitor, after_poll
+from echorig.stall import READER_TURNS as _READER_TURNS
+from echorig.stall import StallMonitor, after_poll
 from echorig.uri import address_text
 
 cdef object _running_loop = get_running_loop
@@ -603,7 +604,7 @@ cdef class MessagePipeline:
         self.armed = -NEVER  # no timer is needed until `_expire`
         progress = self.count_received if late > LATE else None
         # A frame from a broker passes through several tasks.
-        self.expiring = after_poll(self.loop, self._expire, progress, READER_TURNS if self.estimates else 0)
+        self.expiring = after_poll(self.loop, self._expire, progress, _READER_TURNS if self.estimates else 0)
 
     def count_received(self):
         """Return a number that grows as long as there is more to read, also within a long message."""
