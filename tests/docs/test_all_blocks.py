@@ -53,6 +53,7 @@ INCLUDED = {
 NOT_RUN = {
     'CONTRIBUTING.md': 1,  # the targets of the Makefile
     'README.md': 3,  # a drawing; the installation; the targets of the Makefile
+    'docs/command_line.md': 1,  # programs of the reader
     'docs/discovery.md': 2,  # the installation; a command of Windows
     'docs/fuzzing.md': 1,  # clang
     'docs/main_pc.md': 1,  # Alyx

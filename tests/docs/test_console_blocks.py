@@ -17,7 +17,7 @@ import pytest
 
 from doc_blocks import DOCS, all_blocks, select, unprompted
 from doc_terminal import STAYS, Terminal, compare, without_figures
-from echorig import sync
+from echorig import __version__, sync
 from lab import free_port
 from programs import Program
 
@@ -120,10 +120,26 @@ def readme(terminal: Terminal) -> None:
     (terminal.folder / RIGS_FILE).write_text(f'camera: {uri}\n', 'utf-8')
 
 
+IBLUTIL_PROGRAM = """
+import argparse
+from iblutil.io import net
+
+parser = argparse.ArgumentParser()
+parser.add_argument('--subject')
+print('session of', parser.parse_args().subject, 'with', net.app.EchoProtocol.__module__)
+"""
+
+
+def program_for_iblutil(terminal: Terminal) -> None:
+    (terminal.folder / 'main_pc.py').write_text(IBLUTIL_PROGRAM, 'utf-8')
+    terminal.addresses += [('echorig 0.1.0', f'echorig {__version__}')]
+
+
 SCENES = {
     'README.md': Scene(readme),
     'docs/command_line.md': Scene(lab_of_the_command_line, during=send_a_session, has_figures=True),
     'docs/main_pc.md': Scene(two_rigs, without_camera),
+    'docs/moving.md': Scene(program_for_iblutil, has_figures=True),
     'docs/quickstart.md': Scene(tutorial, end_rig),
     'docs/rig.md': Scene(listening_rig),
     'docs/task_code.md': Scene(two_rigs),
