@@ -3,7 +3,8 @@
 A broker, and the system at both ends, keep a message while a connection stands still, and deliver it later. Each
 message therefore has the time at which it was sent. The clocks of two computers differ by an unknown offset, so only
 the difference between a message and the fastest one so far is known: the delay in excess of the usual one, as in
-LEDBAT (RFC 6817, section 3.4.2).
+LEDBAT (RFC 6817, section 3.4.2). The clocks drift, too: the estimate is an upper limit, so that after a quiet night it
+is seconds, and the sender of a message is asked whether it still waits.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Ages:
         self._fastest: dict[str, tuple[float, float]] = {}  # the least difference of the clocks, and when it was seen
 
     def of(self, sender: str, sent: float) -> float:
-        """Return by how many seconds a message was slower than the fastest one of its sender; `UNKNOWN` for the first.
+        """Return by how many seconds at most a message was slower than the fastest one; `UNKNOWN` for the first.
 
         Parameters
         ----------
@@ -61,8 +62,8 @@ class Ages:
                 del self._fastest[next(iter(self._fastest))]
             self._fastest[sender] = difference, now
             return UNKNOWN
-        least = known[0] + _DRIFT * (now - known[1])
-        if difference <= least:
+        drift = _DRIFT * (now - known[1])
+        excess = difference - known[0]
+        if excess <= drift:
             self._fastest[sender] = difference, now
-            return 0.0
-        return difference - least
+        return max(0.0, excess + drift)
