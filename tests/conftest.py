@@ -31,7 +31,7 @@ try:
 except ImportError:  # Windows
     uvloop = None  # type: ignore[assignment]
 
-pytest_plugins = ['secrets_watch', 'certificates']
+pytest_plugins = ['secrets_watch', 'certificates', 'brokers']
 
 settings.register_profile(
     'default', deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

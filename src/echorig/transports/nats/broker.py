@@ -63,6 +63,7 @@ class Broker:
         self._observers: dict[str, Observer] = {}
         self._subscribed: dict[object, tuple[str, Receiver]] = {}  # the subject and the function of each subscription
         self._subscriptions: dict[object, Subscription] = {}
+        self._served: set[str] = set()  # the subjects of servers
         self._refused: dict[str, Exception] = {}  # subscriptions, by subject in lower case
         self._outbox: deque[tuple[str, bytes, str]] = deque()
         self._outbox_size = 0
@@ -245,9 +246,17 @@ class Broker:
         OSError
             Another server answers there (``EADDRINUSE``), or there is no connection.
         """
-        if any(subject == served for served, _ in self._subscribed.values()) or await self._is_served(subject):
-            raise OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
-        return await self.subscribe(subject, receive)
+        in_use = OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
+        if subject in self._served:
+            raise in_use
+        self._served.add(subject)  # before it is asked, so that of two servers here that start together one fails
+        try:
+            if await self._is_served(subject):
+                raise in_use
+            return await self.subscribe(subject, receive)
+        except BaseException:
+            self._served.discard(subject)
+            raise
 
     async def _is_served(self, subject: str) -> bool:
         """Return whether a server answers at a subject; one that has just died may still be registered."""
@@ -285,7 +294,8 @@ class Broker:
 
     async def unsubscribe(self, key: object) -> None:
         """End a subscription."""
-        self._subscribed.pop(key, None)
+        subject, _ = self._subscribed.pop(key, ('', None))
+        self._served.discard(subject)
         subscription = self._subscriptions.pop(key, None)
         if subscription is not None and self.is_connected:
             await subscription.unsubscribe()
