@@ -112,11 +112,15 @@ class Broker:
 
         options = await self._options.for_client()
         client = await connect(options, self._on_error, self._on_lost, self._on_found, self._on_closed)
-        self._inbox = self._inbox or client.new_inbox()
-        await _subscribe(client, f'{self._inbox}.>', self._received)
-        for key, (subject, receive) in self._subscribed.items():
-            self._subscriptions[key] = await _subscribe(client, subject, receive)
-        await client.flush()
+        try:
+            self._inbox = self._inbox or client.new_inbox()
+            await _subscribe(client, f'{self._inbox}.>', self._received)
+            for key, (subject, receive) in self._subscribed.items():
+                self._subscriptions[key] = await _subscribe(client, subject, receive)
+            await client.flush()
+        except BaseException:
+            await client.close()
+            raise
         self._client = client
 
     async def release(self) -> None:
@@ -184,7 +188,7 @@ class Broker:
             await asyncio.sleep(_REOPEN_WAIT)
             try:
                 await self._connect()
-            except (OSError, ValueError) as ex:
+            except Exception as ex:  # nats-py has its own kinds of errors; whatever it is, it is tried again
                 self._last_error = ex
             else:
                 await self._on_found()
