@@ -229,7 +229,8 @@ async def test_close_while_the_broker_stands_still(lab, own, n_bytes):
     try:
         text = 'x' * 500_000
         sends = [
-            asyncio.ensure_future(running.main.confirmed_send([32, 20, text], timeout=60)) for _ in range(n_bytes // 500_000)
+            asyncio.ensure_future(running.main.confirmed_send([32, 20, text], timeout=60))
+            for _ in range(n_bytes // 500_000)
         ]
         for _ in range(n_bytes // 500_000):
             running.main.send([32, 20, text])

@@ -22,7 +22,9 @@ from ...stall import now_with_suspension
 
 __all__ = ['HEADER', 'UNKNOWN', 'Ages', 'unstamped']
 
-_FORMAT = struct.Struct('>BQQ')  # the version of this header; nanoseconds: the time of the sender, and that of the receiver
+_FORMAT = struct.Struct(
+    '>BQQ'
+)  # the version of this header; nanoseconds: the time of the sender, and that of the receiver
 _VERSION = 1
 HEADER = _FORMAT.size
 """int: The bytes in front of each frame."""

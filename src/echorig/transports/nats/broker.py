@@ -71,7 +71,7 @@ class Broker:
         self._written = asyncio.Event()
         self._n_private = self._n_holders = 0
         self._last_error: Exception | None = None
-        self.is_closed = False
+        self.is_closed = self._is_over = False
         self._inbox = ''
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] = self._loop.create_task(self._open())
@@ -136,6 +136,7 @@ class Broker:
         if self._outbox and self.is_connected:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._written.wait(), _CLOSE_TIME)
+        self._is_over = True  # before nats-py, which may lose the cancellation, goes on
         self._writer.cancel()
         await asyncio.wait({self._writer})
         if self._client is not None:
@@ -206,11 +207,11 @@ class Broker:
         self._filled.set()
 
     async def _write(self) -> None:
-        while True:
+        while not self._is_over:
             await self._filled.wait()
             self._filled.clear()
             self._written.clear()
-            while self._outbox:
+            while self._outbox and not self._is_over:
                 subject, payload, reply = self._outbox.popleft()
                 self._outbox_size -= len(payload)
                 if self._client is not None and self._client.is_connected:

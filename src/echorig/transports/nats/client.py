@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.errors import AuthorizationError, Error
 
-from ...errors import EchoTimeoutError, PeerUnreachableError
+from ...errors import EchoTimeoutError, PeerUnreachableError, TLSError
 from ..tls_errors import explain_tls_error
 
 __all__ = ['BrokerClient', 'connect']
@@ -27,6 +27,10 @@ _MAX_PINGS = 2
 _CLOSE_TIME = 1.0  # seconds for what was sent last to be written
 _BUFFER_SIZE = 32_768  # bytes that are read at once
 _REFUSED_LOGIN = ('authorization', 'authentication', 'credentials', 'nkey', 'jwt')
+
+
+class _NoTLS(ConnectionError):
+    """A broker offers no TLS."""
 
 
 class _Transport(TcpTransport):
@@ -64,7 +68,7 @@ class BrokerClient(Client):
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         offers_tls = info.get('tls_required') or info.get('tls_available')
         if initial_connection and 'tls' in self.options and not offers_tls:
-            raise ssl.SSLError('it offers no TLS')
+            raise _NoTLS('it offers no TLS')
         await super()._process_info(info, initial_connection)
 
     async def _process_op_err(self, e: Exception) -> None:
@@ -85,7 +89,8 @@ class BrokerClient(Client):
                 self._pending, self._pending_data_size = [], 0
                 break
             await asyncio.sleep(0.01)
-        await super().close()
+        if self._flush_queue is not None:  # else it has not begun to connect
+            await super().close()
 
 
 async def connect(
@@ -157,22 +162,31 @@ async def connect(
             await asyncio.wait({connecting})
             await client.close()
     if error is not None:
-        raise _explained(error, ', '.join(options['servers'])) from error
+        raise _explained(error, ', '.join(map(_without_login, options['servers']))) from error
     return client
+
+
+def _without_login(server: str) -> str:
+    scheme, mark, rest = server.rpartition('://')
+    return f'{scheme}{mark}{rest.rpartition("@")[2]}'
 
 
 def _is_final(error: Exception) -> bool:
     """Return whether another attempt, or another broker of the cluster, would end in the same way."""
-    return isinstance(error, ssl.SSLError) or _is_refused_login(error)
+    return isinstance(error, (ssl.SSLError, _NoTLS)) or _is_refused_login(error)
 
 
 def _is_refused_login(error: BaseException) -> bool:
     text = str(error).lower()
-    return isinstance(error, AuthorizationError) or any(word in text for word in _REFUSED_LOGIN)
+    return isinstance(error, AuthorizationError) or (
+        isinstance(error, Error) and any(word in text for word in _REFUSED_LOGIN)  # not an error in a file here
+    )
 
 
 def _explained(error: BaseException, brokers: str) -> Exception:
     """Return the error that a program gets; `brokers` has no login."""
+    if isinstance(error, _NoTLS):
+        return TLSError(f'There is no TLS connection with {brokers}: {error}; leave out ssl=, or set up TLS there')
     if isinstance(error, ssl.SSLError):
         return explain_tls_error(error, brokers)
     if _is_refused_login(error):
