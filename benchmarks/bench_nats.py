@@ -89,9 +89,7 @@ def bench_nats(benchmark: Any, broker: Broker, stack: Any, loops: Any, loop_name
         stack.callback(peers[name].close)
         peers[name].burst(burst)
         peers[name].competitor.latencies.clear()
-    times = interleave(
-        benchmark, {name: lambda who=who: who.burst(burst) for name, who in peers.items()}, rounds(60)
-    )
+    times = interleave(benchmark, {name: lambda who=who: who.burst(burst) for name, who in peers.items()}, rounds(60))
     latencies = {name: peer.competitor.latencies for name, peer in peers.items()}
     benchmark.group = f'NATS {loop_name}'
     record(

@@ -23,6 +23,7 @@ USERS = f"""
 authorization {{
   users = [
     {{ user: main, password: "{SECRET}" }}
+    {{ user: talker, password: "{SECRET}", permissions: {{ subscribe: ["_INBOX.>"] }} }}
     {{ user: limited, password: "{SECRET}", permissions: {{ publish: ["lab.open", "_INBOX.>"], subscribe: ["lab.open", "_INBOX.>"] }} }}
   ]
 }}
@@ -171,6 +172,16 @@ async def test_permissions(tmp_path):
             async with await EchoProtocol.client(f'{broker.uri}/lab.secret', 'main', **login) as client:
                 with pytest.raises(EchoTimeoutError, match=r'(?i)permissions violation for publish to "lab.secret"'):
                     await client.confirmed_send([2, REF], timeout=1.0)
+
+
+async def test_a_refused_subscription_is_always_noticed(tmp_path):
+    """The refusal comes before the answer to the question whether the subscription was made."""
+    login = {'user': 'talker', 'password': SECRET}
+    with running_broker(tmp_path, config=USERS) as broker:
+        async with await EchoProtocol.client(f'{broker.uri}/lab.open', 'main', **login):
+            for i in range(50):
+                with pytest.raises(PermissionError, match=f'does not allow to subscribe to lab.secret{i}'):
+                    await EchoProtocol.server(f'{broker.uri}/lab.secret{i}', 'rig', **login)
 
 
 async def test_no_login_is_shown_with_more_brokers(tmp_path):

@@ -82,7 +82,7 @@ def test_errors(uri, part):
 @pytest.mark.parametrize(
     ('options', 'part'),
     [
-        ({'sock': None}, 'has no option sock'),
+        ({'colour': 1}, 'has no option colour'),
         ({'servers': 'nats://h'}, 'servers must be a list'),
         ({'servers': ['tcp://h']}, 'servers must be the URI of a NATS broker'),
         ({'servers': ['nats://h/lab']}, 'must have no subject'),

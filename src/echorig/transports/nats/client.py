@@ -25,6 +25,7 @@ _RECONNECT_WAIT = 0.2  # seconds between two attempts to connect with one broker
 _PING_INTERVAL = 2  # seconds; a connection without an echo of two pings is lost
 _MAX_PINGS = 2
 _CLOSE_TIME = 1.0  # seconds for what was sent last to be written
+_FLUSH_TIMEOUT = 10  # seconds for the broker to answer
 _BUFFER_SIZE = 32_768  # bytes that are read at once
 _REFUSED_LOGIN = ('authorization', 'authentication', 'credentials', 'nkey', 'jwt')
 
@@ -50,7 +51,8 @@ class BrokerClient(Client):
 
     1. It sends no password to a broker without TLS, if TLS is asked for.
     2. What waits to be written to a broker that stands still, or is cut off, holds up neither closing nor reconnecting.
-    3. It ends although asyncio before Python 3.12 may lose a cancellation.
+    3. Its `flush` returns after the subscriptions before it have been made or refused.
+    4. It ends although asyncio before Python 3.12 may lose a cancellation.
     """
 
     def __init__(self) -> None:
@@ -74,6 +76,11 @@ class BrokerClient(Client):
     async def _process_op_err(self, e: Exception) -> None:
         self._wire.abort()
         await super()._process_op_err(e)
+
+    async def flush(self, timeout: int = _FLUSH_TIMEOUT) -> None:
+        """Wait until the broker has processed what was sent."""
+        await self._flush_pending(force_flush=True)  # else the ping of nats-py overtakes that
+        await super().flush(timeout)
 
     def end(self) -> None:
         """Make no further connection."""
