@@ -19,6 +19,7 @@ from echorig import EchoError, EchoProtocol
 from eventually import eventually
 from lab import REF
 from nats_relay import Relay
+from programs import Program
 
 pytestmark = [needs_broker, pytest.mark.blocks]
 
@@ -253,3 +254,52 @@ async def test_sends_fail_in_time_while_the_broker_is_away(lab, own):
         await running.main.confirmed_send([2, REF], timeout=1.0)
     assert 0.9 < time.monotonic() - begin < 30.0
     assert own.uri in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('n_bytes', [0, 8_000_000])
+@pytest.mark.parametrize('tls', [False, True])
+async def test_a_network_that_is_gone(lab, papers, tmp_path, tls, n_bytes):
+    """Nothing says that the connection is lost, and what waits to be written holds nothing up: there is a new one soon."""
+    config, options = '', {}
+    if tls:
+        key, chain = tmp_path / 'key.pem', tmp_path / 'chain.pem'
+        papers.certs['good'].private_key_pem.write_to_path(key)
+        chain.write_bytes(b''.join(pem.bytes() for pem in papers.certs['good'].cert_chain_pems))
+        config, options = f'tls {{ cert_file: "{chain}", key_file: "{key}" }}\n', {'ssl': papers.client}
+    with running_broker(tmp_path, config=config) as broker:
+        async with Relay(broker.port) as to_main:
+            running = await session(lab, broker.uri, to_main.uri, **options)
+            to_main.strand()
+            for _ in range(n_bytes // 500_000):
+                running.main.send([32, 20, 'x' * 500_000])
+            begin = time.monotonic()
+            assert await running.send(60.0)
+            assert time.monotonic() - begin < 25.0
+            running.check()
+
+
+FORGETFUL = """
+import asyncio, sys
+from echorig import EchoProtocol
+
+async def main(uri):
+    rig = await EchoProtocol.server(uri, 'rig')
+    com = await EchoProtocol.client(uri, 'main')
+    rig.assign_callback('EXPSTART', lambda data, addr: print('started', data[0], flush=True))
+    await com.start('REF')
+
+for n in range(3):
+    asyncio.run(main(f'{sys.argv[1]}{n}'))
+print('ended', flush=True)
+"""
+
+
+@pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
+def test_a_loop_that_ends_without_close(broker, loop):
+    """The next loop gets a connection of its own, and nothing holds up the end of the program."""
+    with Program(FORGETFUL, f'{broker.uri}/{subject()}', loop=loop) as program:
+        program.wait_for('ended')
+        assert program.wait() == 0
+    assert program.output.count('started REF') == 3
+    assert 'Traceback' not in program.output

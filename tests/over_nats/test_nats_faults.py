@@ -42,6 +42,7 @@ async def test_each_confirmed_message_is_delivered_once_in_order(lab, broker, se
         assert way.n_late > 10
 
 
+@pytest.mark.slow
 async def test_no_copy_arrives_after_its_send_has_failed(lab, broker):
     """Each copy is delayed, the usual time of this way is short."""
     topic, front = subject(), subject()

@@ -216,6 +216,7 @@ async def test_no_broker_there():
         await EchoProtocol.server('nats://127.0.0.1:9/lab.rig')
 
 
+@pytest.mark.slow
 async def test_a_broker_that_says_nothing():
     """The program that listens there is no broker: an error after some seconds, and nothing is left."""
     writers = []

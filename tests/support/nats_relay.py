@@ -40,6 +40,12 @@ class Relay:
         for free in self._free.values():
             free.set()
 
+    def strand(self) -> None:
+        """Hold the connections of now for ever, as a network that is gone; new ones are carried."""
+        self.hold()
+        self._free = {direction: asyncio.Event() for direction in self._free}
+        self.release()
+
     def cut(self) -> None:
         """Close all connections, and lose what was held."""
         for task in self._tasks:
@@ -61,14 +67,14 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
+        writers, free = [writer], self._free
         with contextlib.suppress(OSError):
             try:
                 broker, to_broker = await asyncio.open_connection('127.0.0.1', self._port)
                 writers.append(to_broker)
                 pumps = [
-                    asyncio.ensure_future(self._pump(reader, to_broker, 'to_broker')),
-                    asyncio.ensure_future(self._pump(broker, writer, 'to_program')),
+                    asyncio.ensure_future(self._pump(reader, to_broker, free['to_broker'])),
+                    asyncio.ensure_future(self._pump(broker, writer, free['to_program'])),
                 ]
                 try:
                     await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -83,8 +89,8 @@ class Relay:
                     with contextlib.suppress(OSError):
                         await one.wait_closed()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, free: asyncio.Event) -> None:
         while data := await reader.read(65536):
-            await self._free[direction].wait()
+            await free.wait()
             writer.write(data)
             await writer.drain()

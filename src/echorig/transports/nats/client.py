@@ -43,7 +43,8 @@ class _Transport(TcpTransport):
     @property
     def is_empty(self) -> bool:
         """bool: Whether nothing waits to be written."""
-        return self._io_writer is None or not self._io_writer.transport.get_write_buffer_size()
+        transport = None if self._io_writer is None else self._io_writer.transport
+        return transport is None or transport.is_closing() or not transport.get_write_buffer_size()
 
 
 class BrokerClient(Client):
