@@ -187,8 +187,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             The address to listen on: an IP address or host name of this computer, with or without a port
             (default 11001; 0 takes any that is free) and a scheme: ``udp://`` (the default), ``tcp://`` or
             ``tls://``; ``ws://`` and ``wss://`` are other names of these two, not WebSocket. ``':9998'`` means this
-            computer. ``nats://host:4222/lab.room2.camera`` is the subject ``lab.room2.camera`` of a NATS broker (default
-            port 4222; a user and password, or a token, may stand before the host). That needs nats-py,
+            computer. ``nats://host:4222/lab.room2.camera`` is the subject ``lab.room2.camera`` of a NATS broker, by
+            default at port 4222. Before the host may stand ``user:password@`` or ``token@``. That needs nats-py,
             ``pip install 'echorig[nats]'``.
         name : str, optional
             A label, by default the URI.
@@ -203,9 +203,9 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             dict of ``group``, such as a room, ``name`` (default: that of the server) and ``interfaces`` (as for
             :func:`discover`). That needs python-zeroconf, ``pip install 'echorig[discovery]'``, and takes seconds in
             the background; over NATS the broker tells of it. Everything else is passed to the event loop's
-            ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0). Over NATS
-            there are, instead, ``servers``, the URIs of more brokers of a cluster; ``user``, ``password`` and ``token``;
-            ``user_credentials`` and ``nkeys_seed``, files; ``inbox_prefix``; ``ssl`` and ``tls_hostname``.
+            ``create_datagram_endpoint`` or ``create_server`` (options of the socket need a port other than 0). Over
+            NATS there are instead ``servers``, the URIs of more brokers of a cluster; ``user``, ``password`` and
+            ``token``; the files ``user_credentials`` and ``nkeys_seed``; ``inbox_prefix``; ``ssl``, ``tls_hostname``.
 
         Returns
         -------
