@@ -46,7 +46,7 @@ trips = st.floats(0.0, 0.4)
 
 @given(offsets, drifts, st.lists(st.tuples(gaps, delays, st.booleans(), trips), min_size=1, max_size=20))
 def test_never_too_young(offset, drift, messages):
-    """Whatever is held up: a message is late by at most the longest round trip beyond what is said, which is at most 1 s.
+    """Whatever is held up: a message is late by at most a round trip beyond what is said, and that by at most 1 s.
 
     Questions arrive after a while, too, and their answers count only as answers to them.
     """

@@ -1,7 +1,7 @@
 """A broker that restarts, stands still, dies or is cut off, while a session goes on.
 
-Each message is confirmed and delivered once, or fails with an error. None is delivered after its sender was told that it
-failed.
+Each message is confirmed and delivered once, or fails with an error. None is delivered after its sender was told that
+it failed.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ async def test_sends_fail_in_time_while_the_broker_is_away(lab, own):
 @pytest.mark.parametrize('n_bytes', [0, 8_000_000])
 @pytest.mark.parametrize('tls', [False, True])
 async def test_a_network_that_is_gone(lab, papers, tmp_path, tls, n_bytes):
-    """Nothing says that the connection is lost, and what waits to be written holds nothing up: there is a new one soon."""
+    """Nothing says that the connection is lost, and what waits to be written holds up no new one."""
     config, options = '', {}
     if tls:
         key, chain = tmp_path / 'key.pem', tmp_path / 'chain.pem'

@@ -24,7 +24,10 @@ authorization {{
   users = [
     {{ user: main, password: "{SECRET}" }}
     {{ user: talker, password: "{SECRET}", permissions: {{ subscribe: ["_INBOX.>"] }} }}
-    {{ user: limited, password: "{SECRET}", permissions: {{ publish: ["lab.open", "_INBOX.>"], subscribe: ["lab.open", "_INBOX.>"] }} }}
+    {{
+      user: limited, password: "{SECRET}"
+      permissions: {{ publish: ["lab.open", "_INBOX.>"], subscribe: ["lab.open", "_INBOX.>"] }}
+    }}
   ]
 }}
 """
@@ -112,7 +115,7 @@ async def test_nkey(tmp_path):
         with pytest.raises(ValueError, match='login') as caught:
             await EchoProtocol.client(uri, nkeys_seed=wrong)
         assert SECRET not in str(caught.value)
-        with pytest.raises(ValueError, match='nkeys_seed: the file .* cannot be read'):
+        with pytest.raises(ValueError, match=r'nkeys_seed: the file .* cannot be read'):
             await EchoProtocol.client(uri, nkeys_seed=tmp_path / 'none.nk')
 
 
@@ -165,7 +168,7 @@ async def test_permissions(tmp_path):
     """To subscribe and to publish: the error has the subject."""
     with running_broker(tmp_path, config=USERS) as broker:
         await exchange(f'{broker.uri}/lab.open', user='limited', password=SECRET)
-        with pytest.raises(PermissionError, match='lab.secret'):
+        with pytest.raises(PermissionError, match=r'lab\.secret'):
             await EchoProtocol.server(f'{broker.uri}/lab.secret', 'rig', user='limited', password=SECRET)
         async with await EchoProtocol.server(f'{broker.uri}/lab.secret', 'rig', user='main', password=SECRET):
             login = {'user': 'limited', 'password': SECRET}

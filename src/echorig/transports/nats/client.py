@@ -35,6 +35,9 @@ class _NoTLS(ConnectionError):
 
 
 class _Transport(TcpTransport):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def abort(self) -> None:
         """Close the connection at once; what waits to be written is lost."""
         if self._io_writer is not None:
