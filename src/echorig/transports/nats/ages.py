@@ -22,9 +22,8 @@ from ...stall import now_with_suspension
 
 __all__ = ['HEADER', 'UNKNOWN', 'Ages', 'unstamped']
 
-_FORMAT = struct.Struct(
-    '>BQQ'
-)  # the version of this header; nanoseconds: the time of the sender, and that of the receiver
+# The version of this header, the time of the sender and that of the receiver, in nanoseconds.
+_FORMAT = struct.Struct('>BQQ')
 _VERSION = 1
 HEADER = _FORMAT.size
 """int: The bytes in front of each frame."""

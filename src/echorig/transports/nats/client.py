@@ -208,6 +208,5 @@ def _explained(error: BaseException, brokers: str) -> Exception:
         return EchoTimeoutError(f'The broker {brokers} accepted no connection within {_CONNECT_TIMEOUT} s')
     if isinstance(error, (OSError, Error)):
         return OSError(f'There is no connection with the broker {brokers}: {error}')
-    return ValueError(
-        f'The login for the broker {brokers} is not valid ({type(error).__name__})'
-    )  # it may have secrets
+    kind = type(error).__name__  # its text may have secrets
+    return ValueError(f'The login for the broker {brokers} is not valid ({kind})')
