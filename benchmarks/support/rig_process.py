@@ -35,8 +35,24 @@ def report(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
+async def responder(broker: str, subject: str) -> tuple[Any, str]:
+    """Open a rig of nats-py, which sends each request back."""
+    import nats
+
+    client = await nats.connect(broker)
+
+    async def answer(message: Any) -> None:
+        await client.publish(message.reply, message.data)
+
+    await client.subscribe(subject, cb=answer)
+    await client.flush()
+    return client, f'{broker}/{subject}'
+
+
 async def rig(kind: str, transport: str, name: str, options: argparse.Namespace) -> tuple[Any, str]:
     """Open one rig; return it and its URI."""
+    if kind == 'nats-py':
+        return await responder(options.broker, name.replace(' ', '_'))
     if kind == 'bare':
         return await asyncio_echo.listen(transport)
     if kind == 'iblutil':
@@ -49,8 +65,15 @@ async def rig(kind: str, transport: str, name: str, options: argparse.Namespace)
         more: dict[str, Any] = {'tuning': Tuning(max_connections=20_000, max_peers=20_000)}  # clients at one address
         if options.busy_poll:
             more['busy_poll'] = options.busy_poll
-        server = await EchoProtocol.server(f'{transport}://127.0.0.1:0', name, **more)
+        listen = f'{transport}://127.0.0.1:0'
+        if transport == 'nats':
+            listen = f'{options.broker}/{name.replace(" ", "_")}'
+            more['inbox_prefix'] = f'_INBOX.{name.replace(" ", "_")}'  # each has a connection of its own
+        server = await EchoProtocol.server(listen, name, **more)
         uri = server.server_uri
+
+    if transport == 'nats':
+        server.default_echo_timeout = 30.0  # a thousand rigs share one core here
 
     def answer(data: list[Any], addr: Any) -> None:
         received = time.monotonic_ns()
@@ -83,10 +106,11 @@ async def serve(options: argparse.Namespace) -> None:
 def entry() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(description='Rigs for the benchmarks.')
-    parser.add_argument('kind', choices=['echorig', 'bare', 'iblutil', 'wire'])
-    parser.add_argument('transport', choices=['udp', 'tcp'])
+    parser.add_argument('kind', choices=['echorig', 'bare', 'iblutil', 'nats-py', 'wire'])
+    parser.add_argument('transport', choices=['udp', 'tcp', 'nats'])
     parser.add_argument('loop', choices=list(LOOPS))
     parser.add_argument('--rigs', type=int, default=1)
+    parser.add_argument('--broker', help='the URI of a NATS broker')
     parser.add_argument('--answer', action='store_true')
     parser.add_argument('--busy-poll', type=float, default=0.0)
     parser.add_argument('--core', type=int, help='the only core to run on')

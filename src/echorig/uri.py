@@ -173,11 +173,11 @@ def with_login(uri: str, login: str) -> str:
     return f'nats://{login}@{uri.partition("://")[2]}' if login else uri
 
 
-def parse_broker(uri: Any) -> Uri:
-    """Parse the URI of a NATS broker, without a subject."""
-    scheme, mark, rest = text(uri, 'broker').partition('://')
+def parse_broker(uri: Any, what: str = 'broker') -> Uri:
+    """Parse the URI of a NATS broker, without a subject; `what` is the name of the argument."""
+    scheme, mark, rest = text(uri, what).partition('://')
     if not mark or scheme.lower() != 'nats':
-        raise ValueError('broker must be the URI of a NATS broker, such as nats://192.168.0.5:4222')
+        raise ValueError(f'{what} must be the URI of a NATS broker, such as nats://192.168.0.5:4222')
     return _parse_nats(rest.rstrip('/'), needs_subject=False)
 
 

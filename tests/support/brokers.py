@@ -77,6 +77,12 @@ class Broker:
         """Return what the broker has written."""
         return (self._folder / 'log').read_text('utf-8', 'replace')
 
+    def resident(self) -> int:
+        """Return the resident memory of the process in bytes; Linux only."""
+        assert self._process is not None
+        statm = Path(f'/proc/{self._process.pid}/statm').read_text()
+        return int(statm.split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
     def signal(self, number: int) -> None:
         """Send a signal to the process, such as SIGSTOP."""
         assert self._process is not None

@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from echorig import EchoProtocol, Services
 from tagging import is_ping, read_tag
@@ -32,6 +33,13 @@ class Lab:
         com = await EchoProtocol.client(uri, name, **kwargs)
         self.opened.append(com)
         return com
+
+    async def over_nats(self, broker: str, **kwargs: Any) -> tuple[EchoProtocol, EchoProtocol]:
+        """Open a server at a subject of its own, and its client."""
+        uri = f'{broker}/lab.t{uuid4().hex}'
+        server = await EchoProtocol.server(uri, 'rig', **kwargs)
+        self.opened.append(server)
+        return server, await self.client(uri, 'main', **kwargs)
 
     async def pair(self, transport: str = 'udp', **kwargs: Any) -> tuple[EchoProtocol, EchoProtocol]:
         server = await self.server(transport, **kwargs)

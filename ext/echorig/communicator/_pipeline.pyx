@@ -317,6 +317,8 @@ cdef class MessagePipeline:
 
     def set_longest(self, Py_ssize_t n_bytes) -> None:
         """Set the bytes of the largest frame that the transport carries."""
+        # Each message is tagged, may answer another one, and may tell the time at which that one was run.
+        n_bytes -= TAG_SIZE + 2 * FIELD_SIZE
         self.longest = n_bytes if self.signer is None else n_bytes - _OVERHEAD
 
     # --- receiving; no error gets from here into the event loop ---

@@ -63,6 +63,7 @@ class Broker:
         self._observers: dict[str, Observer] = {}
         self._subscribed: dict[object, tuple[str, Receiver]] = {}  # the subject and the function of each subscription
         self._subscriptions: dict[object, Subscription] = {}
+        self._served: set[str] = set()  # the subjects of servers
         self._refused: dict[str, Exception] = {}  # subscriptions, by subject in lower case
         self._outbox: deque[tuple[str, bytes, str]] = deque()
         self._outbox_size = 0
@@ -70,7 +71,7 @@ class Broker:
         self._written = asyncio.Event()
         self._n_private = self._n_holders = 0
         self._last_error: Exception | None = None
-        self.is_closed = False
+        self.is_closed = self._is_over = False
         self._inbox = ''
         self._writer: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] = self._loop.create_task(self._open())
@@ -111,11 +112,15 @@ class Broker:
 
         options = await self._options.for_client()
         client = await connect(options, self._on_error, self._on_lost, self._on_found, self._on_closed)
-        self._inbox = self._inbox or client.new_inbox()
-        await _subscribe(client, f'{self._inbox}.>', self._received)
-        for key, (subject, receive) in self._subscribed.items():
-            self._subscriptions[key] = await _subscribe(client, subject, receive)
-        await client.flush()
+        try:
+            self._inbox = self._inbox or client.new_inbox()
+            await _subscribe(client, f'{self._inbox}.>', self._received)
+            for key, (subject, receive) in self._subscribed.items():
+                self._subscriptions[key] = await _subscribe(client, subject, receive)
+            await client.flush()
+        except BaseException:
+            await client.close()
+            raise
         self._client = client
 
     async def release(self) -> None:
@@ -131,6 +136,7 @@ class Broker:
         if self._outbox and self.is_connected:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._written.wait(), _CLOSE_TIME)
+        self._is_over = True  # before nats-py, which may lose the cancellation, goes on
         self._writer.cancel()
         await asyncio.wait({self._writer})
         if self._client is not None:
@@ -183,7 +189,7 @@ class Broker:
             await asyncio.sleep(_REOPEN_WAIT)
             try:
                 await self._connect()
-            except (OSError, ValueError) as ex:
+            except Exception as ex:  # nats-py has its own kinds of errors; whatever it is, it is tried again
                 self._last_error = ex
             else:
                 await self._on_found()
@@ -201,11 +207,11 @@ class Broker:
         self._filled.set()
 
     async def _write(self) -> None:
-        while True:
+        while not self._is_over:
             await self._filled.wait()
             self._filled.clear()
             self._written.clear()
-            while self._outbox:
+            while self._outbox and not self._is_over:
                 subject, payload, reply = self._outbox.popleft()
                 self._outbox_size -= len(payload)
                 if self._client is not None and self._client.is_connected:
@@ -245,9 +251,17 @@ class Broker:
         OSError
             Another server answers there (``EADDRINUSE``), or there is no connection.
         """
-        if any(subject == served for served, _ in self._subscribed.values()) or await self._is_served(subject):
-            raise OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
-        return await self.subscribe(subject, receive)
+        in_use = OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
+        if subject in self._served:
+            raise in_use
+        self._served.add(subject)  # before it is asked, so that of two servers here that start together one fails
+        try:
+            if await self._is_served(subject):
+                raise in_use
+            return await self.subscribe(subject, receive)
+        except BaseException:
+            self._served.discard(subject)
+            raise
 
     async def _is_served(self, subject: str) -> bool:
         """Return whether a server answers at a subject; one that has just died may still be registered."""
@@ -285,7 +299,8 @@ class Broker:
 
     async def unsubscribe(self, key: object) -> None:
         """End a subscription."""
-        self._subscribed.pop(key, None)
+        subject, _ = self._subscribed.pop(key, ('', None))
+        self._served.discard(subject)
         subscription = self._subscriptions.pop(key, None)
         if subscription is not None and self.is_connected:
             await subscription.unsubscribe()

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ...checks import described, path, short, text
+from ...checks import path, short, text
 from ...threads import in_thread
-from ...uri import Uri
+from ...uri import Uri, parse_broker
 
 __all__ = ['BrokerOptions']
 
@@ -48,9 +48,10 @@ class BrokerOptions:
         values: dict[str, Any] = {**dict.fromkeys(known), 'inbox_prefix': '_INBOX', **given}
         servers = values.pop('servers') or ()
         if isinstance(servers, str) or not all(isinstance(one, str) for one in servers):
-            raise TypeError(
-                f"servers must be a list of URIs such as ['nats://10.0.0.5:4222'], not {described(servers)}"
-            )
+            kind = type(servers).__name__  # the value may have a login
+            raise TypeError(f"servers must be a list of URIs such as ['nats://10.0.0.5:4222'], not {kind}")
+        for one in servers:
+            parse_broker(one, 'servers')
         for name in ('tls_hostname', 'inbox_prefix'):
             if values[name] is not None:
                 text(values[name], name)

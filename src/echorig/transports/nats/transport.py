@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...uri import Address, Uri
-from .ages import HEADER, Ages, stamped, unstamped
+from .ages import HEADER, Ages, unstamped
 from .broker import Broker
 from .options import BrokerOptions
 from .package import check_installed
@@ -81,6 +81,7 @@ class NatsTransport(asyncio.DatagramTransport):
         self._serving: object = None
         self._ages = Ages()
         self._addr: Address = uri.address  # of the last message
+        self._sender = ''  # of the last message; to a client, the subject of its server for replies
         self._ending: asyncio.Task[None] | None = None
         self.waited = 0.0
 
@@ -109,9 +110,9 @@ class NatsTransport(asyncio.DatagramTransport):
         if self._ending is not None:
             return
         if self._is_client:
-            self._broker.publish(self._subject, stamped(data), self.private)
+            self._broker.publish(self._subject, self._ages.stamped(data, self._sender), self.private)
         else:
-            self._broker.publish(addr[0], stamped(data), f'{self.private}.{addr[0]}')
+            self._broker.publish(addr[0], self._ages.stamped(data, addr[0]), f'{self.private}.{addr[0]}')
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return the own address for ``sockname``; there is no socket of this communicator alone."""
@@ -161,8 +162,10 @@ class NatsTransport(asyncio.DatagramTransport):
         else:
             if not self._is_client and sender != self._addr[0]:
                 self._addr = sender, self._server[1]
-            self.waited = self._ages.of(sender, found[0])
-            self._protocol.datagram_received(found[1], self._addr)
+            self._sender = sender
+            sent, echoed, frame = found
+            self.waited = self._ages.of(sender, sent, echoed)
+            self._protocol.datagram_received(frame, self._addr)
 
     def broker_error(self, error: Exception) -> None:
         """Note an error that the broker reports, if it is about the subject of the server."""
