@@ -255,6 +255,32 @@ async def test_tls_survives_a_restart_of_the_broker(papers, tls_config, tmp_path
                 await client.confirmed_send([2, REF], timeout=30)
 
 
+async def test_tls_that_a_broker_does_not_require(papers, tls_config, tmp_path):
+    """It is used if ssl= is given; nothing is sent before it."""
+    config = tls_config('good') + 'allow_non_tls: true\n' + USERS
+    login = {'user': 'main', 'password': SECRET}
+    with running_broker(tmp_path, config=config) as broker:
+        await exchange(f'{broker.uri}/{subject()}', ssl=papers.client, **login)
+        await exchange(f'{broker.uri}/{subject()}', **login)
+    received = []
+
+    async def accepted(reader, writer):
+        writer.write(b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576,"tls_available":true}\r\n')
+        received.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(accepted, '127.0.0.1', 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        with pytest.raises((OSError, EchoTimeoutError)):
+            await EchoProtocol.client(f'nats://127.0.0.1:{port}/lab.rig', ssl=papers.client, **login)
+    finally:
+        server.close()
+        await server.wait_closed()
+    assert received
+    assert all(first.startswith(b'\x16') for first in received)  # a handshake of TLS (RFC 8446, section 5.1)
+
+
 async def test_no_password_without_tls(papers):
     """A broker that offers no TLS, such as one in the middle, gets nothing if ssl= is given."""
     heard = []

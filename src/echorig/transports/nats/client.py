@@ -72,9 +72,10 @@ class BrokerClient(Client):
         await self._wire.connect(s.uri, _BUFFER_SIZE, self.options['connect_timeout'])
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        offers_tls = info.get('tls_required') or info.get('tls_available')
-        if initial_connection and 'tls' in self.options and not offers_tls:
-            raise _NoTLS('it offers no TLS')
+        if initial_connection and 'tls' in self.options:
+            if not (info.get('tls_required') or info.get('tls_available')):
+                raise _NoTLS('it offers no TLS')
+            info['tls_required'] = True  # else nats-py uses no TLS with a broker that only offers it
         await super()._process_info(info, initial_connection)
 
     async def _process_op_err(self, e: Exception) -> None:
