@@ -10,7 +10,7 @@ from typing import Any
 
 from ...checks import path, short, text
 from ...threads import in_thread
-from ...uri import Uri, parse_broker
+from ...uri import Uri, checked_subject, parse_broker
 
 __all__ = ['BrokerOptions']
 
@@ -52,9 +52,9 @@ class BrokerOptions:
             raise TypeError(f"servers must be a list of URIs such as ['nats://10.0.0.5:4222'], not {kind}")
         for one in servers:
             parse_broker(one, 'servers')
-        for name in ('tls_hostname', 'inbox_prefix'):
-            if values[name] is not None:
-                text(values[name], name)
+        if values['tls_hostname'] is not None:
+            text(values['tls_hostname'], 'tls_hostname')
+        checked_subject(text(values['inbox_prefix'], 'inbox_prefix'), 'inbox_prefix')
         for name in _SECRETS:
             if values[name] is not None and not isinstance(values[name], str) and name not in _FILES:
                 raise TypeError(f'{name} must be a str, not {type(values[name]).__name__}')  # its value is not shown
