@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 import logging
+import signal
 import time
 
 import nkeys
 import pytest
 
 from brokers import needs_broker, running_broker, subject
-from echorig import EchoProtocol, EchoTimeoutError, TLSError, discover
+from echorig import EchoProtocol, EchoTimeoutError, Services, ServicesError, TLSError, discover
 from lab import REF
 from secrets_watch import token
 
