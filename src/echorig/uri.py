@@ -141,7 +141,7 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
         scheme, rest = match.group(1).lower(), uri[match.end() :]
     if scheme == 'nats':
         return _parse_nats(rest, needs_subject=True)
-    if '@' in rest:
+    if '@' in rest and '://' in uri:
         raise ValueError(f'The URI {short(without_login(uri))} has a login, which only a nats:// URI may have')
     rest = rest.removesuffix('/')
     host, port = _host_and_port(rest, uri)

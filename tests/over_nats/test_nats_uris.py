@@ -50,7 +50,7 @@ def test_any_text_is_a_uri_or_an_error(text):
     assert secret not in shown
 
 
-@pytest.mark.parametrize('scheme', ['nat', 'natss', 'udp', 'tls', 'NATS', ''])
+@pytest.mark.parametrize('scheme', ['nat', 'natss', 'udp', 'tls', 'NATS'])
 def test_no_login_is_shown_with_another_scheme(scheme):
     secret = token(7)
     for login in f'main:{secret}', secret, f'main:{secret}/1':
