@@ -188,13 +188,70 @@ async def test_a_refused_subscription_is_always_noticed(tmp_path):
                     await EchoProtocol.server(f'{broker.uri}/lab.secret{i}', 'rig', **login)
 
 
+async def test_only_the_client_of_a_refused_subject_is_told(tmp_path):
+    """Not another one of the same connection, whose subject is the beginning of that one."""
+    login = {'user': 'limited', 'password': SECRET}
+    with running_broker(tmp_path, config=USERS) as broker:
+        async with (
+            await EchoProtocol.client(f'{broker.uri}/lab.open', 'allowed', **login) as allowed,
+            await EchoProtocol.client(f'{broker.uri}/lab.opening', 'refused', **login) as refused,
+        ):
+            with pytest.raises(EchoTimeoutError, match='lab.opening'):
+                await refused.confirmed_send([2, REF], timeout=1.0)
+            assert isinstance(refused.on_error_received.result(), PermissionError)
+            assert not allowed.on_error_received.done()
+
+
+async def test_replies_that_are_not_allowed(tmp_path):
+    """Without a subscription to its inbox a program would wait in vain for each echo."""
+    config = f'authorization {{ users = [ {{ user: a, password: "{SECRET}", permissions: {{ subscribe: "lab.>" }} }} ] }}'
+    with running_broker(tmp_path, config=config) as broker:
+        for opened in EchoProtocol.client, EchoProtocol.server:
+            with pytest.raises(PermissionError, match='_INBOX'):
+                await opened(f'{broker.uri}/{subject()}', user='a', password=SECRET)
+
+
+async def test_a_search_that_is_not_allowed(tmp_path):
+    with running_broker(tmp_path, config=USERS) as broker:
+        with pytest.raises(PermissionError, match='publish to echorig.discover'):
+            await discover(broker=broker.uri, user='limited', password=SECRET, timeout=0.5)
+
+
+async def test_a_login_that_is_withdrawn(tmp_path):
+    """The connection is made again in the background; who opens another communicator meanwhile gets an error."""
+    with running_broker(tmp_path, config=USERS) as broker:
+        uri, login = f'{broker.uri}/{subject()}', {'user': 'main', 'password': SECRET}
+        async with await EchoProtocol.client(uri, 'main', **login):
+            (tmp_path / 'server.conf').write_text(USERS.replace(SECRET, token(79)))
+            broker.signal(signal.SIGHUP)  # it reads its configuration again
+
+            async def is_refused():
+                try:
+                    another = await asyncio.wait_for(EchoProtocol.client(uri, 'another', **login), 30)
+                except OSError as ex:
+                    assert type(ex) is not TimeoutError, 'client() waits without limit'
+                    return 'refuses the login' in str(ex)
+                another.close()
+                await another.wait_closed()
+                return False
+
+            until = time.monotonic() + 60
+            while not await is_refused():
+                assert time.monotonic() < until, 'the login is not refused'
+                await asyncio.sleep(0.1)
+
+
 async def test_no_login_is_shown_with_more_brokers(tmp_path):
     """Also not that of another broker of the cluster."""
     with pytest.raises(OSError) as caught:
         await EchoProtocol.client('nats://127.0.0.1:9/lab.rig', servers=[f'nats://main:{SECRET}@127.0.0.1:10'])
     assert SECRET not in str(caught.value)
+    with pytest.raises(ServicesError) as caught:
+        await Services.connect({'rig': f'nats://main:{SECRET}@127.0.0.1:9/lab.rig'}, timeout=0.5, wait=True)
+    assert SECRET not in f'{caught.value} {caught.value.responses}'
     with pytest.raises((TypeError, ValueError)) as caught:
         await EchoProtocol.client(f'nats://main:{SECRET}@127.0.0.1:9/lab rig')
+    assert SECRET not in str(caught.value)
     with pytest.raises((TypeError, ValueError)) as caught:
         await EchoProtocol.client(f'nats://main:{SECRET}@127.0.0.1:x/lab.rig')
     with pytest.raises(TypeError) as caught:
