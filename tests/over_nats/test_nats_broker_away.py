@@ -222,7 +222,7 @@ async def test_close_while_the_broker_is_away(lab, own):
     assert not await sending
 
 
-@pytest.mark.parametrize('n_bytes', [0, 8_000_000])
+@pytest.mark.parametrize('n_bytes', [0, pytest.param(8_000_000, marks=pytest.mark.slow)])
 async def test_close_while_the_broker_stands_still(lab, own, n_bytes):
     """Also when more waits to be written than the system takes."""
     running = await session(lab, own.uri, own.uri)

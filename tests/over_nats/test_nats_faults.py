@@ -18,7 +18,7 @@ from programs import Program
 pytestmark = needs_broker
 
 
-@pytest.mark.parametrize('seed', [1, 2])
+@pytest.mark.parametrize('seed', [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_each_confirmed_message_is_delivered_once_in_order(lab, broker, seed):
     topic, front = subject(), subject()
     rig = await EchoProtocol.server(f'{broker.uri}/{topic}', 'rig')

@@ -1,4 +1,4 @@
-"""Messages over a real NATS broker: both ways, of any size, signed and foreign ones; subjects with and without a rig."""
+"""Messages over a real NATS broker: both ways, of any size, signed and foreign ones; subjects with and without rig."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ async def test_services_over_nats(lab, broker):
                 if change.state == 'offline':
                     break
         assert change.name == 'rig2'
-        rigs.timeout = 1.0
+        rigs.timeout = 0.3
         with pytest.raises(ServicesError, match='rig2') as caught:
             await rigs.start(REF)
         assert list(caught.value.failures) == ['rig2']
