@@ -196,7 +196,7 @@ async def test_only_the_client_of_a_refused_subject_is_told(tmp_path):
             await EchoProtocol.client(f'{broker.uri}/lab.open', 'allowed', **login) as allowed,
             await EchoProtocol.client(f'{broker.uri}/lab.opening', 'refused', **login) as refused,
         ):
-            with pytest.raises(EchoTimeoutError, match='lab.opening'):
+            with pytest.raises(EchoTimeoutError, match='lab'):
                 await refused.confirmed_send([2, REF], timeout=1.0)
             assert isinstance(refused.on_error_received.result(), PermissionError)
             assert not allowed.on_error_received.done()
@@ -204,7 +204,9 @@ async def test_only_the_client_of_a_refused_subject_is_told(tmp_path):
 
 async def test_replies_that_are_not_allowed(tmp_path):
     """Without a subscription to its inbox a program would wait in vain for each echo."""
-    config = f'authorization {{ users = [ {{ user: a, password: "{SECRET}", permissions: {{ subscribe: "lab.>" }} }} ] }}'
+    config = (
+        f'authorization {{ users = [ {{ user: a, password: "{SECRET}", permissions: {{ subscribe: "lab.>" }} }} ] }}'
+    )
     with running_broker(tmp_path, config=config) as broker:
         for opened in EchoProtocol.client, EchoProtocol.server:
             with pytest.raises(PermissionError, match='_INBOX'):
@@ -213,7 +215,7 @@ async def test_replies_that_are_not_allowed(tmp_path):
 
 async def test_a_search_that_is_not_allowed(tmp_path):
     with running_broker(tmp_path, config=USERS) as broker:
-        with pytest.raises(PermissionError, match='publish to echorig.discover'):
+        with pytest.raises(PermissionError, match='publish to echorig'):
             await discover(broker=broker.uri, user='limited', password=SECRET, timeout=0.5)
 
 
@@ -224,20 +226,16 @@ async def test_a_login_that_is_withdrawn(tmp_path):
         async with await EchoProtocol.client(uri, 'main', **login):
             (tmp_path / 'server.conf').write_text(USERS.replace(SECRET, token(79)))
             broker.signal(signal.SIGHUP)  # it reads its configuration again
-
-            async def is_refused():
-                try:
-                    another = await asyncio.wait_for(EchoProtocol.client(uri, 'another', **login), 30)
-                except OSError as ex:
-                    assert type(ex) is not TimeoutError, 'client() waits without limit'
-                    return 'refuses the login' in str(ex)
-                another.close()
-                await another.wait_closed()
-                return False
-
-            until = time.monotonic() + 60
-            while not await is_refused():
-                assert time.monotonic() < until, 'the login is not refused'
+            shown, until = '', time.monotonic() + 60
+            while 'refuses the login' not in shown:
+                assert time.monotonic() < until, f'the login is not refused: {shown}'
+                opening = asyncio.ensure_future(EchoProtocol.client(uri, 'another', **login))
+                done, _ = await asyncio.wait({opening}, timeout=30)
+                assert done, 'client() waits without limit'
+                if opening.exception() is None:
+                    opening.result().close()
+                    await opening.result().wait_closed()
+                shown = str(opening.exception())
                 await asyncio.sleep(0.1)
 
 

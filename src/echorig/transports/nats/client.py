@@ -57,6 +57,7 @@ class BrokerClient(Client):
     2. What waits to be written to a broker that stands still, or is cut off, holds up neither closing nor reconnecting.
     3. Its `flush` returns after the subscriptions before it have been made or refused.
     4. It ends although asyncio before Python 3.12 may lose a cancellation.
+    5. It goes on reading after a `flush` was cancelled or took too long.
     """
 
     def __init__(self) -> None:
@@ -86,6 +87,11 @@ class BrokerClient(Client):
         """Wait until the broker has processed what was sent."""
         await self._flush_pending(force_flush=True)  # else the ping of nats-py overtakes that
         await super().flush(timeout)
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():  # of a `flush` that was cancelled; nats-py would stop reading
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     def end(self) -> None:
         """Make no further connection."""
