@@ -44,10 +44,12 @@ class NatsAnnouncer:
         self._options, self._uri, self._log = options, uri, log
         entry = {'name': announced.name, 'subject': uri.subject, 'version': PROTOCOL_VERSION, 'key': announced.has_key}
         self._answer = orjson.dumps({**entry, 'group': announced.group} if announced.group else entry)
+        self._closed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def close(self) -> None:
         """Withdraw the announcement; see `wait_closed`."""
+        self._closed.set()  # asyncio before Python 3.12 may lose the cancellation
         self._task.cancel()
 
     async def wait_closed(self) -> None:
@@ -56,7 +58,7 @@ class NatsAnnouncer:
 
     async def _run(self) -> None:
         reported = ''
-        while True:
+        while not self._closed.is_set():
             try:
                 broker = await Broker.open(BrokerOptions.of(self._uri, self._options))
                 try:
@@ -76,7 +78,7 @@ class NatsAnnouncer:
 
         key = await broker.subscribe(_SUBJECT, answer)
         try:
-            await asyncio.get_running_loop().create_future()  # until it is cancelled
+            await self._closed.wait()
         finally:
             await broker.unsubscribe(key)
 
