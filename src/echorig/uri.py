@@ -56,7 +56,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SCHEME = re.compile(r'([a-zA-Z][a-zA-Z0-9+.-]*)://')
 _LABEL = re.compile(rb'[A-Za-z0-9_-]{1,63}')  # in ASCII, as name servers know it
 _SUBJECT = re.compile(r'[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*')
-_LOGIN = re.compile(r'^(nats://)[^/]*@', re.IGNORECASE)
+_LOGIN = re.compile(r'^([a-z0-9+.-]*://)?.*@', re.IGNORECASE | re.DOTALL)
 _LONGEST_SUBJECT = 255  # characters; a broker reads control lines of 4,096, which have two of our subjects
 
 
@@ -141,6 +141,8 @@ def _parse_text(uri: str, default_port: int | str, default_proc: str) -> Uri:
         scheme, rest = match.group(1).lower(), uri[match.end() :]
     if scheme == 'nats':
         return _parse_nats(rest, needs_subject=True)
+    if '@' in rest and '://' in uri:
+        raise ValueError(f'The URI {short(without_login(uri))} has a login, which only a nats:// URI may have')
     rest = rest.removesuffix('/')
     host, port = _host_and_port(rest, uri)
     return Uri(scheme, host, _port(port or default_port, 'the URI', uri))
@@ -164,7 +166,7 @@ def _host_and_port(rest: str, uri: str) -> tuple[str, str]:
 
 
 def without_login(uri: str) -> str:
-    """Return a URI as it was given, without the login for a NATS broker, for output."""
+    """Return a URI as it was given, without a login, for output."""
     return _LOGIN.sub(r'\1', uri)
 
 
@@ -183,8 +185,8 @@ def parse_broker(uri: Any, what: str = 'broker') -> Uri:
 
 def _parse_nats(rest: str, needs_subject: bool) -> Uri:
     """Parse what is behind ``nats://``: the broker, with or without a login, and a subject."""
+    login, _, rest = rest.rpartition('@')  # a password may have any character
     authority, _, subject = rest.partition('/')
-    login, _, authority = authority.rpartition('@')
     shown = f'nats://{authority}/{subject}'  # without the login
     host, port = _host_and_port(authority, shown)
     if not host:

@@ -86,6 +86,14 @@ def test_a_command(face, script, end):
     assert done.stdout.startswith("echorig ['x'] folder "), done
 
 
+def test_a_command_with_the_name_of_a_folder(face, script, tmp_path):
+    """Such as ``pytest`` in a project that has a folder of this name."""
+    name = Path(sys.executable).name
+    (tmp_path / name).mkdir()
+    done = run([*face, name, str(script), 'x'], cwd=tmp_path)
+    assert done.stdout.startswith("echorig ['x'] folder "), done
+
+
 @pytest.mark.skipif(os.name != 'posix', reason='shell scripts')
 def test_a_shell_script(face, script, tmp_path):
     """A lab starts several programs by one script."""

@@ -108,6 +108,20 @@ def test_the_names_are_those_of_echorig(run: Run):
     assert LOGGED in done.stderr
 
 
+def test_the_log_has_one_line_however_often_it_is_looked_for(run: Run):
+    """As by test runners and IDEs, which call `find_spec`."""
+    done = run("""
+        import importlib.util
+        import echorig.compat
+        echorig.compat.install()
+        for _ in range(3):
+            assert importlib.util.find_spec('iblutil.io.net') is not None
+        import iblutil.io.net
+    """)
+    assert done.stderr.count('\n') == 1
+    assert LOGGED in done.stderr
+
+
 def test_without_an_iblutil(run: Run):
     done = run(
         textwrap.dedent(HIDE)

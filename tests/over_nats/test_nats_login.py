@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 import logging
+import signal
 import time
 
 import nkeys
 import pytest
 
 from brokers import needs_broker, running_broker, subject
-from echorig import EchoProtocol, EchoTimeoutError, TLSError, discover
+from echorig import EchoProtocol, EchoTimeoutError, Services, ServicesError, TLSError, discover
 from lab import REF
 from secrets_watch import token
 
@@ -187,13 +188,68 @@ async def test_a_refused_subscription_is_always_noticed(tmp_path):
                     await EchoProtocol.server(f'{broker.uri}/lab.secret{i}', 'rig', **login)
 
 
+async def test_only_the_client_of_a_refused_subject_is_told(tmp_path):
+    """Not another one of the same connection, whose subject is the beginning of that one."""
+    login = {'user': 'limited', 'password': SECRET}
+    with running_broker(tmp_path, config=USERS) as broker:
+        async with (
+            await EchoProtocol.client(f'{broker.uri}/lab.open', 'allowed', **login) as allowed,
+            await EchoProtocol.client(f'{broker.uri}/lab.opening', 'refused', **login) as refused,
+        ):
+            with pytest.raises(EchoTimeoutError, match='lab'):
+                await refused.confirmed_send([2, REF], timeout=1.0)
+            assert isinstance(refused.on_error_received.result(), PermissionError)
+            assert not allowed.on_error_received.done()
+
+
+async def test_replies_that_are_not_allowed(tmp_path):
+    """Without a subscription to its inbox a program would wait in vain for each echo."""
+    config = (
+        f'authorization {{ users = [ {{ user: a, password: "{SECRET}", permissions: {{ subscribe: "lab.>" }} }} ] }}'
+    )
+    with running_broker(tmp_path, config=config) as broker:
+        for opened in EchoProtocol.client, EchoProtocol.server:
+            with pytest.raises(PermissionError, match='_INBOX'):
+                await opened(f'{broker.uri}/{subject()}', user='a', password=SECRET)
+
+
+async def test_a_search_that_is_not_allowed(tmp_path):
+    with running_broker(tmp_path, config=USERS) as broker:
+        with pytest.raises(PermissionError, match='publish to echorig'):
+            await discover(broker=broker.uri, user='limited', password=SECRET, timeout=0.5)
+
+
+async def test_a_login_that_is_withdrawn(tmp_path):
+    """The connection is made again in the background; who opens another communicator meanwhile gets an error."""
+    with running_broker(tmp_path, config=USERS) as broker:
+        uri, login = f'{broker.uri}/{subject()}', {'user': 'main', 'password': SECRET}
+        async with await EchoProtocol.client(uri, 'main', **login):
+            (tmp_path / 'server.conf').write_text(USERS.replace(SECRET, token(79)))
+            broker.signal(signal.SIGHUP)  # it reads its configuration again
+            shown, until = '', time.monotonic() + 60
+            while 'refuses the login' not in shown:
+                assert time.monotonic() < until, f'the login is not refused: {shown}'
+                opening = asyncio.ensure_future(EchoProtocol.client(uri, 'another', **login))
+                done, _ = await asyncio.wait({opening}, timeout=30)
+                assert done, 'client() waits without limit'
+                if opening.exception() is None:
+                    opening.result().close()
+                    await opening.result().wait_closed()
+                shown = str(opening.exception())
+                await asyncio.sleep(0.1)
+
+
 async def test_no_login_is_shown_with_more_brokers(tmp_path):
     """Also not that of another broker of the cluster."""
     with pytest.raises(OSError) as caught:
         await EchoProtocol.client('nats://127.0.0.1:9/lab.rig', servers=[f'nats://main:{SECRET}@127.0.0.1:10'])
     assert SECRET not in str(caught.value)
+    with pytest.raises(ServicesError) as caught:
+        await Services.connect({'rig': f'nats://main:{SECRET}@127.0.0.1:9/lab.rig'}, timeout=0.5, wait=True)
+    assert SECRET not in f'{caught.value} {caught.value.responses}'
     with pytest.raises((TypeError, ValueError)) as caught:
         await EchoProtocol.client(f'nats://main:{SECRET}@127.0.0.1:9/lab rig')
+    assert SECRET not in str(caught.value)
     with pytest.raises((TypeError, ValueError)) as caught:
         await EchoProtocol.client(f'nats://main:{SECRET}@127.0.0.1:x/lab.rig')
     with pytest.raises(TypeError) as caught:
@@ -253,6 +309,32 @@ async def test_tls_survives_a_restart_of_the_broker(papers, tls_config, tmp_path
                 await client.start(REF)
                 broker.restart()
                 await client.confirmed_send([2, REF], timeout=30)
+
+
+async def test_tls_that_a_broker_does_not_require(papers, tls_config, tmp_path):
+    """It is used if ssl= is given; nothing is sent before it."""
+    config = tls_config('good') + 'allow_non_tls: true\n' + USERS
+    login = {'user': 'main', 'password': SECRET}
+    with running_broker(tmp_path, config=config) as broker:
+        await exchange(f'{broker.uri}/{subject()}', ssl=papers.client, **login)
+        await exchange(f'{broker.uri}/{subject()}', **login)
+    received = []
+
+    async def accepted(reader, writer):
+        writer.write(b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576,"tls_available":true}\r\n')
+        received.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(accepted, '127.0.0.1', 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        with pytest.raises((OSError, EchoTimeoutError)):
+            await EchoProtocol.client(f'nats://127.0.0.1:{port}/lab.rig', ssl=papers.client, **login)
+    finally:
+        server.close()
+        await server.wait_closed()
+    assert received
+    assert all(first.startswith(b'\x16') for first in received)  # a handshake of TLS (RFC 8446, section 5.1)
 
 
 async def test_no_password_without_tls(papers):

@@ -404,3 +404,33 @@ async def test_nothing_is_left_at_the_broker(broker):
             await foreign.request(uri.rpartition('/')[2], b'', timeout=10)
     finally:
         await foreign.close()
+
+
+async def test_opening_that_is_cancelled_disturbs_no_other_communicator(broker, caplog):
+    """They share a connection, whose reader goes on at whatever moment that is."""
+    uri = f'{broker.uri}/{subject()}'
+    async with await EchoProtocol.server(uri, 'rig'), await EchoProtocol.client(uri, 'main') as client:
+        for turns in range(40):
+            opening = asyncio.ensure_future(EchoProtocol.server(f'{broker.uri}/{subject()}', 'cancelled'))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opening.cancel()
+            await asyncio.wait({opening})
+            if not opening.cancelled():
+                opening.result().close()
+                await opening.result().wait_closed()
+            await client.ping(timeout=30)
+    assert not [record.getMessage() for record in caplog.records if record.name.startswith('nats')]
+
+
+async def test_an_announced_server_closes_at_any_moment(broker):
+    """Also while its announcement is being made."""
+    async with await EchoProtocol.server(f'{broker.uri}/{subject()}', 'other'):
+        for turns in range(30):
+            server = await EchoProtocol.server(f'{broker.uri}/{subject()}', 'rig', announce=True)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.close()
+            closing = asyncio.ensure_future(server.wait_closed())
+            await asyncio.wait({closing}, timeout=30)
+            assert closing.done(), f'wait_closed() waits without limit, after {turns} turns'

@@ -25,7 +25,7 @@ def test_a_uri_is_read_and_written_alike(host, port, subject):
     assert parse(f'NATS://{host}/{subject}').port == 4222
 
 
-@given(hosts, ports, subjects, st.text('abc:.%!$-_', min_size=1, max_size=12))
+@given(hosts, ports, subjects, st.text('abc:.%!$-_/@', min_size=1, max_size=12))
 def test_a_login_is_kept_and_not_shown(host, port, subject, login):
     secret = f'{login}{token(5)}'
     uri = parse(f'nats://{secret}@{host}:{port}/{subject}')
@@ -48,6 +48,15 @@ def test_any_text_is_a_uri_or_an_error(text):
         shown = str(uri)
     assert shown
     assert secret not in shown
+
+
+@pytest.mark.parametrize('scheme', ['nat', 'natss', 'udp', 'tls', 'NATS'])
+def test_no_login_is_shown_with_another_scheme(scheme):
+    secret = token(7)
+    for login in f'main:{secret}', secret, f'main:{secret}/1':
+        with pytest.raises(ValueError, match='URI') as caught:
+            parse(f'{scheme}://{login}@127.0.0.1:4222/lab rig')
+        assert secret not in str(caught.value)
 
 
 @given(logins, st.text('ab.*> /\t\nü', max_size=12))
@@ -91,6 +100,8 @@ def test_errors(uri, part):
         ({'servers': ['nats://h/lab']}, 'must have no subject'),
         ({'password': 5}, 'password must be a str, not int'),
         ({'inbox_prefix': 5}, 'inbox_prefix'),
+        ({'inbox_prefix': 'rigs.*'}, 'inbox_prefix'),
+        ({'inbox_prefix': 'my$inbox'}, 'inbox_prefix'),
         ({'nkeys_seed': 5}, 'nkeys_seed'),
     ],
 )

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -79,12 +80,13 @@ def _command(program: list[str]) -> list[str]:
     if not program or program == ['-m']:
         raise ValueError('give the program to run: a Python file, -m MODULE, or the name of a command')
     name = program[0]
-    if name == '-m' or name.endswith(_PYTHON_FILES) or os.path.isdir(name):
+    if name == '-m' or name.endswith(_PYTHON_FILES) or os.path.exists(os.path.join(name, '__main__.py')):
         if name != '-m' and not os.path.exists(name):
             raise ValueError(f'there is no file {name}')
         return [sys.executable, *program]
     # The commands of the environment that echorig is in come first, whether it is activated or not.
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get('PATH', os.defpath)])
+    folders = os.path.dirname(sys.executable), sysconfig.get_path('scripts'), os.environ.get('PATH', os.defpath)
+    path = os.pathsep.join(folders)
     found = shutil.which(name, path=path)
     if found is None:
         raise ValueError(f'there is no program {name}')

@@ -17,6 +17,7 @@ __all__ = ['AlreadyLoadedError', 'enter', 'install']
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _log = logging.getLogger('echorig.compat')
 _switches: list[Compatibility] = []  # what `install` was called with, at most one
+_reported: list[Compatibility] = []  # what the log has, at most one; `importlib.util.find_spec` also calls `enter`
 
 
 class AlreadyLoadedError(ImportError):
@@ -63,8 +64,10 @@ def enter() -> str:
         _switches.append(switches_of(os.environ))
     (chosen,) = _switches
     put_in_force(chosen)
-    off = f', without {", ".join(chosen.off)}' if chosen.off else ''
-    _log.warning('%s is echorig %s in this process (%s)%s', PACKAGE, __version__, os.getpid(), off)
+    if _reported != _switches:
+        _reported[:] = _switches
+        off = f', without {", ".join(chosen.off)}' if chosen.off else ''
+        _log.warning('%s is echorig %s in this process (%s)%s', PACKAGE, __version__, os.getpid(), off)
     return _FOLDER
 
 

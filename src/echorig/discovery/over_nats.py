@@ -44,10 +44,12 @@ class NatsAnnouncer:
         self._options, self._uri, self._log = options, uri, log
         entry = {'name': announced.name, 'subject': uri.subject, 'version': PROTOCOL_VERSION, 'key': announced.has_key}
         self._answer = orjson.dumps({**entry, 'group': announced.group} if announced.group else entry)
+        self._closed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def close(self) -> None:
         """Withdraw the announcement; see `wait_closed`."""
+        self._closed.set()  # asyncio before Python 3.12 may lose the cancellation
         self._task.cancel()
 
     async def wait_closed(self) -> None:
@@ -55,7 +57,8 @@ class NatsAnnouncer:
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:
-        while True:
+        reported = ''
+        while not self._closed.is_set():
             try:
                 broker = await Broker.open(BrokerOptions.of(self._uri, self._options))
                 try:
@@ -63,7 +66,9 @@ class NatsAnnouncer:
                 finally:
                     await broker.release()
             except (OSError, ValueError) as ex:
-                self._log.warning('%s is not announced: %s', self._uri, ex)
+                if str(ex) != reported:
+                    reported = str(ex)
+                    self._log.warning('%s is not announced: %s', self._uri, ex)
                 await asyncio.sleep(_RETRY)
 
     async def _announce(self, broker: Broker) -> None:
@@ -73,7 +78,7 @@ class NatsAnnouncer:
 
         key = await broker.subscribe(_SUBJECT, answer)
         try:
-            await asyncio.get_running_loop().create_future()  # until it is cancelled
+            await self._closed.wait()
         finally:
             await broker.unsubscribe(key)
 
@@ -81,22 +86,44 @@ class NatsAnnouncer:
 async def rigs_at(uri: Uri, options: Mapping[str, Any], timeout: float) -> list[FoundRig]:
     """Return the rigs that announce themselves at a broker, sorted by name; the errors are those of `Broker.open`."""
     check_installed()
-    found: dict[tuple[str, str], FoundRig] = {}
-
-    def note(message: Msg) -> None:
-        rig = None if message.headers else read_answer(message.data, uri)
-        if rig is not None and len(found) < _MAX_RIGS:
-            found[rig.name, rig.uri] = rig
-
+    search = _Search(uri)
     broker = await Broker.open(BrokerOptions.of(uri, options))
-    private = broker.join(note)
+    private = broker.join(search.message_received, search)
     try:
         broker.publish(_SUBJECT, b'?', private)
         await asyncio.sleep(timeout)
     finally:
         broker.leave(private)
         await broker.release()
-    return [found[key] for key in sorted(found)]
+    if search.refused is not None:
+        raise PermissionError(f'The broker does not allow to publish to {_SUBJECT}: {search.refused}')
+    return [search.found[key] for key in sorted(search.found)]
+
+
+class _Search:
+    """Collects the answers of rigs."""
+
+    def __init__(self, broker: Uri) -> None:
+        self._broker = broker
+        self.found: dict[tuple[str, str], FoundRig] = {}
+        self.refused: Exception | None = None
+
+    def message_received(self, message: Msg) -> None:
+        """Note an answer; the report that nobody subscribes has headers."""
+        rig = None if message.headers else read_answer(message.data, self._broker)
+        if rig is not None and len(self.found) < _MAX_RIGS:
+            self.found[rig.name, rig.uri] = rig
+
+    def subject_refused(self, subject: str, is_publish: bool, error: Exception) -> None:
+        """Note that the broker does not allow the search."""
+        if is_publish and subject == _SUBJECT:
+            self.refused = error
+
+    def broker_lost(self, error: Exception | None) -> None:
+        """Do nothing: the rigs that have answered are returned."""
+
+    def broker_found(self) -> None:
+        """Do nothing."""
 
 
 def read_answer(answer: bytes, broker: Uri) -> FoundRig | None:

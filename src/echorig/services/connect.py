@@ -14,6 +14,7 @@ from ..communicator.options import check_options
 from ..communicator.protocol import EchoProtocol
 from ..errors import EchoTimeoutError, TLSError
 from ..stall import wait
+from ..uri import without_login
 from .fan_out import services_error
 from .online import reach
 
@@ -58,6 +59,7 @@ async def connect_all(
     keys = options.pop('key', None)
     check_options(None, options.get('log'), options)
     each = {name: {**options, 'key': _key_of(name, keys)} for name in uris}
+    shown = {name: without_login(str(uri)) for name, uri in uris.items()}
     errors: dict[str, Exception] = {}
     opening = partial(_client_when_there, errors=errors) if wait_for_rigs else EchoProtocol.client
     tasks = {name: asyncio.ensure_future(opening(uri, name, **each[name])) for name, uri in uris.items()}
@@ -68,14 +70,14 @@ async def connect_all(
             if not task.done():
                 missed = 'is not online' if wait_for_rigs else 'did not accept a connection'
                 why = f': {errors[name]}' if name in errors else ''
-                reason = f'{name} ({uris[name]}) {missed} within {timeout} s{why}'
+                reason = f'{name} ({shown[name]}) {missed} within {timeout} s{why}'
                 failures[name] = EchoTimeoutError(reason)
             elif (error := task.exception()) is not None:
                 if not isinstance(error, Exception):
                     raise error
                 failures[name] = error
         if failures:
-            raise services_error({name: uris[name] for name in tasks if name not in failures}, failures)
+            raise services_error({name: shown[name] for name in tasks if name not in failures}, failures)
     except BaseException:
         await _close_all(list(tasks.values()))
         raise

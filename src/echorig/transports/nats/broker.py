@@ -11,8 +11,8 @@ import asyncio
 import errno
 import re
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from weakref import WeakValueDictionary
 
@@ -33,15 +33,15 @@ Receiver = Callable[['Msg'], Any]
 _MAX_OUTBOX = 2**24  # bytes that wait to be written
 _REOPEN_WAIT = 1.0  # seconds between two attempts to make a connection anew
 _CLOSE_TIME = 1.0  # seconds for what was sent last to be written
-_REFUSED_SUBSCRIPTION = re.compile(r'permissions violation for subscription to "([^"]+)"', re.IGNORECASE)
+_REFUSED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 _IN_USE_TIME = 1.0  # seconds for another server of a subject to answer
 
 
 class Observer(Protocol):
     """What is told of a connection."""
 
-    def broker_error(self, error: Exception) -> None:
-        """Note an error that the broker reports."""
+    def subject_refused(self, subject: str, is_publish: bool, error: Exception) -> None:
+        """Note that the broker does not allow to publish or subscribe to a subject, which is in lower case."""
 
     def broker_lost(self, error: Exception | None) -> None:
         """Note that the connection with the broker is lost."""
@@ -74,6 +74,7 @@ class Broker:
         self.is_closed = self._is_over = False
         self._inbox = ''
         self._writer: asyncio.Task[None] | None = None
+        self._reopening: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] = self._loop.create_task(self._open())
         self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -90,10 +91,11 @@ class Broker:
         return broker
 
     async def hold(self) -> None:
-        """Wait until the connection is open, and keep it open until `release`."""
+        """Wait until the connection is open, and keep it open until `release`; OSError if it is lost."""
         self._n_holders += 1
         try:
             await asyncio.shield(self._opening)
+            self._connected_client()
         except BaseException:
             await self.release()
             raise
@@ -113,11 +115,13 @@ class Broker:
         options = await self._options.for_client()
         client = await connect(options, self._on_error, self._on_lost, self._on_found, self._on_closed)
         try:
-            self._inbox = self._inbox or client.new_inbox()
-            await _subscribe(client, f'{self._inbox}.>', self._received)
-            for key, (subject, receive) in self._subscribed.items():
-                self._subscriptions[key] = await _subscribe(client, subject, receive)
-            await client.flush()
+            with self._os_errors():
+                self._inbox = self._inbox or client.new_inbox()
+                await _subscribe(client, f'{self._inbox}.>', self._received)
+                for key, (subject, receive) in self._subscribed.items():
+                    self._subscriptions[key] = await _subscribe(client, subject, receive)
+                await client.flush()
+            self._check_allowed(f'{self._inbox}.>')
         except BaseException:
             await client.close()
             raise
@@ -129,8 +133,9 @@ class Broker:
         if self._n_holders or self.is_closed:
             return
         self.is_closed = True
-        self._opening.cancel()
-        await asyncio.wait({self._opening})
+        for task in filter(None, (self._opening, self._reopening)):
+            task.cancel()
+            await asyncio.wait({task})
         if self._writer is None:
             return
         if self._outbox and self.is_connected:
@@ -160,13 +165,28 @@ class Broker:
             raise OSError(errno.ENETDOWN, f'There is no connection with the broker {self._options.servers[0]}{why}')
         return self._client
 
+    @contextmanager
+    def _os_errors(self) -> Iterator[None]:
+        """Raise OSError in place of an error of nats-py."""
+        from nats.errors import Error
+
+        try:
+            yield
+        except Error as ex:
+            raise OSError(errno.ENETDOWN, f'The broker {self._options.servers[0]} cannot be used: {ex}') from ex
+
+    def _check_allowed(self, subject: str) -> None:
+        if (error := self._refused.pop(subject.lower(), None)) is not None:
+            raise PermissionError(f'The broker does not allow to subscribe to {subject}: {error}')
+
     def _on_error(self, error: Exception) -> None:
         self._last_error = error
-        if match := _REFUSED_SUBSCRIPTION.search(str(error)):
-            self._refused[match.group(1)] = error
-        if self.is_connected:
+        if match := _REFUSED.search(str(error)):
+            is_publish, subject = match.group(1).lower() == 'publish', match.group(2).lower()
+            if not is_publish:
+                self._refused[subject] = error
             for observer in list(self._observers.values()):
-                observer.broker_error(error)
+                observer.subject_refused(subject, is_publish, error)
 
     async def _on_lost(self) -> None:
         if not self.is_closed:
@@ -182,7 +202,7 @@ class Broker:
         if not self.is_closed and self._client is not None:
             self._last_error = self._client.last_error or self._last_error
             self._client = None
-            self._opening = self._loop.create_task(self._reopen())
+            self._reopening = self._loop.create_task(self._reopen())
 
     async def _reopen(self) -> None:
         while not self.is_closed:
@@ -268,10 +288,11 @@ class Broker:
         from nats.errors import NoRespondersError
         from nats.errors import TimeoutError as NoAnswer
 
-        try:
-            await self._connected_client().request(subject, b'', timeout=_IN_USE_TIME)
-        except (NoRespondersError, NoAnswer):
-            return False
+        with self._os_errors():
+            try:
+                await self._connected_client().request(subject, b'', timeout=_IN_USE_TIME)
+            except (NoRespondersError, NoAnswer):
+                return False
         return True
 
     async def subscribe(self, subject: str, receive: Receiver) -> object:
@@ -288,10 +309,10 @@ class Broker:
         self._subscribed[key] = subject, receive
         self._refused.pop(subject.lower(), None)
         try:
-            self._subscriptions[key] = await _subscribe(client, subject, receive)
-            await client.flush()  # a refusal comes before the answer to this
-            if (error := self._refused.pop(subject.lower(), None)) is not None:
-                raise PermissionError(f'The broker does not allow to subscribe to {subject}: {error}')
+            with self._os_errors():
+                self._subscriptions[key] = await _subscribe(client, subject, receive)
+                await client.flush()  # a refusal comes before the answer to this
+            self._check_allowed(subject)
         except BaseException:
             await self.unsubscribe(key)
             raise
@@ -303,7 +324,8 @@ class Broker:
         self._served.discard(subject)
         subscription = self._subscriptions.pop(key, None)
         if subscription is not None and self.is_connected:
-            await subscription.unsubscribe()
+            with suppress(OSError), self._os_errors():  # it is over already
+                await subscription.unsubscribe()
 
 
 async def _subscribe(client: BrokerClient, subject: str, receive: Receiver) -> Subscription:

@@ -57,6 +57,7 @@ class BrokerClient(Client):
     2. What waits to be written to a broker that stands still, or is cut off, holds up neither closing nor reconnecting.
     3. Its `flush` returns after the subscriptions before it have been made or refused.
     4. It ends although asyncio before Python 3.12 may lose a cancellation.
+    5. It goes on reading after a `flush` was cancelled or took too long.
     """
 
     def __init__(self) -> None:
@@ -72,9 +73,10 @@ class BrokerClient(Client):
         await self._wire.connect(s.uri, _BUFFER_SIZE, self.options['connect_timeout'])
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        offers_tls = info.get('tls_required') or info.get('tls_available')
-        if initial_connection and 'tls' in self.options and not offers_tls:
-            raise _NoTLS('it offers no TLS')
+        if initial_connection and 'tls' in self.options:
+            if not (info.get('tls_required') or info.get('tls_available')):
+                raise _NoTLS('it offers no TLS')
+            info['tls_required'] = True  # else nats-py uses no TLS with a broker that only offers it
         await super()._process_info(info, initial_connection)
 
     async def _process_op_err(self, e: Exception) -> None:
@@ -85,6 +87,11 @@ class BrokerClient(Client):
         """Wait until the broker has processed what was sent."""
         await self._flush_pending(force_flush=True)  # else the ping of nats-py overtakes that
         await super().flush(timeout)
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():  # of a `flush` that was cancelled; nats-py would stop reading
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     def end(self) -> None:
         """Make no further connection."""

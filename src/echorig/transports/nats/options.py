@@ -10,7 +10,7 @@ from typing import Any
 
 from ...checks import path, short, text
 from ...threads import in_thread
-from ...uri import Uri, parse_broker
+from ...uri import Uri, checked_subject, parse_broker
 
 __all__ = ['BrokerOptions']
 
@@ -45,16 +45,18 @@ class BrokerOptions:
             raise TypeError(
                 f'{uri} has no option {unknown[0]}; over NATS there are {", ".join(_OTHERS)}, {", ".join(_SECRETS)}'
             )
-        values: dict[str, Any] = {**dict.fromkeys(known), 'inbox_prefix': '_INBOX', **given}
+        values: dict[str, Any] = {**dict.fromkeys(known), **given}
         servers = values.pop('servers') or ()
         if isinstance(servers, str) or not all(isinstance(one, str) for one in servers):
             kind = type(servers).__name__  # the value may have a login
             raise TypeError(f"servers must be a list of URIs such as ['nats://10.0.0.5:4222'], not {kind}")
         for one in servers:
             parse_broker(one, 'servers')
-        for name in ('tls_hostname', 'inbox_prefix'):
-            if values[name] is not None:
-                text(values[name], name)
+        if values['tls_hostname'] is not None:
+            text(values['tls_hostname'], 'tls_hostname')
+        if values['inbox_prefix'] is None:
+            values['inbox_prefix'] = '_INBOX'
+        checked_subject(text(values['inbox_prefix'], 'inbox_prefix'), 'inbox_prefix')
         for name in _SECRETS:
             if values[name] is not None and not isinstance(values[name], str) and name not in _FILES:
                 raise TypeError(f'{name} must be a str, not {type(values[name]).__name__}')  # its value is not shown
@@ -84,7 +86,7 @@ class BrokerOptions:
         return {name: value for name, value in found.items() if value is not None}
 
     async def _read(self, name: str) -> str:
-        file = Path(getattr(self, name))
+        file = Path(path(getattr(self, name), name))
         try:
             return await in_thread(file.read_text, 'utf-8')
         except (OSError, ValueError) as ex:

@@ -167,10 +167,10 @@ class NatsTransport(asyncio.DatagramTransport):
             self.waited = self._ages.of(sender, sent, echoed)
             self._protocol.datagram_received(frame, self._addr)
 
-    def broker_error(self, error: Exception) -> None:
-        """Note an error that the broker reports, if it is about the subject of the server."""
-        if self._is_client and self._subject.lower() in str(error).lower():
-            self._reports.peer_error(self._server, PermissionError(errno.EACCES, str(error)))
+    def subject_refused(self, subject: str, is_publish: bool, error: Exception) -> None:
+        """Note that the broker does not allow to send to the server, or no longer that the server subscribes."""
+        if subject == self._subject.lower() and (self._is_client if is_publish else self._serving is not None):
+            self._reports.peer_error(self._server if is_publish else None, PermissionError(errno.EACCES, str(error)))
 
     def broker_lost(self, error: Exception | None) -> None:
         """Note that the connection with the broker is lost."""
