@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     out = Output(options.json)
 
     async def listen() -> int:
-        kwargs = connection_options(options, is_client=options.uri.startswith('nats:'))
+        kwargs = connection_options(options, is_client=options.uri.lower().startswith('nats:'))
         try:
             if options.answer or options.fail:
                 await _answer(options, kwargs, out)

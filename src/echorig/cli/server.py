@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     set_up_logging(options.verbose, is_quiet=False)
 
     async def listen() -> int:
-        kwargs = connection_options(options, is_client=options.uri.startswith('nats:'))
+        kwargs = connection_options(options, is_client=options.uri.lower().startswith('nats:'))
         try:
             await main('server', options.uri, options.name, **kwargs)
         except BrokenPipeError:

@@ -11,8 +11,6 @@ from ..uri import Uri, parse
 
 __all__ = ['Announcing', 'announcer_for']
 
-_OWN = ('allow', 'tuning', 'key', 'busy_poll', 'journal')  # options that are not for the connection with a broker
-
 
 class Announcing(Protocol):
     """An announcement, from the time on at which it is made."""
@@ -31,8 +29,7 @@ def announcer_for(
     if parse(server_uri).scheme == 'nats':  # each import is for servers that are announced
         from ..discovery import over_nats
 
-        broker = {key: value for key, value in options.items() if key not in _OWN}
-        return over_nats.announcer_for(announce, name, 'key' in options, broker)
+        return over_nats.announcer_for(announce, name, options)
     from ..discovery import announcer
 
     return announcer.announcer_for(announce, name, 'key' in options)

@@ -302,8 +302,8 @@ class EchoProtocol(Communicator, asyncio.DatagramProtocol):
             check_server(allow, uris, options.get('sock'), name or str(given))
             return [uri for uri in uris if allow is None or uri.host in allow]
 
+        check_transport(parse(server_uri), allow, options.get('sock'), 'client')
         uris = await lookup()
-        check_transport(uris[0], allow, options.get('sock'), 'client')
         com = EchoProtocol(
             str(uris[0]), 'client', name, log or logger_for(name or str(uris[0])), **pop_options(options)
         )

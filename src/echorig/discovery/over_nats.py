@@ -22,7 +22,7 @@ from .options import Announcement, announcement
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-__all__ = ['NatsAnnouncer', 'announcer_for', 'read_answer', 'rigs_at']
+__all__ = ['NatsAnnouncer', 'announcer_for', 'login_in', 'read_answer', 'rigs_at']
 
 _SUBJECT = 'echorig.discover'
 _RETRY = 5.0  # seconds
@@ -30,11 +30,14 @@ _MAX_RIGS = 10_000
 _LONGEST = 2000  # bytes of an answer
 
 
-def announcer_for(
-    option: Any, name: str | None, has_key: bool, broker: Mapping[str, Any]
-) -> Callable[[Uri, SafeLog], NatsAnnouncer]:
-    """Return what announces a server with that option `announce`; `broker` has the options of its connection."""
-    return partial(NatsAnnouncer, announcement(option, name, has_key), dict(broker))
+def announcer_for(option: Any, name: str | None, options: Mapping[str, Any]) -> Callable[[Uri, SafeLog], NatsAnnouncer]:
+    """Return what announces a server with that option `announce`, and with other `options`."""
+    return partial(NatsAnnouncer, announcement(option, name, 'key' in options), login_in(options))
+
+
+def login_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options of a communicator that are for its connection with a broker."""
+    return {name: value for name, value in options.items() if name in BrokerOptions.names()}
 
 
 class NatsAnnouncer:

@@ -27,7 +27,6 @@ SCHEME = 'mdns:'
 _SETTLE = 0.3  # seconds; rigs answer a query within a tenth of a second, so that not all do at once
 _GROUP_SEARCH = 2.0  # seconds to listen for the rigs of a group, whose number is not known
 _BROKER_SEARCH = 1.0  # seconds for rigs to answer
-_NOT_OF_BROKER = ('key', 'log', 'allow', 'tuning', 'journal', 'busy_poll')
 _HINT = (
     'A rig is found if it announces itself (announce=True), is in the same subnet, and neither the firewalls '
     '(UDP port 5353) nor the switch or Wi-Fi stop multicast; echorig.discover() lists what is found'
@@ -143,10 +142,10 @@ async def _find_at_broker(
     options: Mapping[str, Any],
 ) -> dict[str, FoundRig]:
     """Find rigs that announce themselves at a NATS broker, which knows at once who is there."""
-    from ..discovery.over_nats import rigs_at
+    from ..discovery.over_nats import login_in, rigs_at
 
     limit = min(timeout or _BROKER_SEARCH, _BROKER_SEARCH)
-    rigs = await rigs_at(broker, {name: value for name, value in options.items() if name not in _NOT_OF_BROKER}, limit)
+    rigs = await rigs_at(broker, login_in(options), limit)
     if wanted is None:
         wanted = {rig.name: Wanted(rig.name, group) for rig in rigs if rig.group == group}
     found = _chosen(wanted, rigs, limit)

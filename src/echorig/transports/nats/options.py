@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ...checks import path, short, text
 from ...threads import in_thread
@@ -38,9 +39,14 @@ class BrokerOptions:
     """str or None: The name of a file with the seed of an NKey."""
 
     @classmethod
+    def names(cls) -> set[str]:
+        """Return the names of the options that a program may give."""
+        return {one.name for one in fields(cls)} - {'login'}
+
+    @classmethod
     def of(cls, uri: Uri, given: Mapping[str, Any]) -> BrokerOptions:
         """Return the options for a URI; raise TypeError or ValueError if one is unknown or not valid."""
-        known = {one.name for one in fields(cls)} - {'login'}
+        known = cls.names()
         if unknown := [name for name in given if name not in known]:
             raise TypeError(
                 f'{uri} has no option {unknown[0]}; over NATS there are {", ".join(_OTHERS)}, {", ".join(_SECRETS)}'
@@ -75,7 +81,7 @@ class BrokerOptions:
         if self.ssl is not None:
             found['tls'] = self.ssl
         if self.login:
-            user, mark, password = self.login.partition(':')
+            user, mark, password = (unquote(part) for part in self.login.partition(':'))
             found.update({'user': user, 'password': password} if mark else {'token': user})
         if self.user_credentials is not None:
             from nats.aio.client import RawCredentials
