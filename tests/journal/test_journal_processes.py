@@ -46,7 +46,7 @@ SLOTS = 600  # of 0.1 s
 MISSING = 20  # slots that may be missing: much more than 0.1 s, since the machine may be busy
 
 
-@pytest.mark.parametrize('rate', [200, 10_000])
+@pytest.mark.parametrize('rate', [200, 1_000])  # more than a busy machine writes would be no test of losses
 @pytest.mark.parametrize('when', [3.2, 3.73])
 def test_killed_while_writing(tmp_path: Path, rate: int, when: float) -> None:
     """All is there that was sent two seconds before; the file is readable, with one torn line at most."""
