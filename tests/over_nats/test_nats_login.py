@@ -69,6 +69,16 @@ async def test_user_and_password(tmp_path, caplog):
             await discover(broker=with_login(broker.uri, f'main:{wrong}'), timeout=0.1)
 
 
+async def test_a_password_with_escapes(tmp_path):
+    """As in any URI, `%40` is `@`; a password in an argument is taken as it is."""
+    config = f'authorization {{ user: main, password: "{SECRET}@/:%25" }}'
+    with running_broker(tmp_path, config=config) as broker:
+        uri = f'{broker.uri}/{subject()}'
+        await exchange(with_login(uri, f'main:{SECRET}%40%2F%3A%2525'))
+        await exchange(with_login(uri, f'main:{SECRET}@/:%2525'))
+        await exchange(uri, user='main', password=f'{SECRET}@/:%25')
+
+
 async def test_token(tmp_path):
     with running_broker(tmp_path, config=f'authorization {{ token: "{SECRET}" }}\n') as broker:
         uri = f'{broker.uri}/{subject()}'

@@ -7,6 +7,8 @@ import contextlib
 import errno
 import logging
 import os
+import signal
+import sys
 
 import nats
 import pytest
@@ -193,6 +195,26 @@ async def test_one_server_in_all_processes_and_after_it_was_killed(lab, broker):
     server.assign_callback('EXPSTART', lambda data, addr: heard.append(data))
     await client.start(REF)
     assert len(heard) == 1
+
+
+@pytest.mark.blocks
+@pytest.mark.skipif(sys.platform == 'win32', reason='SIGSTOP')
+async def test_a_server_that_stood_still_when_a_second_one_started(lab, broker, caplog):
+    """The second one cannot know of it. When the first goes on, the second logs that both get each message."""
+    uri = f'{broker.uri}/{subject()}'
+    with Program(RIG, uri) as rig:
+        await asyncio.to_thread(rig.wait_for, 'serves')
+        rig.send_signal(signal.SIGSTOP)
+        lab.opened.append(await EchoProtocol.server(uri, 'second'))
+        assert 'another server also answers' not in caplog.text
+        rig.send_signal(signal.SIGCONT)
+        await eventually(lambda: 'another server also answers' in caplog.text, 'the second server logs it', 30)
+    # One server alone asks as well, and its own question is no answer.
+    caplog.clear()
+    lab.opened.append(alone := await EchoProtocol.server(f'{broker.uri}/{subject()}', 'alone'))
+    async with EchoProtocol.client(alone.server_uri, 'client') as client:
+        await client.ping(timeout=30)
+    assert 'another server also answers' not in caplog.text
 
 
 async def test_servers_of_one_subject_that_start_together(broker):

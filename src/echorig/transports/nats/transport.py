@@ -6,6 +6,7 @@ import asyncio
 import errno
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ['NatsReports', 'NatsTransport', 'open_endpoint']
 
 _NO_RESPONDERS = '503'  # the status of a broker's message that nobody subscribes to a subject
+_OTHERS = '.others'  # below the private subject of a server: answers of other servers
 _REPLY = re.compile(r'[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*')
 
 
@@ -89,6 +91,12 @@ class NatsTransport(asyncio.DatagramTransport):
         """Subscribe to the subject of a server; the errors are those of `Broker.serve`."""
         if not self._is_client:
             self._serving = await self._broker.serve(self._subject, self.message_received)
+            self._ask_others()
+
+    def _ask_others(self) -> None:
+        """Ask whether another server has the subject: one that started together with this one, or stood still then."""
+        with suppress(OSError):  # there is no connection: it is asked when there is one
+            self._broker.publish(self._subject, b'', f'{self.private}{_OTHERS}')
 
     @property
     def max_size(self) -> int:
@@ -155,8 +163,8 @@ class NatsTransport(asyncio.DatagramTransport):
             self._reports.peer_error(peer, error)
             return
         sender, found = message.reply, unstamped(message.data)
-        if not message.data and sender and not self._is_client:  # a program that starts asks whether a server is here
-            self._broker.publish(sender, b'')
+        if not message.data and not self._is_client:
+            self._answer(message.subject, sender)
         elif found is None or not _REPLY.fullmatch(sender):
             self._reports.foreign((sender or message.subject, self._server[1]), message.data)
         else:
@@ -166,6 +174,15 @@ class NatsTransport(asyncio.DatagramTransport):
             sent, echoed, frame = found
             self.waited = self._ages.of(sender, sent, echoed)
             self._protocol.datagram_received(frame, self._addr)
+
+    def _answer(self, subject: str, sender: str) -> None:
+        """Tell a program that asks whether a server is here; note the answer of another server."""
+        own = f'{self.private}{_OTHERS}'
+        if subject == own:
+            text = f'another server also answers at the subject {self._subject}: both get each message, so end one'
+            self._reports.peer_error(None, OSError(errno.EADDRINUSE, text))
+        elif sender and sender != own:
+            self._broker.publish(sender, b'')
 
     def subject_refused(self, subject: str, is_publish: bool, error: Exception) -> None:
         """Note that the broker does not allow to send to the server, or no longer that the server subscribes."""
@@ -179,3 +196,5 @@ class NatsTransport(asyncio.DatagramTransport):
     def broker_found(self) -> None:
         """Note that there is a connection with the broker again."""
         self._reports.found()
+        if self._serving is not None and self._ending is None:
+            self._ask_others()
