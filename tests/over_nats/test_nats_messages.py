@@ -13,7 +13,7 @@ import sys
 import nats
 import pytest
 
-from brokers import needs_broker, subject
+from brokers import needs_broker, stop, subject
 from echorig import (
     ConnectionClosedError,
     EchoProtocol,
@@ -204,7 +204,7 @@ async def test_a_server_that_stood_still_when_a_second_one_started(lab, broker, 
     uri = f'{broker.uri}/{subject()}'
     with Program(RIG, uri) as rig:
         await asyncio.to_thread(rig.wait_for, 'serves')
-        rig.send_signal(signal.SIGSTOP)
+        stop(rig.process)
         lab.opened.append(await EchoProtocol.server(uri, 'second'))
         assert 'another server also answers' not in caplog.text
         rig.send_signal(signal.SIGCONT)

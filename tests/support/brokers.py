@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 
 from eventually import eventually_blocking
 
-__all__ = ['Broker', 'broker', 'needs_broker', 'running_broker', 'running_cluster', 'subject']
+__all__ = ['Broker', 'broker', 'needs_broker', 'running_broker', 'running_cluster', 'stop', 'subject']
 
 PROGRAM = shutil.which('nats-server') or shutil.which('nats-server', path='/usr/sbin:/usr/local/sbin')
 # Where the server must be there, such as in CI, a test without it fails instead of being skipped.
@@ -30,6 +32,21 @@ needs_broker = pytest.mark.skipif(
 def subject() -> str:
     """Return a subject that no other test uses."""
     return f'lab.t{uuid4().hex}'
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """Send SIGSTOP, and wait until the process stands still; on a busy machine that takes a moment."""
+    process.send_signal(signal.SIGSTOP)
+
+    def is_stopped() -> bool:
+        threads = list(Path(f'/proc/{process.pid}/task').glob('*/stat'))
+        if not threads:  # not Linux
+            time.sleep(0.5)
+            return True
+        # The state is behind the name, which is in brackets.
+        return all(thread.read_text('utf-8').rpartition(')')[2].split()[0] == 'T' for thread in threads)
+
+    eventually_blocking(is_stopped, 'all threads stand still', 30)
 
 
 class Broker:
@@ -86,7 +103,10 @@ class Broker:
     def signal(self, number: int) -> None:
         """Send a signal to the process, such as SIGSTOP."""
         assert self._process is not None
-        self._process.send_signal(number)
+        if number == getattr(signal, 'SIGSTOP', None):
+            stop(self._process)
+        else:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """End the process at once; nothing that it holds is delivered."""
