@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 
@@ -78,12 +79,21 @@ async def test_two_rigs():
 
 @pytest.mark.blocks
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_a_program_that_closes_nothing():
-    room = new_room()
-    async with browse(room, LOOPBACK) as changes:
-        with Program(CARELESS, room) as program:
-            await eventually(lambda: changes.rigs, 'it is announced', LONG)
-            await asyncio.to_thread(program.wait_for, 'ended')
-            await eventually(lambda: not changes.rigs, 'it is withdrawn', LONG)
-            assert await asyncio.to_thread(program.wait) == 0
-        assert '5353' not in program.output, 'sockets of multicast DNS are left open'
+    """It is withdrawn. Seldom python-zeroconf sends a delayed answer after that: then another program is tried."""
+    is_withdrawn = False
+    for _ in range(3):
+        room = new_room()
+        async with browse(room, LOOPBACK) as changes:
+            with Program(CARELESS, room) as program:
+                await eventually(lambda: changes.rigs, 'it is announced', LONG)
+                await asyncio.to_thread(program.wait_for, 'ended')
+                with contextlib.suppress(AssertionError):
+                    await eventually(lambda: not changes.rigs, 'it is withdrawn', LONG / 2)
+                    is_withdrawn = True
+                assert await asyncio.to_thread(program.wait) == 0
+            assert '5353' not in program.output, 'sockets of multicast DNS are left open'
+        if is_withdrawn:
+            return
+    pytest.fail('none of three programs was withdrawn')
