@@ -11,7 +11,8 @@ from setuptools import Extension, setup
 from setuptools.command.sdist import sdist
 
 # The same sources give the same bytes. All files get this time, also those of a wheel; hatchling has the same default.
-EPOCH = int(os.environ.setdefault('SOURCE_DATE_EPOCH', '1580601600'))
+os.environ['SOURCE_DATE_EPOCH'] = os.environ.get('SOURCE_DATE_EPOCH') or '1580601600'
+EPOCH = int(os.environ['SOURCE_DATE_EPOCH'])
 
 # Line tracing for coverage of the .pyx files (slow; `.ci/coverage` sets it).
 trace = os.environ.get('ECHORIG_TRACE') == '1'
@@ -71,8 +72,9 @@ def _plain(entry):
 
 
 def compiled():
-    """Return the extensions with their C files; none for commands that compile nothing."""
-    if {'egg_info', 'dist_info', 'sdist'} & set(sys.argv):
+    """Return the extensions with their C files; none if all commands compile nothing."""
+    compiling = {'build', 'build_ext', 'bdist_wheel', 'editable_wheel', 'install', 'develop'}
+    if {'egg_info', 'dist_info', 'sdist'} & set(sys.argv) and not compiling & set(sys.argv):
         return []
     return cythonize(
         extensions, include_path=['ext'], compiler_directives={'linetrace': trace}, show_all_warnings=False

@@ -41,9 +41,10 @@ _LAZY = {'colorlog': 'colorlog', 'util': 'iblutil.util'}  # packages that may no
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return import_module(_LAZY[name])
+    try:
+        return import_module(_LAZY[name])
+    except (KeyError, ImportError):
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}') from None
 
 
 def _address2tuple(address: str) -> tuple[str | None, int | None]:
