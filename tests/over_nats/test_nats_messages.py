@@ -386,6 +386,29 @@ async def test_rigs_are_discovered_at_their_broker(lab, broker):
     await client.start(REF)
 
 
+async def test_a_set_waits_for_a_rig_that_starts_later(lab, broker):
+    group = f'g{subject()[-8:]}'
+    finding = asyncio.ensure_future(Services.discover(['camera'], group, 60.0, broker=broker.uri))
+    await asyncio.sleep(1.5)  # longer than one search
+    assert not finding.done()
+    com = await EchoProtocol.server(f'{broker.uri}/{subject()}', 'camera', announce={'group': group})
+    lab.opened.append(com)
+    async with await finding as rigs:
+        assert await rigs.ping(30.0)
+        assert list(rigs) == ['camera']
+    async with await Services.discover(None, group, 60.0, broker=broker.uri) as rigs:
+        assert list(rigs) == ['camera']
+
+
+@pytest.mark.parametrize('names', [['camera'], None])
+async def test_rigs_that_are_not_announced_at_the_broker(broker, names):
+    """The advice is about the broker, and not about the network."""
+    with pytest.raises(ServicesError, match='nats') as caught:
+        await Services.discover(names, f'g{subject()[-8:]}', 0.5, broker=broker.uri)
+    assert 'announce=True' in str(caught.value)
+    assert 'multicast' not in str(caught.value)
+
+
 async def test_the_journal_has_all_messages(lab, broker, tmp_path):
     path = tmp_path / 'session.jsonl'
     server, client = await lab.over_nats(broker.uri, journal=path)

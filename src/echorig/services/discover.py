@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from time import monotonic
 from typing import Any
 
 from ..checks import described, short, text
@@ -131,7 +133,7 @@ async def _find_rigs(
                 await asyncio.sleep(_SETTLE)
         finally:
             searching.cancel()
-        return _chosen(wanted, browser.rigs, timeout)
+        return _chosen(wanted, browser.rigs, timeout, _HINT)
 
 
 async def _find_at_broker(
@@ -141,14 +143,19 @@ async def _find_at_broker(
     broker: Uri,
     options: Mapping[str, Any],
 ) -> dict[str, FoundRig]:
-    """Find rigs that announce themselves at a NATS broker, which knows at once who is there."""
+    """Find rigs, or all of a group, that announce themselves at a NATS broker, as `_find_rigs` and `_find_group` do."""
     from ..discovery.over_nats import login_in, rigs_at
 
-    limit = min(timeout or _BROKER_SEARCH, _BROKER_SEARCH)
-    rigs = await rigs_at(broker, login_in(options), limit)
-    if wanted is None:
-        wanted = {rig.name: Wanted(rig.name, group) for rig in rigs if rig.group == group}
-    found = _chosen(wanted, rigs, limit)
+    hint = f'A rig is found if it announces itself (announce=True) at {broker}, with a login of the same account'
+    until = monotonic() + timeout if timeout else inf
+    while True:
+        rigs = await rigs_at(broker, login_in(options), max(0.0, min(_BROKER_SEARCH, until - monotonic())))
+        if wanted is None:
+            found = _chosen_of_group(group, rigs, _BROKER_SEARCH, hint)
+            break
+        if monotonic() >= until or all(any(map(one.fits, rigs)) for one in wanted.values()):
+            found = _chosen(wanted, rigs, timeout, hint)
+            break
     # A login in the URI of the broker is that of the clients, too.
     return {name: replace(rig, uri=with_login(rig.uri, broker.login)) for name, rig in found.items()}
 
@@ -159,11 +166,7 @@ async def _find_group(group: str, timeout: float | None, interfaces: Sequence[st
     async with Browser(interfaces) as browser:
         await asyncio.sleep(limit)
         rigs = browser.rigs
-    wanted = {rig.name: Wanted(rig.name, group) for rig in rigs if rig.group == group}
-    if not wanted:
-        reason = EchoTimeoutError(f'no rig of this group announces itself within {limit} s. {_described(rigs)}')
-        raise _error({}, {f'group {group}': reason})
-    return _chosen(wanted, rigs, limit)
+    return _chosen_of_group(group, rigs, limit, _HINT)
 
 
 def _check_security(rigs: Mapping[str, FoundRig], options: Mapping[str, Any]) -> None:
@@ -175,7 +178,17 @@ def _check_security(rigs: Mapping[str, FoundRig], options: Mapping[str, Any]) ->
             raise ValueError(f'{name}: {rig} announces no TLS, but ssl= was given')
 
 
-def _chosen(wanted: Mapping[str, Wanted], rigs: list[FoundRig], timeout: float | None) -> dict[str, FoundRig]:
+def _chosen_of_group(group: str | None, rigs: list[FoundRig], limit: float, hint: str) -> dict[str, FoundRig]:
+    wanted = {rig.name: Wanted(rig.name, group) for rig in rigs if rig.group == group}
+    if not wanted:
+        reason = EchoTimeoutError(f'no rig of this group announces itself within {limit} s. {_described(rigs, hint)}')
+        raise _error({}, {f'group {group}': reason})
+    return _chosen(wanted, rigs, limit, hint)
+
+
+def _chosen(
+    wanted: Mapping[str, Wanted], rigs: list[FoundRig], timeout: float | None, hint: str
+) -> dict[str, FoundRig]:
     found = {name: [rig for rig in rigs if one.fits(rig)] for name, one in wanted.items()}
     failures: dict[str, Exception] = {}
     for name, fitting in found.items():
@@ -191,7 +204,7 @@ def _chosen(wanted: Mapping[str, Wanted], rigs: list[FoundRig], timeout: float |
         raise _error(
             {name: one[0].uri for name, one in found.items() if name not in failures},
             failures,
-            f'. {_described(rigs)}' if is_missing else '',
+            f'. {_described(rigs, hint)}' if is_missing else '',
         )
     return {name: fitting[0] for name, fitting in found.items()}
 
@@ -201,6 +214,6 @@ def _error(responses: dict[str, str], failures: dict[str, Exception], more: str 
     return type(error)(f'{error}{more}', error.responses, error.failures)
 
 
-def _described(rigs: list[FoundRig]) -> str:
+def _described(rigs: list[FoundRig], hint: str) -> str:
     seen = f'Found: {", ".join(map(str, rigs))}' if rigs else 'No rig was found at all'
-    return f'{seen}. {_HINT}'
+    return f'{seen}. {hint}'
