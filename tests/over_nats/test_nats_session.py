@@ -6,9 +6,7 @@ The programs are those of `tests/system`, whose event logs its oracle checks.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +17,13 @@ from brokers import Broker, needs_broker, running_broker, subject
 from echorig import EchoProtocol, Services
 from eventually import eventually, eventually_blocking
 from lab import REF
+from system.driver import started
 from system.event_log import read
 from system.history import History
 from system.oracle import RULES, report, summary, timeouts
 
 pytestmark = [needs_broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
-TESTS = Path(__file__).parents[1]
 RIGS = {'nats0': 'asyncio', 'nats1': 'uvloop'}  # and the event loop of each
 
 
@@ -43,14 +41,7 @@ class Programs:
         eventually_blocking(lambda: (folder / 'main.log').exists(), 'the main program sends', 60)
 
     def _start(self, module: str, run: str, loop: str, *args: str) -> None:
-        path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get('PYTHONPATH')]))
-        with open(self._folder / f'{run}.err', 'wb') as errors:
-            self._processes[run] = subprocess.Popen(
-                [sys.executable, '-X', 'faulthandler', '-m', f'system.{module}', str(self._folder), *args],
-                env={**os.environ, 'PYTHONPATH': path, 'ECHORIG_LOOP': loop},
-                stdin=subprocess.PIPE,
-                stderr=errors,
-            )
+        self._processes[run] = started(self._folder, run, module, loop, *args)
 
     def _wait_for(self, run: str) -> None:
         def is_ready() -> bool:

@@ -23,6 +23,19 @@ _PATIENCE = 90.0  # seconds; only a failure waits that long
 _TESTS = Path(__file__).parents[1]
 
 
+def started(folder: Path, run: str, module: str, loop: str, *args: str, **options: int) -> subprocess.Popen[bytes]:
+    """Start a module of this folder as a program, with an event loop; its errors go to the file ``run.err``."""
+    path = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get('PYTHONPATH')]))
+    with open(folder / f'{run}.err', 'wb') as errors:
+        return subprocess.Popen(
+            [sys.executable, '-X', 'faulthandler', '-m', f'system.{module}', str(folder), *args],
+            env={**os.environ, 'PYTHONPATH': path, 'ECHORIG_LOOP': loop},
+            stdin=subprocess.PIPE,
+            stderr=errors,
+            **options,
+        )
+
+
 class Driver:
     """All programs of one test; a context manager that ends all of them.
 
@@ -74,15 +87,7 @@ class Driver:
 
     def _start(self, run: str, module: str, *args: str, **options: int) -> None:
         loop = os.environ.get('ECHORIG_LOOP') or ('asyncio' if run[:4] in ('udp1', 'udp3', 'tcp1') else 'uvloop')
-        path = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get('PYTHONPATH')]))
-        with open(self.folder / f'{run}.err', 'wb') as errors:
-            self._programs[run] = subprocess.Popen(
-                [sys.executable, '-X', 'faulthandler', '-m', f'system.{module}', str(self.folder), *args],
-                env={**os.environ, 'PYTHONPATH': path, 'ECHORIG_LOOP': loop},
-                stdin=subprocess.PIPE,
-                stderr=errors,
-                **options,
-            )
+        self._programs[run] = started(self.folder, run, module, loop, *args, **options)
 
     def _pipe_of_link(self) -> IO[bytes]:
         pairs = [f'{name}={port}' for name, port in self._ports.items() if name.startswith('udp')]
