@@ -79,11 +79,11 @@ class NatsAnnouncer:
             if message.reply and broker.is_connected:
                 broker.publish(message.reply, self._answer)
 
-        key = await broker.subscribe(_SUBJECT, answer)
+        key = await broker.subscriptions.subscribe(_SUBJECT, answer)
         try:
             await self._closed.wait()
         finally:
-            await broker.unsubscribe(key)
+            await broker.subscriptions.unsubscribe(key)
 
 
 async def rigs_at(uri: Uri, options: Mapping[str, Any], timeout: float) -> list[FoundRig]:

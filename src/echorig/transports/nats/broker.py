@@ -11,30 +11,25 @@ import asyncio
 import errno
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Protocol
 from weakref import WeakValueDictionary
 
 from .options import BrokerOptions
 from .package import import_client
+from .subscriptions import Receiver, Subscriptions
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
 
     from .client import BrokerClient
 
-__all__ = ['Broker', 'Observer', 'Receiver']
-
-Receiver = Callable[['Msg'], Any]
-"""A function that is called with each message."""
+__all__ = ['Broker', 'Observer']
 
 _MAX_OUTBOX = 2**24  # bytes that wait to be written
 _REOPEN_WAIT = 1.0  # seconds between two attempts to make a connection anew
 _CLOSE_TIME = 1.0  # seconds for what was sent last to be written
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
-_IN_USE_TIME = 1.0  # seconds for another server of a subject to answer
 
 
 class Observer(Protocol):
@@ -61,10 +56,7 @@ class Broker:
         self._client: BrokerClient | None = None
         self._private: dict[str, Receiver] = {}  # by the last word of the private subject
         self._observers: dict[str, Observer] = {}
-        self._subscribed: dict[object, tuple[str, Receiver]] = {}  # the subject and the function of each subscription
-        self._subscriptions: dict[object, Subscription] = {}
-        self._served: set[str] = set()  # the subjects of servers
-        self._refused: dict[str, Exception] = {}  # subscriptions, by subject in lower case
+        self.subscriptions = Subscriptions(options.servers[0], self._connected_client)
         self._outbox: deque[tuple[str, bytes, str]] = deque()
         self._outbox_size = 0
         self._filled = asyncio.Event()
@@ -115,13 +107,8 @@ class Broker:
         options = await self._options.for_client()
         client = await connect(options, self._on_error, self._on_lost, self._on_found, self._on_closed)
         try:
-            with self._os_errors():
-                self._inbox = self._inbox or client.new_inbox()
-                await _subscribe(client, f'{self._inbox}.>', self._received)
-                for key, (subject, receive) in self._subscribed.items():
-                    self._subscriptions[key] = await _subscribe(client, subject, receive)
-                await client.flush()
-            self._check_allowed(f'{self._inbox}.>')
+            self._inbox = self._inbox or client.new_inbox()
+            await self.subscriptions.renew(client, f'{self._inbox}.>', self._received)
         except BaseException:
             await client.close()
             raise
@@ -165,26 +152,12 @@ class Broker:
             raise OSError(errno.ENETDOWN, f'There is no connection with the broker {self._options.servers[0]}{why}')
         return self._client
 
-    @contextmanager
-    def _os_errors(self) -> Iterator[None]:
-        """Raise OSError in place of an error of nats-py."""
-        from nats.errors import Error
-
-        try:
-            yield
-        except Error as ex:
-            raise OSError(errno.ENETDOWN, f'The broker {self._options.servers[0]} cannot be used: {ex}') from ex
-
-    def _check_allowed(self, subject: str) -> None:
-        if (error := self._refused.pop(subject.lower(), None)) is not None:
-            raise PermissionError(f'The broker does not allow to subscribe to {subject}: {error}')
-
     def _on_error(self, error: Exception) -> None:
         self._last_error = error
         if match := _REFUSED.search(str(error)):
             is_publish, subject = match.group(1).lower() == 'publish', match.group(2).lower()
             if not is_publish:
-                self._refused[subject] = error
+                self.subscriptions.note_refused(subject, error)
             for observer in list(self._observers.values()):
                 observer.subject_refused(subject, is_publish, error)
 
@@ -262,74 +235,3 @@ class Broker:
         name = message.subject[len(self._inbox) + 1 :].partition('.')[0]
         if (receive := self._private.get(name)) is not None:
             receive(message)
-
-    async def serve(self, subject: str, receive: Receiver) -> object:
-        """Call a function with each message of a subject that no other server has; see `subscribe`.
-
-        Raises
-        ------
-        OSError
-            Another server answers there (``EADDRINUSE``), or there is no connection.
-        """
-        in_use = OSError(errno.EADDRINUSE, f'Another server answers at the subject {subject}')
-        if subject in self._served:
-            raise in_use
-        self._served.add(subject)  # before it is asked, so that of two servers here that start together one fails
-        try:
-            if await self._is_served(subject):
-                raise in_use
-            return await self.subscribe(subject, receive)
-        except BaseException:
-            self._served.discard(subject)
-            raise
-
-    async def _is_served(self, subject: str) -> bool:
-        """Return whether a server answers at a subject; one that has just died may still be registered."""
-        from nats.errors import NoRespondersError
-        from nats.errors import TimeoutError as NoAnswer
-
-        with self._os_errors():
-            try:
-                await self._connected_client().request(subject, b'', timeout=_IN_USE_TIME)
-            except (NoRespondersError, NoAnswer):
-                return False
-        return True
-
-    async def subscribe(self, subject: str, receive: Receiver) -> object:
-        """Call a function with each message of a subject; return the key for `unsubscribe`.
-
-        Raises
-        ------
-        OSError
-            There is no connection.
-        PermissionError
-            The broker does not allow this subscription.
-        """
-        client, key = self._connected_client(), object()
-        self._subscribed[key] = subject, receive
-        self._refused.pop(subject.lower(), None)
-        try:
-            with self._os_errors():
-                self._subscriptions[key] = await _subscribe(client, subject, receive)
-                await client.flush()  # a refusal comes before the answer to this
-            self._check_allowed(subject)
-        except BaseException:
-            await self.unsubscribe(key)
-            raise
-        return key
-
-    async def unsubscribe(self, key: object) -> None:
-        """End a subscription."""
-        subject, _ = self._subscribed.pop(key, ('', None))
-        self._served.discard(subject)
-        subscription = self._subscriptions.pop(key, None)
-        if subscription is not None and self.is_connected:
-            with suppress(OSError), self._os_errors():  # it is over already
-                await subscription.unsubscribe()
-
-
-async def _subscribe(client: BrokerClient, subject: str, receive: Receiver) -> Subscription:
-    async def received(message: Msg) -> None:
-        receive(message)
-
-    return await client.subscribe(subject, cb=received)

@@ -43,7 +43,7 @@ class NatsReports:
 async def open_endpoint(
     protocol: asyncio.DatagramProtocol, uri: Uri, options: dict[str, Any], reports: NatsReports, *, is_client: bool
 ) -> None:
-    """Open the endpoint of a server or client; see `Broker.open` and `Broker.serve` for the errors."""
+    """Open the endpoint of a server or client; see `Broker.open` and `Subscriptions.serve` for the errors."""
     check_installed()
     broker = await Broker.open(BrokerOptions.of(uri, options))
     try:
@@ -88,9 +88,9 @@ class NatsTransport(asyncio.DatagramTransport):
         self.waited = 0.0
 
     async def open(self) -> None:
-        """Subscribe to the subject of a server; the errors are those of `Broker.serve`."""
+        """Subscribe to the subject of a server; the errors are those of `Subscriptions.serve`."""
         if not self._is_client:
-            self._serving = await self._broker.serve(self._subject, self.message_received)
+            self._serving = await self._broker.subscriptions.serve(self._subject, self.message_received)
             self._ask_others()
 
     def _ask_others(self) -> None:
@@ -144,7 +144,7 @@ class NatsTransport(asyncio.DatagramTransport):
 
     async def _end(self) -> None:
         try:
-            await self._broker.unsubscribe(self._serving)
+            await self._broker.subscriptions.unsubscribe(self._serving)
             await self._broker.release()
         finally:
             self._protocol.connection_lost(None)
