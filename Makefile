@@ -21,7 +21,7 @@ MODULES := $(subst /,.,$(patsubst ext/%.pyx,%,$(wildcard ext/echorig/*/*.pyx)))
 
 help:
 	@echo 'make demo        a session with real processes (ARGS="--rigs 8 --tcp 0 --rounds 100")'
-	@echo 'make test        the fast tests, nine minutes (ARGS="-k tcp"); test-all: also slow tests and real peers'
+	@echo 'make test        the fast tests, twelve minutes (ARGS="-k tcp"); test-all: also slow tests and real peers'
 	@echo 'make simulate    simulated rigs on a bad network (N=1000000 SEED=0; ARGS=--signed: with a key, and an attacker)'
 	@echo 'make bench       the benchmarks and the budgets (EFFORT=quick: one minute; smoke: each once)'
 	@echo 'make bench-compare   compare the speed with the baseline (ARGS=--record: record it)'
